@@ -1,0 +1,75 @@
+"""Tensors as they lie in a safetensors file, and the checks they pass before use."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from detector.errors import CorruptArtifactError
+
+TYPECODES: dict[str, Literal["d", "f"]] = {"F64": "d", "F32": "f"}
+
+
+@dataclass(frozen=True)
+class RawTensor:
+    """One named array of an artifact: dtype code, shape, little-endian bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+    def to_array(self) -> array[float]:
+        """Return the numbers, flat, without importing numpy (a value forest needs none)."""
+        numbers: array[float] = array(TYPECODES[self.dtype])
+        numbers.frombytes(self.data)
+        return numbers
+
+
+def expect(
+    tensors: Mapping[str, RawTensor], layout: Mapping[str, tuple[str, tuple[int | None, ...]]]
+) -> None:
+    """Check that exactly the tensors of `layout` are there, each of its dtype, shape, and finite.
+
+    Parameters
+    ----------
+    tensors
+        What the artifact holds, by name.
+    layout
+        Name -> (dtype code, shape); `None` stands for any length of at least 1.
+
+    Raises
+    ------
+    CorruptArtifactError
+        Naming the first tensor that is missing, unknown, misshapen or not finite.
+    """
+    if tensors.keys() != layout.keys():
+        difference = sorted(tensors.keys() ^ layout.keys())
+        raise CorruptArtifactError(f"tensors missing or unknown: {', '.join(difference)}")
+    for name, (dtype, shape) in layout.items():
+        tensor = tensors[name]
+        if tensor.dtype != dtype:
+            raise CorruptArtifactError(f"tensor {name}: dtype {tensor.dtype}, expected {dtype}")
+        if len(tensor.shape) != len(shape) or not all(
+            size == wanted or (wanted is None and size >= 1)
+            for size, wanted in zip(tensor.shape, shape, strict=True)
+        ):
+            raise CorruptArtifactError(f"tensor {name}: shape {tensor.shape}, expected {shape}")
+        if not all(map(math.isfinite, tensor.to_array())):
+            raise CorruptArtifactError(f"tensor {name}: not every number is finite")
+
+
+def scalar(parameters: Mapping[str, float], name: str) -> float:
+    """Return one finite number of the manifest's parameters.
+
+    Raises
+    ------
+    CorruptArtifactError
+        If it is missing, no number, or not finite.
+    """
+    number = parameters.get(name)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise CorruptArtifactError(f"parameter {name}: {number!r} is not a finite number")
+    return float(number)

@@ -1,0 +1,105 @@
+"""The seed's univariate isolation forest, served as the step function that it is.
+
+With one feature, every tree of a forest asks only "is the value at most t?", so the score can
+change nowhere but at the thresholds. Between two neighbouring breaks it is a constant that
+training looked up once in scikit-learn; serving is one binary search.
+
+Isolation forest: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from detector.errors import CorruptArtifactError
+from detector.tensors import RawTensor, expect
+from detector.value_range import check_value, check_values
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from detector.interface import Floats, Times
+
+
+@dataclass(frozen=True)
+class ValueForest:
+    """A piecewise constant score of the value alone, equal to scikit-learn's to the bit.
+
+    Attributes
+    ----------
+    breaks : (n,) float64, increasing
+        A value belongs to the interval of the first break that is not below it.
+    scores : (n + 1,) float64 in (0, 1]
+        Score of each interval: scikit-learn's `-score_samples`.
+    threshold : float
+        scikit-learn's `-offset_`; scores strictly above it are anomalies.
+
+    Notes
+    -----
+    The score says how easily a value is isolated from the training values, so it knows rare from
+    common and nothing of time. It saturates: everything beyond the largest training value scores
+    like that value.
+
+    Examples
+    --------
+    >>> from array import array
+    >>> forest = ValueForest(array("d", [0.0, 1.0]), array("d", [0.7, 0.4, 0.8]), threshold=0.75)
+    >>> [forest.predict(value) for value in (-5.0, 0.5, 1.0, 1.5)]
+    [False, False, False, True]
+    """
+
+    kind: ClassVar[str] = "value-forest"
+
+    breaks: array[float]
+    scores: array[float]
+    threshold: float
+
+    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
+        """Score each value; see `Detector.score_samples`."""
+        import numpy as np
+
+        check_values(values)
+        return np.asarray(self.scores)[np.searchsorted(self.breaks, values, side="left")]
+
+    def predict(self, value: float) -> bool:
+        """Tell whether `value` is an anomaly; see `Detector.predict`."""
+        check_value(value)
+        return self.scores[bisect_left(self.breaks, value)] > self.threshold
+
+    def advance(self, timestamps: Times, values: Floats) -> Self:
+        """Return itself: the score depends on no history."""
+        return self
+
+    def parameters(self) -> dict[str, float]:
+        """Return no parameters: the threshold is all."""
+        return {}
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the breaks and the scores."""
+        import numpy as np
+
+        return {"breaks": np.asarray(self.breaks), "scores": np.asarray(self.scores)}
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, RawTensor],
+        parameters: Mapping[str, float],
+        threshold: float,
+    ) -> Self:
+        """Rebuild the forest from an artifact; see `Detector.restore`."""
+        expect(tensors, {"breaks": ("F64", (None,)), "scores": ("F64", (None,))})
+        breaks, scores = tensors["breaks"].to_array(), tensors["scores"].to_array()
+        if len(scores) != len(breaks) + 1:
+            raise CorruptArtifactError(
+                f"{len(breaks)} breaks need one score more, not {len(scores)}"
+            )
+        if not all(left < right for left, right in pairwise(breaks)):
+            raise CorruptArtifactError("breaks do not increase")
+        return cls(breaks, scores, threshold)

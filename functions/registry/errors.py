@@ -1,0 +1,31 @@
+"""Why a model can't be had."""
+
+
+class RegistryError(Exception):
+    """Base of everything this room raises on purpose."""
+
+
+class InvalidModelNameError(RegistryError, ValueError):
+    """A model can't be called so."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} is no model name: use 1 to 63 lower-case letters, digits and hyphens, "
+            "starting with a letter or digit"
+        )
+
+
+class ObjectNotFoundError(RegistryError):
+    """There is no such object, or it may not be read: without ListBucket S3 answers 403 to both."""
+
+
+class StoreUnavailableError(RegistryError):
+    """The bucket did not answer: throttled, timed out, unreachable."""
+
+
+class ModelNotFoundError(RegistryError):
+    """No model of this name has been published."""
+
+
+class ModelUnavailableError(RegistryError):
+    """The model can't be loaded now: the bucket does not answer, or its artifact is unusable."""

@@ -1,0 +1,40 @@
+"""Where things lie in the bucket."""
+
+from __future__ import annotations
+
+import re
+
+from registry.errors import InvalidModelNameError
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+"""Model names: lower-case letters, digits and hyphens, 1 to 63 characters."""
+
+INDEX_KEY = "models/index.json"
+"""The names of all published models: the API may read objects, but not list the bucket."""
+
+DIGEST_METADATA = "sha256"
+CREATED_METADATA = "created"
+"""Object metadata kept beside an artifact: its SHA-256, and when it was trained (ISO 8601)."""
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a model may be called so, else raise `InvalidModelNameError`."""
+    if not re.match(NAME_PATTERN, name) or name.endswith("\n"):
+        raise InvalidModelNameError(name)
+    return name
+
+
+def model_key(name: str) -> str:
+    """Return the key of a model; its current object version is the one that is served.
+
+    Examples
+    --------
+    >>> model_key("ec2-cpu")
+    'models/ec2-cpu/model.safetensors'
+    """
+    return f"models/{check_name(name)}/model.safetensors"
+
+
+def run_prefix(name: str, run: str) -> str:
+    """Return the prefix under which a training run keeps its report; serving never reads it."""
+    return f"runs/{check_name(name)}/{run}/"

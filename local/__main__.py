@@ -1,0 +1,61 @@
+"""Run the service on this machine: no Docker, no AWS account."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from local.errors import LocalError
+from training.errors import TrainingError
+
+app = typer.Typer(
+    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+
+
+@app.command()
+def demo(
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")
+    ] = 8080,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the answers; 1 if one is wrong.")
+    ] = False,
+    nab_root: Annotated[
+        Path | None,
+        typer.Option(envvar="NAB_ROOT", help="A copy of NAB: the folder of data/ and labels/."),
+    ] = None,
+) -> None:
+    """Train, publish into a local bucket, serve, and send the first requests."""
+    from local.demo import demo as run_demo
+
+    run_demo(port, nab_root, once=once, console=Console())
+
+
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document, as the API serves it at /openapi.json."""
+    from local.document import openapi_document
+
+    typer.echo(openapi_document())
+
+
+def main() -> int:
+    """Run the command line; what goes wrong is one message, not a traceback."""
+    try:
+        app()
+    except (LocalError, TrainingError) as error:
+        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted; nothing is left running.")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""The HTTP door: an ASGI app that hands each request to a Lambda handler, and its server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+
+from local.errors import LocalError, PortInUseError
+from local.proxy_event import proxy_event
+
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class LocalContext:
+    """What a handler may ask of its Lambda context."""
+
+    function_name: str = "local"
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:000000000000:function:local"
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time left; on the laptop nothing ends a request."""
+        return 10_000
+
+
+class Door:
+    """An ASGI app that turns HTTP into proxy events for a handler, and its answers into HTTP."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        # an instance of a Lambda answers one request at a time, and so does this
+        self._one_at_a_time = ThreadPoolExecutor(max_workers=1)
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            raise NotImplementedError(f"{scope['type']} is not served")
+        event = proxy_event(
+            method=scope["method"],
+            path=scope["path"],
+            query=scope["query_string"].decode("latin-1"),
+            headers=[(k.decode("latin-1"), v.decode("latin-1")) for k, v in scope["headers"]],
+            body=await read_body(receive),
+        )
+        answer = await asyncio.get_running_loop().run_in_executor(
+            self._one_at_a_time, self._handler, event, LocalContext()
+        )
+        body = answer.get("body") or ""
+        headers = {**answer.get("headers", {})}
+        multiple = [(k, v) for k, vs in answer.get("multiValueHeaders", {}).items() for v in vs]
+        await send(
+            {
+                "type": "http.response.start",
+                "status": answer["statusCode"],
+                "headers": [
+                    (name.lower().encode("latin-1"), str(value).encode("latin-1"))
+                    for name, value in [*headers.items(), *multiple]
+                ],
+            }
+        )
+        content = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
+        await send({"type": "http.response.body", "body": content})
+
+
+async def read_body(receive: Any) -> bytes:
+    """Return the whole body of a request (ASGI)."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on 127.0.0.1; port 0 takes any free one.
+
+    Raises
+    ------
+    PortInUseError
+        If something else listens there.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise PortInUseError(port) from error
+    return listener
+
+
+@contextmanager
+def serve(handler: Handler, listener: socket.socket) -> Iterator[str]:
+    """Serve a handler on a listening socket; give the URL, and end the server afterwards."""
+    config = uvicorn.Config(Door(handler), log_level="warning", lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + START_SECONDS
+        while not server.started:
+            if time.monotonic() > deadline or not thread.is_alive():
+                raise LocalError("the HTTP server did not start")
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

@@ -1,0 +1,70 @@
+"""The package as `sam build` makes it, for this machine, and the real Lambda runtime to run it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from uv import find_uv_bin
+
+ROOT = Path(__file__).parents[2]
+RUNTIME = "awslambdaric==4.2.2"
+
+# uname -m -> the Lambda's name for it
+ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
+
+UNREACHABLE = re.compile(r"Failed to fetch|error sending request|dns error|Connection refused")
+
+
+def run(*command: str) -> str:
+    """Run what needs the package index; without the index the test is skipped."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = done.stdout + done.stderr
+    if done.returncode != 0 and UNREACHABLE.search(output):
+        pytest.skip(f"the package index can't be reached: {output[-300:]}")
+    assert done.returncode == 0, output
+    return output
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that would be deployed, built for this machine."""
+    architecture = ARCHITECTURES.get(platform.machine())
+    if architecture is None or platform.system() != "Linux":
+        pytest.skip("the package's wheels are for Linux on x86_64 or arm64")
+    target = tmp_path_factory.mktemp("package")
+    run(
+        *("make", "-C", str(ROOT / "functions"), "build-ApiFunction"),
+        *(f"ARTIFACTS_DIR={target}", f"ARCHITECTURE={architecture}", f"UV={find_uv_bin()}"),
+    )
+    return target
+
+
+@pytest.fixture(scope="session")
+def python313() -> str:
+    """Return the Lambda's Python, found as the build finds it."""
+    found = subprocess.run(
+        [find_uv_bin(), "python", "find", "3.13", "--no-python-downloads"],
+        env=os.environ | {"PYENV_VERSION": "3.13"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if found.returncode != 0:
+        pytest.skip("no Python 3.13 was found here")
+    return found.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory, python313: str) -> Path:
+    """Return a folder with the runtime interface client that Lambda itself uses."""
+    target = tmp_path_factory.mktemp("runtime")
+    run(
+        *(find_uv_bin(), "pip", "install", RUNTIME, "--target", str(target)),
+        *("--python", python313, "--only-binary", ":all:"),
+    )
+    return target

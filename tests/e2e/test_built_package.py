@@ -1,0 +1,105 @@
+"""What is deployed: lean, complete, and right under the real Lambda runtime."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.lambda_runtime import LambdaRuntime
+
+ROOT = Path(__file__).parents[2]
+EVENTS = ROOT / "events"
+NOT_DEPLOYED = (
+    *("sklearn", "scipy", "pandas", "joblib", "keras", "jax", "matplotlib"),
+    *("boto3", "botocore", "moto", "pytest", "tests", "training", "local"),
+    *("Makefile", "requirements.txt", "bin", ".lock"),
+)
+# The machine code of numpy (OpenBLAS) and obstore alone is 63 MiB on x86_64; Lambda takes 250.
+SIZE_LIMIT = 85 * 2**20
+
+UNCHECKED_HASH = 0b01
+NORMAL = {"is_anomaly": False, "predicted_value": 1}
+ANOMALY = {"is_anomaly": True, "predicted_value": -1}
+PREDICTIONS = {
+    "predict-normal": (200, NORMAL),
+    "predict-anomaly": (200, ANOMALY),
+    "predict-anomaly-small": (200, ANOMALY),
+    "predict-wrong-key": (422, None),
+}
+
+
+def test_only_the_pinned_libraries_are_in_it(package: Path) -> None:
+    pins = re.findall(r"^[\w-]+==\S+", (ROOT / "functions/requirements.txt").read_text(), re.M)
+    installed = [
+        re.sub(r"^(.+)-(.+)$", r"\1==\2", folder.stem).replace("_", "-")
+        for folder in package.glob("*.dist-info")
+    ]
+    assert sorted(installed) == sorted(pins)
+
+
+@pytest.mark.parametrize("name", NOT_DEPLOYED)
+def test_it_leaves_out(package: Path, name: str) -> None:
+    assert not (package / name).exists()
+
+
+def test_it_is_small(package: Path) -> None:
+    size = sum(file.stat().st_size for file in package.rglob("*") if file.is_file())
+    assert size < SIZE_LIMIT
+
+
+@pytest.mark.parametrize("room", ["api", "detector", "registry"])
+def test_its_bytecode_is_used_whatever_the_mtimes(package: Path, python313: str, room: str) -> None:
+    sources = list((package / room).glob("*.py"))
+    assert sources
+    for source in sources:
+        bytecode = package / room / "__pycache__" / f"{source.stem}.cpython-313.pyc"
+        assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == UNCHECKED_HASH
+
+
+@pytest.fixture(scope="module")
+def function(
+    package: Path, runtime: Path, python313: str, published_model: Any
+) -> Iterator[LambdaRuntime]:
+    """Run the package as Lambda does; nothing of this process's environment comes along."""
+    environment = {
+        "AWS_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ENDPOINT_URL": published_model.endpoint_url,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_LAMBDA_FUNCTION_NAME": "api",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+        "MODEL_BUCKET": published_model.bucket,
+        "DEFAULT_MODEL": published_model.name,
+        "POWERTOOLS_SERVICE_NAME": "test",
+        "POWERTOOLS_METRICS_NAMESPACE": "Test",
+        "PYTHONPATH": os.pathsep.join(map(str, (package, runtime))),
+    }
+    command = [python313, "-m", "awslambdaric", "api.handler.lambda_handler"]
+    with LambdaRuntime(command, package, environment) as function:
+        yield function
+
+
+def answer(function: LambdaRuntime, name: str) -> dict[str, Any]:
+    return function.invoke(json.loads((EVENTS / f"{name}.json").read_text()))
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in EVENTS.glob("predict-*.json")))
+def test_it_judges_one_reading(function: LambdaRuntime, name: str) -> None:
+    status, body = PREDICTIONS[name]
+    given = answer(function, name)
+    assert given["statusCode"] == status
+    if body is not None:
+        assert json.loads(given["body"]) == body
+
+
+@pytest.mark.parametrize("name", ["root", "health", "models", "model", "docs", "openapi"])
+def test_it_answers_every_other_route(function: LambdaRuntime, name: str) -> None:
+    assert answer(function, name)["statusCode"] == 200

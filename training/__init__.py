@@ -1,0 +1,1 @@
+"""The training job: sources -> candidates -> comparison -> report -> publish."""

@@ -1,0 +1,104 @@
+"""Comparing the candidates: the seed's experiment as it was, the honest one, and the winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+import numpy as np
+
+from detector.interface import Detector
+from detector.lstm_autoencoder import LstmAutoencoder
+from training.candidates.candidate import Candidate
+from training.candidates.value_forest import fit_as_the_seed_did
+from training.evaluation import Confusion, Figures, confusion, judge
+from training.sources.series import Floats, Mask, Series
+
+RULE = (
+    "highest F1 over anomaly windows; if equal (or no window is left to judge by), fewest false "
+    "alarms a day; then the shortest delay; then the simpler model"
+)
+
+SIMPLEST_FIRST = ("value-forest", "lstm-autoencoder")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A candidate and how it did after the part it was fitted on.
+
+    Attributes
+    ----------
+    scores : (n,) float64
+        Of the judged part.
+    flags : (n,) bool
+        Scores above the candidate's threshold, which was fixed without that part's labels.
+    """
+
+    candidate: Candidate
+    scores: Floats
+    flags: Mask
+    figures: Figures
+    readings: Confusion
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """One row of the seed's table: judged on the points it was fitted on, with their labels."""
+
+    kind: str
+    confusion: Confusion
+
+
+def judge_candidate(candidate: Candidate, series: Series) -> Judged:
+    """Judge a candidate on the part of the series that follows the one it was fitted on."""
+    detector = candidate.detector
+    scores = detector.score_samples(series.timestamps, series.values)
+    flags = scores > detector.threshold
+    return Judged(
+        candidate, scores, flags, judge(series, flags), confusion(series.in_window, flags)
+    )
+
+
+def choose_winner(judged: list[Judged]) -> Judged:
+    """Return the winner by `RULE`."""
+
+    def rank(each: Judged) -> tuple[float, float, float, int]:
+        figures = each.figures
+        return (
+            -figures.f1 if figures.f1 is not None else 0.0,
+            figures.false_alarms_a_day,
+            inf if figures.mean_delay_minutes is None else figures.mean_delay_minutes,
+            SIMPLEST_FIRST.index(each.candidate.kind),
+        )
+
+    return min(judged, key=rank)
+
+
+def seed_experiment(series: Series, lstm: LstmAutoencoder) -> list[SeedRow]:
+    """Repeat the seed's experiment on the labelled points; empty where there is no label.
+
+    The forest is fitted and judged on the same points, its contamination taken from the labels.
+    The LSTM's flags are as many as there are labels, and each window's error is credited to the
+    window's first reading, a window's length too early.
+    """
+    if not series.is_label.any():
+        return []
+    forest = fit_as_the_seed_did(series)
+    return [
+        SeedRow(forest.kind, confusion(series.is_label, flags_of(forest, series))),
+        SeedRow(lstm.kind, confusion(series.is_label, flags_as_the_seed_did(lstm, series))),
+    ]
+
+
+def flags_of(detector: Detector, series: Series) -> Mask:
+    """Return a detector's flags over a whole series: (n,) bool."""
+    return detector.score_samples(series.timestamps, series.values) > detector.threshold
+
+
+def flags_as_the_seed_did(lstm: LstmAutoencoder, series: Series) -> Mask:
+    """Return as many flags as there are labels, each a window's length too early: (n,) bool."""
+    shift = len(lstm.history)
+    scores = lstm.score_samples(series.timestamps, series.values)[shift:]
+    flags = np.zeros(len(series), bool)
+    flags[np.argsort(scores)[-int(series.is_label.sum()) :]] = True
+    return flags

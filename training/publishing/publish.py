@@ -1,0 +1,154 @@
+"""Making a version live: publish a run's artifact, or roll back to an older version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from detector.artifact import digest
+from registry.keys import CREATED_METADATA, DIGEST_METADATA, INDEX_KEY, model_key, run_prefix
+from training.errors import PublishConflictError, PublishError
+from training.publishing.s3 import ATTEMPTS, explained, write_if_unchanged
+from training.publishing.versions import Version, is_missing, read_version
+from training.run_folder import StoredRun
+
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+}
+BINARY = "application/octet-stream"
+
+
+def check_bucket(s3: Any, bucket: str) -> None:
+    """Raise `PublishError` unless the bucket is there and versioned."""
+    with explained(f"bucket {bucket} can't be used"):
+        versioning = s3.get_bucket_versioning(Bucket=bucket)
+    if versioning.get("Status") != "Enabled":
+        raise PublishError(
+            f"bucket {bucket} is not versioned, so nothing could be rolled back; enable versioning "
+            "on it, or use the bucket of the stack"
+        )
+
+
+def publish(
+    s3: Any, bucket: str, name: str, run: StoredRun, kind: str, champion: Version | None
+) -> Version:
+    """Make a run's artifact live, if `champion` is what is live still.
+
+    The run's report is uploaded first, the artifact by one conditional PUT, and the index of
+    names last: whatever fails, no half of it is ever served.
+
+    Raises
+    ------
+    PublishConflictError
+        If somebody published in between.
+    PublishError
+        If the bucket refuses.
+    """
+    data = run.artifact(kind)
+    upload_run(s3, bucket, name, run)
+    write_if_unchanged(
+        f"publishing {name}",
+        s3.put_object,
+        champion and champion.etag,
+        Bucket=bucket,
+        Key=model_key(name),
+        Body=data,
+        ContentType=BINARY,
+        Metadata={
+            DIGEST_METADATA: digest(data),
+            CREATED_METADATA: run.record["created"],
+            "run": run.record["run"],
+        },
+    )
+    add_to_index(s3, bucket, name)
+    return live_version(s3, bucket, name)
+
+
+def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
+    """Make an older version live again, by copying it over the head.
+
+    Raises
+    ------
+    PublishConflictError
+        If somebody published in between.
+    PublishError
+        If there is no such version, it is live already, or it can't be served.
+    """
+    champion = read_version(s3, bucket, name)
+    older = read_version(s3, bucket, name, version_id)
+    if older is None:
+        raise PublishError(
+            f"{name} has no version {version_id}; list them with: python -m training models"
+        )
+    if champion and champion.version_id == version_id:
+        raise PublishError(f"version {version_id} of {name} is live already")
+    older.check_usable()
+    write_if_unchanged(
+        f"rolling {name} back",
+        s3.copy_object,
+        champion and champion.etag,
+        Bucket=bucket,
+        Key=model_key(name),
+        CopySource={"Bucket": bucket, "Key": model_key(name), "VersionId": version_id},
+    )
+    return live_version(s3, bucket, name)
+
+
+def live_version(s3: Any, bucket: str, name: str) -> Version:
+    """Return what is live after a write."""
+    live = read_version(s3, bucket, name)
+    if live is None:
+        raise PublishError(f"{name} was written, but somebody has deleted it since")
+    return live
+
+
+def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
+    """Keep the run's report, pictures, figures and estimators beside the models."""
+    prefix = run_prefix(name, run.record["run"])
+    for path in sorted(run.folder.iterdir()):
+        with explained(f"uploading {path.name}"):
+            s3.put_object(
+                Bucket=bucket,
+                Key=prefix + path.name,
+                Body=path.read_bytes(),
+                ContentType=CONTENT_TYPES.get(path.suffix, BINARY),
+            )
+
+
+def add_to_index(s3: Any, bucket: str, name: str) -> None:
+    """Add a name to the index of models, which the API reads instead of listing the bucket."""
+    for _ in range(ATTEMPTS):
+        names, etag = read_index(s3, bucket)
+        if name in names:
+            return
+        try:
+            write_if_unchanged(
+                "writing the index of models",
+                s3.put_object,
+                etag,
+                Bucket=bucket,
+                Key=INDEX_KEY,
+                Body=json.dumps({"names": sorted({*names, name})}).encode(),
+                ContentType="application/json",
+            )
+        except PublishConflictError:
+            continue  # somebody added another name: read it and add ours to theirs
+        return
+    raise PublishError(
+        f"{name} is published and served, but GET /models does not list it yet, as others keep "
+        "writing the index; publish once more"
+    )
+
+
+def read_index(s3: Any, bucket: str) -> tuple[list[str], str | None]:
+    """Return the names in the index of models, and its ETag; none where there is no index."""
+    try:
+        with explained("reading the index of models"):
+            answer = s3.get_object(Bucket=bucket, Key=INDEX_KEY)
+            return json.loads(answer["Body"].read())["names"], answer["ETag"]
+    except PublishError as error:
+        if is_missing(error.__cause__, asked_for_version=False):
+            return [], None
+        raise

@@ -1,0 +1,1 @@
+"""Where series come from: NAB, a CSV file of one's own, or a simulation."""

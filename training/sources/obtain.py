@@ -1,0 +1,70 @@
+"""Which source a run takes, and saying so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from training.errors import SourceError
+from training.sources.csv_file import read_csv_series
+from training.sources.nab import SEED_FILE, Nab
+from training.sources.nab_download import cached_nab, download_nab
+from training.sources.series import Series
+from training.sources.simulated import simulate_ec2_cpu
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What the caller asked for; nothing means NAB wherever it can be had, else a simulation."""
+
+    csv: Path | None = None
+    labels: Path | None = None
+    nab_root: Path | None = None
+    nab_file: str = SEED_FILE
+    simulated: bool = False
+
+
+def obtain_series(options: SourceOptions, console: Console) -> Series:
+    """Return the series that `options` ask for, and print where it came from.
+
+    NAB is looked for in `nab_root`, in the user's cache, and on the network; where none has it,
+    a series is simulated and a line says so.
+
+    Raises
+    ------
+    SourceError
+        If what was asked for by name can't be had or read.
+    """
+    series = choose_series(options, console)
+    console.print(
+        f"Data: [bold]{series.origin}[/bold] — {len(series):,} readings, {series.days:.1f} days, "
+        f"{'no labels' if series.labels is None else f'{len(series.labels)} labelled anomalies'}"
+    )
+    return series
+
+
+def choose_series(options: SourceOptions, console: Console) -> Series:
+    """Return the series of the first source that `options` leave."""
+    if options.labels and not options.csv:
+        raise SourceError("--labels goes with --csv")
+    if options.csv:
+        return read_csv_series(options.csv, options.labels)
+    if options.simulated:
+        return simulate_ec2_cpu()
+    if options.nab_root:
+        return Nab(options.nab_root).series(options.nab_file)
+    cached = cached_nab(options.nab_file)
+    if cached:
+        return cached.series(options.nab_file)
+    console.print("NAB is not in the cache; downloading it (give --nab-root to use a copy) …")
+    try:
+        with Progress(console=console, transient=True) as progress:
+            return download_nab(options.nab_file, progress).series(options.nab_file)
+    except SourceError as error:
+        if options.nab_file != SEED_FILE:
+            raise  # asked for by name: nothing else will do
+        console.print(f"[yellow]No NAB: {error}. Using a simulated EC2 CPU series instead.")
+        return simulate_ec2_cpu()
