@@ -1,0 +1,113 @@
+"""Fixtures that more than one kind of test needs."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from local.bucket import local_bucket
+from local.environment import CREDENTIALS
+from training.job import Run, Settings, train
+from training.publishing.publish import publish
+from training.publishing.s3 import s3_client
+from training.report.page import write_report
+from training.run_folder import StoredRun, write_run
+from training.sources.nab import SEED_FILE, Nab
+from training.sources.nab_download import cached_nab
+from training.sources.series import Series
+from training.sources.simulated import simulate_ec2_cpu
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A versioned bucket of moto's server, empty at first."""
+
+    name: str
+    endpoint_url: str
+
+    @property
+    def s3(self):
+        return s3_client(self.endpoint_url)
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A model in a bucket of moto's server."""
+
+    bucket: str
+    endpoint_url: str
+    name: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def local_credentials() -> Iterator[None]:
+    """No test can reach an account: credentials are made up, and no profile is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        patch.setenv("AWS_REGION", CREDENTIALS["AWS_DEFAULT_REGION"])
+        for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "MODEL_BUCKET"):
+            patch.delenv(name, raising=False)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def s3_url(local_credentials: None) -> Iterator[str]:
+    with local_bucket() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_url: str) -> Bucket:
+    return new_bucket(s3_url)
+
+
+def new_bucket(s3_url: str) -> Bucket:
+    bucket = Bucket(f"models-{uuid.uuid4()}", s3_url)
+    bucket.s3.create_bucket(Bucket=bucket.name)
+    bucket.s3.put_bucket_versioning(
+        Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+    )
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Series:
+    return simulate_ec2_cpu()
+
+
+@pytest.fixture(scope="session")
+def nab_series() -> Series:
+    """The seed's series, from NAB_ROOT or the cache; nothing is downloaded in a test."""
+    root = os.environ.get("NAB_ROOT")
+    nab = Nab(Path(root)) if root else cached_nab(SEED_FILE)
+    if nab is None:
+        pytest.skip("NAB is not here: set NAB_ROOT to a copy, or run make demo online once")
+    return nab.series(SEED_FILE)
+
+
+@pytest.fixture(scope="session")
+def run(simulated: Series) -> Run:
+    """Both candidates, fitted on the simulated series."""
+    return train(simulated, Settings("ec2-cpu"), lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def stored_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
+    return write_run(run, tmp_path_factory.mktemp("runs") / "ec2-cpu", write_report)
+
+
+@pytest.fixture(scope="session", params=["value-forest", "lstm-autoencoder"])
+def published_model(
+    request: pytest.FixtureRequest, s3_url: str, stored_run: StoredRun
+) -> PublishedModel:
+    """Each kind of model, published under the name that the sample events ask for."""
+    bucket = new_bucket(s3_url)
+    publish(bucket.s3, bucket.name, "ec2-cpu", stored_run, request.param, None)
+    return PublishedModel(bucket.name, s3_url, "ec2-cpu")
