@@ -42,6 +42,7 @@ class PublishedModel:
     bucket: str
     endpoint_url: str
     name: str
+    kind: str
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -110,4 +111,4 @@ def published_model(
     """Each kind of model, published under the name that the sample events ask for."""
     bucket = new_bucket(s3_url)
     publish(bucket.s3, bucket.name, "ec2-cpu", stored_run, request.param, None)
-    return PublishedModel(bucket.name, s3_url, "ec2-cpu")
+    return PublishedModel(bucket.name, s3_url, "ec2-cpu", request.param)

@@ -71,6 +71,14 @@ def register(
         The methods that a path has; empty where there is no such path.
     """
 
+    def is_foreign_body() -> bool:
+        # Powertools reads forms and multipart bodies, too, and fails on them in ways of its own;
+        # none is valid here, so their type is what is wrong
+        event = app.current_event
+        return event.http_method == "POST" and not is_declared_json(
+            event.headers.get("content-type", "")
+        )
+
     def known(error: Exception) -> Response[str]:
         status, detail = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
         headers = {}
@@ -80,9 +88,7 @@ def register(
         return problem(status, detail or str(error), headers=headers)
 
     def invalid(error: RequestValidationError) -> Response[str]:
-        # Powertools reads forms, too, and no form is valid here: its type is what is wrong
-        in_body = any(each["loc"][0] == "body" for each in error.errors())
-        if in_body and not is_declared_json(app.current_event.headers.get("content-type", "")):
+        if is_foreign_body():
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON)
         if any(each["type"] == "json_invalid" for each in error.errors()):
             return problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.")
@@ -107,7 +113,9 @@ def register(
             HTTPStatus.NOT_FOUND, "There is nothing here; the API is described at /docs."
         )
 
-    def unexpected(error: Exception) -> Response[str]:
+    def unexpected(_: Exception) -> Response[str]:
+        if is_foreign_body():
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON)
         logger.exception("unexpected error")
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Our fault; the function's log says more.")
 

@@ -1,0 +1,68 @@
+"""The committed OpenAPI document is the one that is served, and the API keeps to it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import given, settings
+
+from local.document import openapi_document
+from local.door import Door
+from tests.conftest import PublishedModel
+
+COMMITTED = Path(__file__).parents[2] / "openapi.json"
+DOCUMENT = json.loads(COMMITTED.read_text(encoding="utf-8"))
+
+
+def test_the_committed_document_has_not_drifted() -> None:
+    assert openapi_document() + "\n" == COMMITTED.read_text(encoding="utf-8"), (
+        "the API has changed: if that is meant, run make openapi and commit openapi.json"
+    )
+
+
+def test_every_route_documents_its_errors_in_one_form() -> None:
+    for path, operations in DOCUMENT["paths"].items():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                if status != "200":
+                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+
+
+@pytest.fixture(scope="module")
+def door(published_model: PublishedModel) -> Door:
+    """The real handler over a model in moto's bucket, behind the laptop's door."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MODEL_BUCKET", published_model.bucket)
+        patch.setenv("AWS_ENDPOINT_URL", published_model.endpoint_url)
+        patch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
+        patch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+        sys.modules.pop("api.handler", None)
+        yield Door(importlib.import_module("api.handler").lambda_handler)
+        sys.modules.pop("api.handler", None)
+
+
+@pytest.fixture(scope="module")
+def api(door: Door) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_asgi("/openapi.json", door)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [(path, method) for path, operations in DOCUMENT["paths"].items() for method in operations],
+)
+def test_any_request_gets_a_documented_answer(
+    api: schemathesis.BaseSchema, path: str, method: str
+) -> None:
+    operation = api[path][method.upper()]
+
+    @settings(max_examples=25, deadline=None, database=None)
+    @given(operation.as_strategy())
+    def answer_is_documented(case: schemathesis.Case) -> None:
+        case.call_and_validate()
+
+    answer_is_documented()

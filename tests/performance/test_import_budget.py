@@ -1,0 +1,66 @@
+"""What a cold start must not load, and a generous bound on what it may take."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FORBIDDEN = {"sklearn", "scipy", "pandas", "joblib", "keras", "jax", "boto3", "botocore", "moto"}
+BUDGET_SECONDS = 8.0
+
+PREDICT = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {forbidden!r}:
+            raise ImportError(f"{{name}} is not deployed")
+
+sys.meta_path.insert(0, Refuse())
+import time
+started = time.perf_counter()
+from api.handler import lambda_handler
+from local.door import LocalContext
+import json
+event = json.load(open("events/predict-anomaly.json"))
+answer = lambda_handler(event, LocalContext())
+assert answer["statusCode"] == 200, answer
+loaded = sorted(name for name in {asked!r} if name in sys.modules)
+print("\\n", json.dumps({{"seconds": time.perf_counter() - started, "loaded": loaded}}))
+"""
+
+
+def first_answer(published_model) -> dict:
+    """Answer a request in a fresh process where what is not deployed can't be imported."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            PREDICT.format(forbidden=set(FORBIDDEN), asked=("numpy", "pydantic")),
+        ],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}",
+            "MODEL_BUCKET": published_model.bucket,
+            "AWS_ENDPOINT_URL": published_model.endpoint_url,
+            "POWERTOOLS_METRICS_NAMESPACE": "test",
+            "POWERTOOLS_SERVICE_NAME": "test",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_api_answers_without_what_only_training_needs(published_model) -> None:
+    answer = first_answer(published_model)
+    assert answer["seconds"] < BUDGET_SECONDS
+    if published_model.kind == "value-forest":
+        assert "numpy" not in answer["loaded"], "a value forest is served without numpy"

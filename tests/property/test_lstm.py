@@ -1,0 +1,120 @@
+"""The numpy forward pass equals Keras; its scores never look ahead."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.artifact import digest, unpack
+from detector.errors import CorruptArtifactError, ValueOutOfRangeError
+from detector.lstm_autoencoder import LstmAutoencoder, hide_last, reconstruct
+from detector.tensors import RawTensor
+from training.candidates.lstm_autoencoder import build_network, export_weights
+from training.job import Run
+
+WINDOW, UNITS = 30, 32
+TIMES = np.empty(0, "datetime64[s]")
+
+
+@pytest.fixture(scope="module")
+def lstm(run: Run) -> LstmAutoencoder:
+    return cast("LstmAutoencoder", run.judged[1].candidate.detector)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 10.0]))
+def test_it_equals_keras(seed: int, spread: float) -> None:
+    network = build_network(WINDOW, UNITS)
+    random = np.random.default_rng(seed)
+    weights = [random.normal(0, 0.3, each.shape) for each in network.get_weights()]
+    network.set_weights(weights)
+    windows = random.normal(0, spread, (8, WINDOW)).astype(np.float32)
+    written = reconstruct(export_weights(network), windows)
+    expected = network.predict(windows[..., np.newaxis], verbose=0)[..., 0]
+    np.testing.assert_allclose(written, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_trained_network_equals_keras(run: Run, tmp_path) -> None:
+    import keras
+
+    candidate = run.judged[1].candidate
+    candidate.save_estimator(tmp_path)
+    network = keras.models.load_model(tmp_path / "lstm-autoencoder.keras")
+    windows = np.lib.stride_tricks.sliding_window_view(
+        run.series.values.astype(np.float32)[:600], WINDOW
+    )
+    seen = hide_last(windows)
+    written = reconstruct(cast("LstmAutoencoder", candidate.detector).weights, seen)
+    expected = network.predict(seen[..., np.newaxis], verbose=0)[..., 0]
+    np.testing.assert_allclose(written, expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_the_future_never_changes_a_past_score(lstm: LstmAutoencoder, data: st.DataObject) -> None:
+    values = np.array(data.draw(st.lists(st.floats(-5, 5), min_size=2, max_size=80)))
+    cut = data.draw(st.integers(1, len(values) - 1))
+    other = values.copy()
+    other[cut:] = data.draw(st.floats(-1e30, 1e30))
+    before = lstm.score_samples(TIMES, values)[:cut]
+    np.testing.assert_allclose(lstm.score_samples(TIMES, other)[:cut], before, rtol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=80), st.data())
+def test_in_chunks_it_scores_as_in_one(
+    lstm: LstmAutoencoder, values: list[float], data: st.DataObject
+) -> None:
+    series = np.array(values)
+    cut = data.draw(st.integers(1, len(series) - 1))
+    later = lstm.advance(TIMES, series[:cut])
+    chunks = [lstm.score_samples(TIMES, series[:cut]), later.score_samples(TIMES, series[cut:])]
+    whole = lstm.score_samples(TIMES, series)
+    np.testing.assert_allclose(np.concatenate(chunks), whole, rtol=1e-4, atol=1e-5)
+
+
+@given(st.floats(-3.4e38, 3.4e38))
+def test_any_value_has_a_finite_score(lstm: LstmAutoencoder, value: float) -> None:
+    score = lstm.score_samples(TIMES, np.array([value]))
+    assert np.isfinite(score).all()
+    assert lstm.predict(value) == (score[0] > lstm.threshold)
+
+
+def test_a_value_out_of_range_is_refused(lstm: LstmAutoencoder) -> None:
+    with pytest.raises(ValueOutOfRangeError):
+        lstm.predict(float("nan"))
+
+
+def test_it_comes_back_from_the_artifact_as_it_was(run: Run) -> None:
+    data = run.artifacts["lstm-autoencoder"]
+    restored, _ = unpack(data, digest(data))
+    lstm = run.judged[1].candidate.detector
+    advanced = lstm.advance(run.judged_part.timestamps, run.judged_part.values)
+    values = np.linspace(-1, 3, 50)
+    np.testing.assert_array_equal(
+        restored.score_samples(TIMES, values), advanced.score_samples(TIMES, values)
+    )
+
+
+@pytest.mark.parametrize("name", ["encoder_recurrent", "dense_kernel", "history", "calibration"])
+def test_tensors_that_do_not_fit_are_refused(lstm: LstmAutoencoder, name: str) -> None:
+    raw = {
+        key: RawTensor({4: "F32", 8: "F64"}[array.itemsize], array.shape, array.tobytes())
+        for key, array in lstm.tensors().items()
+    }
+    restored = LstmAutoencoder.restore(raw, lstm.parameters(), lstm.threshold)
+    assert restored.predict(95.0) == lstm.predict(95.0)
+    for broken in (
+        {key: tensor for key, tensor in raw.items() if key != name},
+        raw | {name: replace(raw[name], dtype="I32")},
+        raw | {name: replace(raw[name], shape=(*raw[name].shape, 1))},
+    ):
+        with pytest.raises(CorruptArtifactError, match=name):
+            LstmAutoencoder.restore(broken, lstm.parameters(), lstm.threshold)
+    with pytest.raises(CorruptArtifactError, match="spread"):
+        LstmAutoencoder.restore(raw, {"center": 0.0, "spread": 0.0}, lstm.threshold)

@@ -1,0 +1,59 @@
+"""The tail's surprise against ten lines of plain Python."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detector.errors import CorruptArtifactError
+from detector.tail import Tail
+
+scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    position = share * (len(ordered) - 1)
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (position - low) * (ordered[high] - ordered[low])
+
+
+def plain_surprise(history: list[float], x: float) -> float:
+    ordered = sorted(history)
+    u = quantile(ordered, 0.98)
+    excess = [value - u for value in ordered if value > u]
+    b = max(
+        sum(excess) / len(excess) if excess else 0.0,
+        0.3 * (u - statistics.median(ordered)),
+        1e-9 * max(1.0, abs(u)),
+    )
+    if x > u:
+        return math.log(50) + (x - u) / b
+    rank = sum(value <= x for value in ordered) / len(ordered)
+    return -math.log(max(1 - rank, 0.02))
+
+
+@given(scores, st.floats(-1e6, 1e6))
+def test_it_equals_the_formula(history: list[float], x: float) -> None:
+    got = Tail.of(np.array(history)).surprise(np.array([x]))[0]
+    onset = quantile(sorted(history), 0.98)
+    if abs(x - onset) > 1e-6 * max(1.0, abs(onset)):  # at the onset, rounding picks the side
+        assert got == pytest.approx(plain_surprise(history, x), rel=1e-6, abs=1e-9)
+
+
+@given(scores, st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_a_higher_score_is_never_less_surprising(
+    history: list[float], x: float, more: float
+) -> None:
+    low, high = Tail.of(np.array(history)).surprise(np.array([x, x + more]))
+    assert high >= low
+
+
+def test_a_tail_of_nothing_is_refused() -> None:
+    with pytest.raises(CorruptArtifactError):
+        Tail.of(np.empty(0))

@@ -1,0 +1,250 @@
+"""Every route's answers and every error's form, over models in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+
+from api import routes
+from api.body import MAX_BODY_CHARACTERS
+from local.door import LocalContext
+from local.proxy_event import proxy_event
+from registry.errors import StoreUnavailableError
+from registry.keys import INDEX_KEY
+from registry.models import ModelRegistry
+from tests.fakes import CREATED, FakeStore, small_artifact
+
+JSON = ("content-type", "application/json")
+
+
+class Api:
+    """The API over a fake bucket, and what it logged."""
+
+    def __init__(self) -> None:
+        self.store, self.log = FakeStore(), io.StringIO()
+        self.metrics = Metrics(namespace="test", service="test")
+        registry = ModelRegistry(
+            self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=lambda *_: None
+        )
+        logger = Logger(service=f"test-{id(self)}", stream=self.log)
+        self.app = routes.build_app(
+            registry,
+            "ec2-cpu",
+            logger,
+            self.metrics,
+            now=lambda: datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (JSON,),
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Return status, parsed body and headers."""
+        event = proxy_event(method, path, "", list(headers), body)
+        answer = self.app.resolve(event, LocalContext())
+        sent = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        return answer["statusCode"], json.loads(answer["body"]), sent
+
+    def predict(self, body: bytes, **more: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+        return self.call("POST", "/predict", body, **more)
+
+
+@pytest.fixture
+def api() -> Api:
+    api = Api()
+    api.store.put_model("ec2-cpu", small_artifact())
+    yield api
+    api.metrics.clear_metrics()
+
+
+def is_problem(answer: tuple[int, dict[str, Any], dict[str, str]], status: int) -> bool:
+    """Tell whether an answer is an error in the one form that all errors have."""
+    got, body, headers = answer
+    assert got == status, body
+    assert headers["Content-Type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body.keys() <= {"title", "status", "detail", "errors"}
+    return True
+
+
+def test_sign_of_life(api: Api) -> None:
+    assert api.call("GET", "/")[:2] == (200, {"status": "API is running"})
+
+
+def test_predict_normal_and_anomaly(api: Api) -> None:
+    status, body, headers = api.predict(b'{"value": 0.5}')
+    assert (status, body) == (200, {"is_anomaly": False, "predicted_value": 1})
+    assert headers["X-Model-Version"] == "v1"
+    assert api.predict(b'{"value": 2}')[1] == {"is_anomaly": True, "predicted_value": -1}
+
+
+def test_predict_by_a_named_model(api: Api) -> None:
+    version = api.store.put_model("other", small_artifact(threshold=0.9))
+    status, body, headers = api.predict(b'{"value": 2.0, "model": "other"}')
+    assert (status, body["is_anomaly"], headers["X-Model-Version"]) == (200, False, version)
+
+
+@pytest.mark.parametrize("body", [b'{"value": 0.5, "model": null}', b'\n {"value":5e-1}'])
+def test_predict_takes_any_way_of_writing_it(api: Api, body: bytes) -> None:
+    assert api.predict(body)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"wrong_key": 10.0}',
+        b'{"value": "0.2"}',
+        b'{"value": true}',
+        b'{"value": null}',
+        b'{"value": [1]}',
+        b'{"value": NaN}',
+        b'{"value": Infinity}',
+        b'{"value": -Infinity}',
+        b'{"value": 1e400}',
+        b'{"value": 3.5e38}',
+        b'{"value": ' + b"9" * 5000 + b"}",
+        b'{"value": 1, "modle": "x"}',
+        b'{"value": 1, "model": "No Name"}',
+        b'{"value": 1, "model": "a\\n"}',
+        b'{"value": 1, "model": 7}',
+        b"null",
+        b"5",
+        b"[]",
+        b'"text"',
+    ],
+)
+def test_what_does_not_fit_the_contract_is_422(api: Api, body: bytes) -> None:
+    assert is_problem(api.predict(body), 422)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b'{"value": }',
+        b"\xff\xfe",
+        b'{"value": "\xe9"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1",
+        b" ",
+    ],
+)
+def test_what_is_no_json_is_400(api: Api, body: bytes) -> None:
+    assert is_problem(api.predict(body), 400)
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"), [(-1, 200), (0, 200), (1, 413)], ids=["n-1", "n", "n+1"]
+)
+def test_the_limit_of_a_body(api: Api, extra: int, status: int) -> None:
+    body = b'{"value": 0.5}'
+    assert api.predict(body.ljust(MAX_BODY_CHARACTERS + extra))[0] == status
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"]
+)
+def test_other_content_types_are_415(api: Api, content_type: str) -> None:
+    answer = api.predict(b'{"value": 0.5}', headers=(("content-type", content_type),))
+    assert is_problem(answer, 415)
+    assert "application/json" in answer[1]["detail"]
+
+
+def test_a_body_without_a_content_type_is_json(api: Api) -> None:
+    assert api.predict(b'{"value": 0.5}', headers=())[0] == 200
+
+
+def test_a_422_names_the_fields_but_repeats_no_input(api: Api) -> None:
+    _, body, _ = api.predict(b'{"value": "s3cret", "modle": "x"}')
+    assert {error["field"] for error in body["errors"]} == {"body.value", "body.modle"}
+    assert "s3cret" not in json.dumps(body)
+
+
+def test_broken_base64_is_400(api: Api) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"x") | {"isBase64Encoded": True}
+    answer = api.app.resolve(event, LocalContext())
+    assert answer["statusCode"] == 400
+
+
+def test_unknown_paths_are_404_and_wrong_methods_405(api: Api) -> None:
+    assert is_problem(api.call("GET", "/nothing"), 404)
+    assert is_problem(api.call("GET", "/predict"), 405)
+    assert api.call("DELETE", "/models/ec2-cpu")[2]["Allow"] == "GET"
+
+
+def test_an_unknown_model_is_404_and_the_missing_default_503(api: Api) -> None:
+    assert is_problem(api.predict(b'{"value": 1, "model": "unknown"}'), 404)
+    assert is_problem(api.call("GET", "/models/unknown"), 404)
+    assert is_problem(api.call("GET", "/models/Not-A-Name"), 422)
+    api.store.objects.clear()
+    answer = api.predict(b'{"value": 1}')
+    assert is_problem(answer, 503)
+    assert answer[2]["Retry-After"]
+
+
+def test_health_says_version_and_age_or_why_not(api: Api) -> None:
+    assert api.call("GET", "/health")[1] == {
+        "status": "ok",
+        "model": "ec2-cpu",
+        "version": "v1",
+        "created": CREATED,
+        "age_seconds": 60.0,
+    }
+    broken = Api()
+    broken.store.failure = StoreUnavailableError("throttled")
+    answer = broken.call("GET", "/health")
+    assert is_problem(answer, 503)
+    assert "throttled" in answer[1]["detail"]
+    broken.metrics.clear_metrics()
+
+
+def test_models_are_listed_and_described(api: Api) -> None:
+    api.store.put(INDEX_KEY, b'{"names": ["ec2-cpu"]}')
+    assert api.call("GET", "/models")[1] == {"models": ["ec2-cpu"]}
+    _, detail, _ = api.call("GET", "/models/ec2-cpu")
+    assert detail["kind"] == "value-forest"
+    assert detail["figures"] == {"f1": 0.5, "mean_delay_minutes": None}
+    assert (detail["created"], detail["threshold"]) == (CREATED, 0.75)
+
+
+def test_what_nobody_expected_is_a_500_in_the_same_form(api: Api) -> None:
+    api.store.failure = ZeroDivisionError("a bug")
+    assert is_problem(api.predict(b'{"value": 1, "model": "other"}'), 500)
+    assert "a bug" in api.log.getvalue()  # for us, and not for the caller
+
+
+def test_nothing_of_a_request_is_logged(api: Api) -> None:
+    api.predict(b'{"value": 12345.678}', headers=(JSON, ("x-api-key", "s3cret-key")))
+    api.predict(b'{"wrong": "s3cret-body"}', headers=(JSON, ("x-api-key", "s3cret-key")))
+    api.store.objects.clear()
+    Api().predict(b'{"value": 12345.678}')
+    logged = api.log.getvalue()
+    assert not any(secret in logged for secret in ("s3cret-key", "s3cret-body", "12345.678"))
+
+
+def test_predictions_and_failures_are_counted(api: Api) -> None:
+    api.predict(b'{"value": 2.0}')
+    assert api.metrics.metric_set.keys() == {"Predictions", "Anomalies"}
+    api.metrics.clear_metrics()
+    api.store.objects.clear()
+    api.predict(b'{"value": 2.0, "model": "gone"}')
+    assert not api.metrics.metric_set  # the caller's mistake is no fault of the service
+
+
+def test_docs_hold_their_own_script(api: Api) -> None:
+    event = proxy_event("GET", "/docs", "", [], b"")
+    answer = api.app.resolve(event, LocalContext())
+    assert answer["statusCode"] == 200
+    assert "SwaggerUIBundle" in answer["body"]
+    assert "<script src=" not in answer["body"]
