@@ -1,0 +1,44 @@
+"""A running API over a bucket of its own: the real handler, obstore and moto's server over HTTP."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import requests
+
+from local.door import listen, serve
+from tests.conftest import Bucket
+
+TTL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class RunningApi:
+    """The API, as a client sees it."""
+
+    url: str
+
+    def predict(self, value: float, model: str | None = None) -> requests.Response:
+        body = {"value": value} | ({"model": model} if model else {})
+        return requests.post(f"{self.url}/predict", json=body, timeout=20)
+
+    def version(self) -> str:
+        return self.predict(0.13).headers["X-Model-Version"]
+
+
+@pytest.fixture
+def api(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
+    monkeypatch.setenv("MODEL_BUCKET", bucket.name)
+    monkeypatch.setenv("MODEL_TTL_SECONDS", str(TTL_SECONDS))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
+    monkeypatch.delitem(sys.modules, "api.handler", raising=False)  # a cold start
+    handler = importlib.import_module("api.handler")
+    with serve(handler.lambda_handler, listen(0)) as url:
+        yield RunningApi(url)
+    handler.metrics.clear_metrics()

@@ -1,0 +1,129 @@
+"""What is published is what a running API answers by, without a restart."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import requests
+
+from registry.keys import DIGEST_METADATA, model_key
+from tests.conftest import Bucket
+from tests.integration.conftest import TTL_SECONDS, RunningApi
+from training.publishing.publish import publish, roll_back
+from training.publishing.versions import list_versions, read_version
+from training.run_folder import StoredRun
+
+MODEL = "ec2-cpu"
+KINDS = ["value-forest", "lstm-autoencoder"]
+
+
+def publish_kind(bucket: Bucket, run: StoredRun, kind: str):
+    champion = read_version(bucket.s3, bucket.name, MODEL)
+    return publish(bucket.s3, bucket.name, MODEL, run, kind, champion)
+
+
+def within_ttl(happened) -> bool:
+    """Wait for a TTL and the request after it; tell whether it happened."""
+    deadline = time.monotonic() + 10 * TTL_SECONDS + 2
+    while time.monotonic() < deadline:
+        if happened():
+            return True
+        time.sleep(TTL_SECONDS / 4)
+    return False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_seeds_values_are_answered_by_either_kind(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun, kind: str
+) -> None:
+    live = publish_kind(bucket, stored_run, kind)
+    answers = [api.predict(value) for value in (0.13, 2.0, 95.0)]
+    assert [answer.json() for answer in answers] == [
+        {"is_anomaly": False, "predicted_value": 1},
+        {"is_anomaly": True, "predicted_value": -1},
+        {"is_anomaly": True, "predicted_value": -1},
+    ]
+    assert {answer.headers["X-Model-Version"] for answer in answers} == {live.version_id}
+
+
+def test_publishing_twice_and_rolling_back_is_followed_within_the_ttl(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    first = publish_kind(bucket, stored_run, KINDS[0])
+    assert api.version() == first.version_id
+    second = publish_kind(bucket, stored_run, KINDS[1])
+    assert within_ttl(lambda: api.version() == second.version_id)
+    back = roll_back(bucket.s3, bucket.name, MODEL, first.version_id)
+    assert back.digest == first.digest
+    assert within_ttl(lambda: api.version() == back.version_id)
+    # nothing is lost: who was live when can be listed
+    versions = list_versions(bucket.s3, bucket.name, MODEL)
+    assert [version.version_id for version in versions] == [
+        back.version_id,
+        second.version_id,
+        first.version_id,
+    ]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "no digest", "another schema"])
+def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun, damage: str
+) -> None:
+    good = publish_kind(bucket, stored_run, KINDS[0])
+    assert api.version() == good.version_id
+    data, metadata = bytearray(good.data), dict(good.metadata)
+    if damage == "flipped":
+        data[-1] ^= 1
+    elif damage == "truncated":
+        data = data[:-1]
+    elif damage == "no digest":
+        del metadata[DIGEST_METADATA]
+    else:
+        data = data.replace(b'schema\\":1', b'schema\\":9')
+    put = {"Bucket": bucket.name, "Key": model_key(MODEL), "Body": bytes(data)}
+    bucket.s3.put_object(**put, Metadata=metadata)
+    time.sleep(2 * TTL_SECONDS)
+    for _ in range(3):
+        answer = api.predict(95.0)
+        assert answer.status_code == 200
+        assert answer.headers["X-Model-Version"] == good.version_id
+        time.sleep(TTL_SECONDS)
+
+
+def test_without_a_model_the_api_says_so_and_recovers(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    answer = api.predict(0.13)
+    assert answer.status_code == 503
+    assert answer.headers["Retry-After"]
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert api.predict(0.13, model="no-such-model").status_code == 404
+    publish_kind(bucket, stored_run, KINDS[0])
+    assert api.predict(0.13).status_code == 200
+
+
+def test_models_are_listed_and_described(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    assert requests.get(f"{api.url}/models", timeout=20).json() == {"models": []}
+    live = publish_kind(bucket, stored_run, KINDS[1])
+    assert requests.get(f"{api.url}/models", timeout=20).json() == {"models": [MODEL]}
+    detail = requests.get(f"{api.url}/models/{MODEL}", timeout=20).json()
+    assert (detail["version"], detail["kind"]) == (live.version_id, KINDS[1])
+    assert detail["created"] == stored_run.record["created"]
+    assert detail["figures"]["windows"] == stored_run.record["honest"][1]["windows"]
+    health = requests.get(f"{api.url}/health", timeout=20).json()
+    assert (health["status"], health["version"]) == ("ok", live.version_id)
+    assert json.dumps(detail, allow_nan=False)
+
+
+def test_a_deleted_model_goes_on_being_served_by_a_warm_function(
+    api: RunningApi, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    live = publish_kind(bucket, stored_run, KINDS[0])
+    assert api.version() == live.version_id
+    bucket.s3.delete_object(Bucket=bucket.name, Key=model_key(MODEL))
+    time.sleep(2 * TTL_SECONDS)
+    assert api.version() == live.version_id

@@ -1,0 +1,197 @@
+"""Series from files: what is wrong is named with its line; the simulation is what it says."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from training.errors import SourceError
+from training.sources import obtain
+from training.sources.csv_file import read_csv_series
+from training.sources.nab import LABELS, SEED_FILE, WINDOWS, Nab
+from training.sources.obtain import SourceOptions, obtain_series
+from training.sources.series import Series, label_windows
+from training.sources.simulated import INCIDENTS, simulate_ec2_cpu
+
+START = datetime(2026, 1, 1)
+
+
+def rows(count: int = 400) -> list[str]:
+    return [f"{START + timedelta(minutes=5 * i)},{i % 7 / 10}" for i in range(count)]
+
+
+def write(path: Path, lines: list[str], header: str = "timestamp,value") -> Path:
+    path.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_csv_file_is_read(tmp_path: Path) -> None:
+    series = read_csv_series(write(tmp_path / "cpu.csv", rows()))
+    assert len(series) == 400
+    assert series.values[:3].tolist() == [0.0, 0.1, 0.2]
+    assert series.step == np.timedelta64(300, "s")
+    assert series.labels is None
+    assert series.windows.shape == (0, 2)
+
+
+def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
+    lines = [f"{START + timedelta(minutes=5 * i)}+02:00,1" for i in range(300)]
+    series = read_csv_series(write(tmp_path / "cpu.csv", lines))
+    assert str(series.timestamps[0]) == "2025-12-31T22:00:00"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("2026-01-01 08:20:00,abc", "line 102: value 'abc' is not a number"),
+        ("2026-01-01 08:20:00,", "line 102: value '' is not a number"),
+        ("2026-01-01 08:20:00,nan", "line 102: value 'nan'"),
+        ("2026-01-01 08:20:00,inf", "line 102: value 'inf'"),
+        ("2026-01-01 08:20:00,1e39", "line 102: value '1e39'"),
+        ("2026-01-01 08:20:00", "line 102: value '' is not a number"),
+        ("yesterday,1", "line 102: 'yesterday' is not a time"),
+        ("2026-01-01 08:15:00,1", "line 102: 2026-01-01 08:15:00 repeats the time"),
+        ("2026-01-01 08:00:00,1", "line 102: 2026-01-01 08:00:00 is earlier"),
+    ],
+)
+def test_a_bad_row_is_named_by_its_line(tmp_path: Path, line: str, message: str) -> None:
+    lines = rows()
+    lines[100] = line
+    with pytest.raises(SourceError, match=message):
+        read_csv_series(write(tmp_path / "cpu.csv", lines))
+
+
+@pytest.mark.parametrize("header", ["time,value", "timestamp;value", ""])
+def test_a_file_without_the_columns_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(SourceError, match="line 1: the header must name timestamp and value"):
+        read_csv_series(write(tmp_path / "cpu.csv", rows(), header))
+
+
+def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cpu.csv"
+    path.write_bytes(b"timestamp,value\n\xff\xfe")
+    with pytest.raises(SourceError, match="can't be read"):
+        read_csv_series(path)
+    with pytest.raises(SourceError, match="can't be read"):
+        read_csv_series(tmp_path / "missing.csv")
+
+
+def test_too_short_a_series_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="has 299 readings; at least 300"):
+        read_csv_series(write(tmp_path / "cpu.csv", rows(299)))
+
+
+def test_labels_are_times_and_windows(tmp_path: Path) -> None:
+    path = write(tmp_path / "cpu.csv", rows())
+    labels = tmp_path / "labels.json"
+    window = ["2026-01-02 00:00:00", "2026-01-02 02:00:00"]
+    labels.write_text(json.dumps(["2026-01-01 10:00:00", window]))
+    series = read_csv_series(path, labels)
+    assert [str(label) for label in series.labels] == ["2026-01-01T10:00:00", "2026-01-02T01:00:00"]
+    # a bare time gets NAB's window: 10 % of 400 readings, 20 to either side
+    assert str(series.windows[0][0]) == "2026-01-01T08:20:00"
+    assert str(series.windows[0][1]) == "2026-01-01T11:40:00"
+    assert series.in_window.sum() == 41 + 25
+    labels.write_text(json.dumps({"mine/cpu.csv": [window]}))
+    assert len(read_csv_series(path, labels).windows) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"other.csv": []}', "7", '["no time"]', '[["2026-01-01"]]', "[7]",
+                '[["2026-01-02", "2026-01-01"]]'],
+)  # fmt: skip
+def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(content)
+    with pytest.raises(SourceError, match="labels"):
+        read_csv_series(write(tmp_path / "cpu.csv", rows()), labels)
+
+
+def test_a_part_drops_windows_that_its_ends_cut(simulated: Series) -> None:
+    cut = int(np.searchsorted(simulated.timestamps, simulated.labels[1]))  # within a window
+    before, after = simulated.part(0, cut), simulated.part(cut, len(simulated))
+    assert (len(before.windows), len(after.windows)) == (1, 3)
+    assert len(before) + len(after) == len(simulated)
+
+
+def test_windows_stay_within_the_series() -> None:
+    times = np.datetime64("2026-01-01", "s") + np.arange(400) * np.timedelta64(300, "s")
+    windows = label_windows(times[[0, -1]], times)
+    assert windows[0, 0] == times[0]
+    assert windows[1, 1] == times[-1]
+
+
+def test_the_simulation_has_its_incidents_and_repeats_itself(simulated: Series) -> None:
+    assert simulate_ec2_cpu().digest == simulated.digest != simulate_ec2_cpu(seed=1).digest
+    assert len(simulated.labels) == len(INCIDENTS) == len(simulated.windows)
+    assert simulated.days == 14
+    base = simulated.values[~simulated.in_window]
+    assert np.median(base) == pytest.approx(0.132, abs=0.003)
+    assert simulated.values[simulated.in_window].max() > 30
+    assert simulated.values[simulated.in_window].min() == 0.0
+
+
+def nab_folder(root: Path) -> Path:
+    write_to = root / "data" / SEED_FILE
+    write_to.parent.mkdir(parents=True)
+    write(write_to, rows())
+    (root / "labels").mkdir()
+    window = ["2026-01-01 08:20:00.000000", "2026-01-01 11:40:00.000000"]
+    (root / LABELS).write_text(json.dumps({SEED_FILE: ["2026-01-01 10:00:00"]}))
+    (root / WINDOWS).write_text(json.dumps({SEED_FILE: [window]}))
+    return root
+
+
+def test_a_folder_laid_out_as_nab_is_read(tmp_path: Path) -> None:
+    series = Nab(nab_folder(tmp_path)).series()
+    assert series.origin == f"NAB {SEED_FILE}"
+    assert (len(series.labels), len(series.windows)) == (1, 1)
+
+
+def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="data is missing"):
+        Nab(tmp_path)
+    nab = Nab(nab_folder(tmp_path))
+    with pytest.raises(SourceError, match=r"has no file nothing\.csv"):
+        nab.series("nothing.csv")
+    (tmp_path / LABELS).write_text("{}")
+    with pytest.raises(SourceError, match="has no labels for"):
+        nab.series()
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(record=True, width=200)
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No cache, and no way out."""
+
+    def fail(*_: object) -> None:
+        raise SourceError("out of reach")
+
+    monkeypatch.setattr(obtain, "cached_nab", lambda _: None)
+    monkeypatch.setattr(obtain, "download_nab", fail)
+
+
+def test_without_nab_a_series_is_simulated_and_a_line_says_so(
+    nowhere: None, console: Console
+) -> None:
+    series = obtain_series(SourceOptions(), console)
+    assert series.name == "simulated_ec2_cpu"
+    assert "No NAB: out of reach. Using a simulated EC2 CPU series" in console.export_text()
+
+
+def test_what_was_asked_for_by_name_is_never_replaced(nowhere: None, console: Console) -> None:
+    with pytest.raises(SourceError):
+        obtain_series(SourceOptions(nab_file="realTweets/other.csv"), console)
+    with pytest.raises(SourceError, match="not laid out as NAB"):
+        obtain_series(SourceOptions(nab_root=Path("/nowhere")), console)
+    with pytest.raises(SourceError, match="--labels goes with --csv"):
+        obtain_series(SourceOptions(labels=Path("labels.json")), console)
