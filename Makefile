@@ -6,6 +6,7 @@
 PYTHON ?= python3
 PORT ?= 8080
 ARCHITECTURE ?= arm64
+TO ?= dev
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -52,9 +53,12 @@ build: $(INSTALLED)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ARCHITECTURE=$(ARCHITECTURE) $(SAM) build \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 
-# TO=prod deploys the prod environment of samconfig.toml
+# TO=prod deploys the prod environment of samconfig.toml. The stack must be told what the package
+# was built for, and an option replaces what samconfig.toml says: hence its parameters once more.
+deploy: PARAMETERS = $(shell \
+	sed -n '/^\[$(TO)\./,/^\[/ s/^parameter_overrides = "\(.*\)"/\1/p' samconfig.toml)
 deploy: build
-	@$(SAM) deploy --config-env $(or $(TO),dev) --parameter-overrides Architecture=$(ARCHITECTURE)
+	@$(SAM) deploy --config-env $(TO) --parameter-overrides $(PARAMETERS) Architecture=$(ARCHITECTURE)
 
 clean:
 	@rm -rf .venv .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info \

@@ -78,15 +78,15 @@ def trained_run(series: Series, console: Console) -> StoredRun:
             return run
     except RunError:
         pass  # there is none yet
-    from training.commands import train_run
+    from training.train_run import train_run
 
     return train_run(series, settings, RUN_FOLDER, console)
 
 
 def publish(run: StoredRun, endpoint_url: str, console: Console) -> None:
     """Publish the run's winner into the local bucket."""
-    from training.commands import publish_run
     from training.publishing.s3 import s3_client
+    from training.publishing.show import publish_run
 
     publish_run(s3_client(endpoint_url), BUCKET, run, None, console)
 

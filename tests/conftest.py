@@ -16,11 +16,12 @@ from training.job import Run, Settings, train
 from training.publishing.publish import publish
 from training.publishing.s3 import s3_client
 from training.report.page import write_report
-from training.run_folder import StoredRun, write_run
+from training.run_folder import StoredRun
 from training.sources.nab import SEED_FILE, Nab
 from training.sources.nab_download import cached_nab
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu
+from training.write_run import write_run
 
 
 @dataclass(frozen=True)

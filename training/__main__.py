@@ -70,8 +70,8 @@ def train(
     folder = out or Path("runs") / check_name(name)
     series = obtain_series(SourceOptions(csv, labels, nab_root, nab_file, simulated), console)
 
-    from training.commands import train_run
     from training.job import Settings
+    from training.train_run import train_run
 
     train_run(series, Settings(check_name(name), train_share, seed), folder, console)
     console.print(f"Next: python -m training publish {folder} --bucket BUCKET")
@@ -88,8 +88,8 @@ def publish(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Make a run's winner the live model, unless somebody else publishes meanwhile."""
-    from training.commands import publish_run
     from training.publishing.s3 import s3_client
+    from training.publishing.show import publish_run
     from training.run_folder import read_run
 
     run = read_run(folder)
@@ -101,8 +101,8 @@ def publish(
 @app.command()
 def models(bucket: Bucket, endpoint_url: EndpointUrl = None) -> None:
     """List every model and version, with figures, and which is live."""
-    from training.commands import versions_table
     from training.publishing.s3 import s3_client
+    from training.publishing.show import versions_table
     from training.publishing.versions import list_models
 
     s3 = s3_client(endpoint_url)
@@ -121,9 +121,9 @@ def rollback(
     endpoint_url: EndpointUrl = None,
 ) -> None:
     """Make an older version live again; every version stays."""
-    from training.commands import describe
     from training.publishing.publish import roll_back
     from training.publishing.s3 import s3_client
+    from training.publishing.show import describe
 
     live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to)
     console.print(f"{name} is version {to} again: {describe(live)}")

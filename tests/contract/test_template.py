@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from tests.contract import cloudformation
 ROOT = Path(__file__).parents[2]
 TEMPLATE = cloudformation.load(ROOT / "template.yaml")
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
 
 def of_type(kind: str) -> dict[str, dict[str, Any]]:
@@ -216,6 +219,24 @@ def test_alarm_watches_the_metric_as_the_function_publishes_it(metric: str) -> N
     assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
     sources = (ROOT / "functions/api").glob("*.py")
     assert any(f'"{metric}"' in source.read_text() for source in sources)
+
+
+# --- deployment ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(
+    environment: str, architecture: str
+) -> None:
+    make = ["make", "--dry-run", "deploy", f"TO={environment}", f"ARCHITECTURE={architecture}"]
+    commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    parameters = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
+    assert f" ARCHITECTURE={architecture} " in commands
+    assert (
+        f"sam deploy --config-env {environment} "
+        f"--parameter-overrides {parameters} Architecture={architecture}\n"
+    ) in commands
 
 
 # --- the lean runtime ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The package as `sam build` makes it, for this machine, and the real Lambda runtime to run it."""
+"""The package as `sam build` makes it, and the real Lambda runtime to run it on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,17 +33,28 @@ def run(*command: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that would be deployed, built for this machine."""
+def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return what builds the folder that would be deployed; the same one is built once."""
+
+    @cache
+    def build(architecture: str, *variables: str) -> Path:
+        target = tmp_path_factory.mktemp(f"package-{architecture}")
+        run(
+            *("make", "-C", str(ROOT / "functions"), "build-ApiFunction", f"UV={find_uv_bin()}"),
+            *(f"ARTIFACTS_DIR={target}", f"ARCHITECTURE={architecture}", *variables),
+        )
+        return target
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def package(build: Callable[..., Path]) -> Path:
+    """Return the package that runs on this machine."""
     architecture = ARCHITECTURES.get(platform.machine())
     if architecture is None or platform.system() != "Linux":
         pytest.skip("the package's wheels are for Linux on x86_64 or arm64")
-    target = tmp_path_factory.mktemp("package")
-    run(
-        *("make", "-C", str(ROOT / "functions"), "build-ApiFunction"),
-        *(f"ARTIFACTS_DIR={target}", f"ARCHITECTURE={architecture}", f"UV={find_uv_bin()}"),
-    )
-    return target
+    return build(architecture)
 
 
 @pytest.fixture(scope="session")

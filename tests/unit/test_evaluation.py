@@ -84,10 +84,8 @@ FOUND_ONE = Figures(2, 1, 2, 1, 7.0, (10.0,))
 
 
 def judged(kind: str, figures: Figures) -> Judged:
-    nothing = np.zeros(1)
-    return Judged(
-        FakeCandidate(kind), nothing, nothing > 0, figures, confusion(nothing > 0, nothing > 0)
-    )
+    none = np.zeros(1, bool)
+    return Judged(FakeCandidate(kind), np.zeros(1), none, figures, confusion(none, none))
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from pathlib import Path
 import jinja2
 
 from detector.artifact import digest
+from training.candidates.names import NAMES
 from training.comparison import RULE
 from training.job import Run, library_versions
 from training.report.pictures import draw_pictures
-from training.report.table import COLUMNS, NAMES, sections
+from training.report.table import COLUMNS, sections
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 

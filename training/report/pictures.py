@@ -13,10 +13,10 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.candidates.names import NAMES
 from training.comparison import Judged
 from training.evaluation import Confusion
 from training.job import Run
-from training.report.table import NAMES
 from training.sources.series import Series
 
 INK, WINDOW, FIT, ALERT = "#1f3b57", "#f4b942", "#eceff3", "#c8102e"

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
+from training.candidates.names import NAMES, NOTHING
 from training.comparison import Judged, SeedRow
 from training.job import Run
 
-NAMES = {"value-forest": "value forest", "lstm-autoencoder": "LSTM autoencoder"}
 COLUMNS = ("candidate", "found", "recall", "precision", "F1", "false/day", "delay")
-
-NOTHING = "-"
 
 SEED_TITLE = "The seed's experiment, reproduced"
 SEED_NOTE = "In-sample: fitted and judged on the same labelled points, labels leaked."
