@@ -26,6 +26,7 @@ def train_run(series: Series, settings: Settings, folder: Path, console: Console
         run = train(series, settings, on_progress)
     for table in comparison_tables(run):
         console.print(table)
+        console.print()
     winner = NAMES[run.winner.candidate.kind]
     console.print(f"Winner: [bold green]{winner}[/bold green], by {RULE}.")
     if not len(run.judged_part.windows):

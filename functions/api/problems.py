@@ -40,6 +40,18 @@ TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
 }
 
 
+# RFC 9110's names; Python has them from 3.13 on, and the contract must not hang on its version
+RENAMED = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
+
+
+def title(status: HTTPStatus) -> str:
+    """Return what a status is called."""
+    return RENAMED.get(status, status.phrase)
+
+
 def problem(
     status: HTTPStatus,
     detail: str,
@@ -47,7 +59,7 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response[str]:
     """Return an error answer in the one form that all have."""
-    body: dict[str, Any] = {"title": status.phrase, "status": status.value, "detail": detail}
+    body: dict[str, Any] = {"title": title(status), "status": status.value, "detail": detail}
     if errors:
         body["errors"] = list(errors)
     return Response(

@@ -53,7 +53,7 @@ def documented(*statuses: HTTPStatus) -> dict[int, Any]:
     """Return the OpenAPI descriptions of a route's answers: 200, these errors, those anywhere."""
     return {HTTPStatus.OK.value: {"description": "Success"}} | {
         status.value: {
-            "description": status.phrase,
+            "description": problems.title(status),
             "content": {problems.CONTENT_TYPE: {"model": Problem}},
         }
         for status in sorted({*statuses, *ANYWHERE})

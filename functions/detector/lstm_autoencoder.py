@@ -61,6 +61,13 @@ def sigmoid(x: Weights) -> Weights:
     return squashed
 
 
+def affine(x: Weights, kernel: Weights, bias: Weights) -> Weights:
+    """Return x @ kernel + bias, in float32."""
+    product: Weights = x @ kernel
+    product += bias
+    return product
+
+
 def step(
     projected: Weights, hidden: Weights, cell: Weights, recurrent: Weights
 ) -> tuple[Weights, Weights]:
@@ -74,17 +81,18 @@ def reconstruct(weights: LstmWeights, windows: Weights) -> Weights:
     """Write scaled windows back from their encoding: (n, window) -> (n, window) float32."""
     count, length = windows.shape
     units = weights.encoder_recurrent.shape[0]
-    hidden = cell = np.zeros((count, units), np.float32)
+    nothing: Weights = np.zeros((count, units), np.float32)
+    hidden, cell = nothing, nothing
     for t in range(length):
-        projected = windows[:, t : t + 1] @ weights.encoder_kernel + weights.encoder_bias
+        projected = affine(windows[:, t : t + 1], weights.encoder_kernel, weights.encoder_bias)
         hidden, cell = step(projected, hidden, cell, weights.encoder_recurrent)
     # the decoder reads the same encoding at each step, so it is projected once
-    projected = hidden @ weights.decoder_kernel + weights.decoder_bias
-    hidden = cell = np.zeros((count, units), np.float32)
+    projected = affine(hidden, weights.decoder_kernel, weights.decoder_bias)
+    hidden, cell = nothing, nothing
     written = np.empty_like(windows)
     for t in range(length):
         hidden, cell = step(projected, hidden, cell, weights.decoder_recurrent)
-        written[:, t : t + 1] = hidden @ weights.dense_kernel + weights.dense_bias
+        written[:, t : t + 1] = affine(hidden, weights.dense_kernel, weights.dense_bias)
     return written
 
 

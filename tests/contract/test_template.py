@@ -221,25 +221,17 @@ def test_alarm_watches_the_metric_as_the_function_publishes_it(metric: str) -> N
     assert any(f'"{metric}"' in source.read_text() for source in sources)
 
 
-# --- deployment ---------------------------------------------------------------------------------
+# --- what is deployed ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
-@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
-def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(
-    environment: str, architecture: str
-) -> None:
-    make = ["make", "--dry-run", "deploy", f"TO={environment}", f"ARCHITECTURE={architecture}"]
+def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(environment: str) -> None:
+    make = ["make", "--dry-run", "deploy", f"TO={environment}", "ARCHITECTURE=x86_64"]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert " ARCHITECTURE=x86_64 " in commands
     parameters = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
-    assert f" ARCHITECTURE={architecture} " in commands
-    assert (
-        f"sam deploy --config-env {environment} "
-        f"--parameter-overrides {parameters} Architecture={architecture}\n"
-    ) in commands
-
-
-# --- the lean runtime ---------------------------------------------------------------------------
+    options = f"--config-env {environment} --parameter-overrides {parameters}"
+    assert f"sam deploy {options} Architecture=x86_64\n" in commands
 
 
 def pins(file: str) -> dict[str, str]:

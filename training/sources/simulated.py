@@ -75,5 +75,5 @@ def cause_incidents(values: Floats, random: np.random.Generator) -> list[int]:
     at = starts["job at the wrong time"]
     values[at : at + 2] = 1.5
     at = starts["runaway"]
-    values[at : at + 12] = np.linspace(2.5, 40.0, 12) + random.normal(0.0, 0.5, 12)
+    values[at : at + 12] = np.linspace(1.9, 4.0, 12) + random.normal(0.0, 0.05, 12)
     return list(starts.values())
