@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-
-mpl.use("agg")  # no screen is needed
-
-import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -50,7 +45,6 @@ def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
     for name, (figure, _) in figures.items():
         # a fixed metadata block: the same run draws the same bytes
         figure.savefig(folder / name, dpi=DPI, metadata={"Software": None})
-        plt.close(figure)
     return {name: caption for name, (_, caption) in figures.items()}
 
 
@@ -105,7 +99,8 @@ def draw_scores(part: Series, each: Judged) -> Figure:
 
 def draw_losses(losses: dict[str, list[float]]) -> Figure:
     """Draw the loss of each epoch, training and validation."""
-    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    axes = figure.subplots()
     names = {"loss": ("training", INK), "val_loss": ("validation", ALERT)}
     for key, (label, color) in names.items():
         axes.plot(np.arange(1, len(losses[key]) + 1), losses[key], color=color, label=label)
@@ -125,9 +120,8 @@ def draw_confusions(run: Run, each: Judged) -> Figure:
         for row in run.seed_rows
         if row.kind == each.candidate.kind
     ]
-    figure, panels = plt.subplots(
-        1, len(matrices), figsize=(5 * len(matrices), 4.2), layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(5 * len(matrices), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(matrices), squeeze=False)
     for axes, (title, matrix) in zip(panels[0], matrices, strict=True):
         draw_confusion(axes, title, matrix)
     figure.suptitle(NAMES[each.candidate.kind])
@@ -163,7 +157,8 @@ def draw_confusion(axes: Axes, title: str, matrix: Confusion) -> None:
 
 def wide_figure() -> tuple[Figure, Axes]:
     """Return an empty picture for something over time."""
-    return plt.subplots(figsize=(12, 3.8), layout="constrained")
+    figure = Figure(figsize=(12, 3.8), layout="constrained")  # without pyplot: needs no screen
+    return figure, figure.subplots()
 
 
 def shade_windows(axes: Axes, series: Series) -> None:
