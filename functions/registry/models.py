@@ -15,7 +15,6 @@ from registry.errors import (
     ModelNotFoundError,
     ModelUnavailableError,
     ObjectNotFoundError,
-    RegistryError,
     StoreUnavailableError,
 )
 from registry.keys import CREATED_METADATA, DIGEST_METADATA, INDEX_KEY, model_key
@@ -143,7 +142,7 @@ class ModelRegistry:
             stored = self._store.read(model_key(name), unless_etag=model.etag)
             if stored is not None:
                 return self._read(name, stored)
-        except (RegistryError, ArtifactError) as error:
+        except Exception as error:  # whatever is wrong with the new one, the old one is good
             self._on_refresh_failed(name, error)
         return replace(model, checked_at=self._clock())
 

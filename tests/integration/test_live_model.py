@@ -69,7 +69,11 @@ def test_publishing_twice_and_rolling_back_is_followed_within_the_ttl(
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "no digest", "another schema"])
 def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
-    api: RunningApi, bucket: Bucket, stored_run: StoredRun, damage: str
+    api: RunningApi,
+    bucket: Bucket,
+    stored_run: StoredRun,
+    damage: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     good = publish_kind(bucket, stored_run, KINDS[0])
     assert api.version() == good.version_id
@@ -90,6 +94,7 @@ def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
         assert answer.status_code == 200
         assert answer.headers["X-Model-Version"] == good.version_id
         time.sleep(TTL_SECONDS)
+    assert '"ModelRefreshFailed":[1.0]' in capsys.readouterr().out, "the alarm's metric is missing"
 
 
 def test_without_a_model_the_api_says_so_and_recovers(

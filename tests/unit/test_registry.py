@@ -64,12 +64,14 @@ def test_an_unchanged_model_is_asked_for_once_a_ttl(world: World) -> None:
     assert world.store.reads == 3
 
 
-@pytest.mark.parametrize("failure", ["unavailable", "deleted", "corrupt"])
+@pytest.mark.parametrize("failure", ["unavailable", "deleted", "corrupt", "unforeseen"])
 def test_a_failed_refresh_keeps_the_old_model_and_is_reported(world: World, failure: str) -> None:
     version = world.store.put_model("ec2-cpu", small_artifact())
     world.registry.get("ec2-cpu")
     if failure == "unavailable":
         world.store.failure = StoreUnavailableError("throttled")
+    elif failure == "unforeseen":
+        world.store.failure = KeyError("a bug")
     elif failure == "deleted":
         world.store.objects.clear()
     else:
