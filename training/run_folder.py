@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.artifact import digest
+from detector.artifact import digest, unpack
+from detector.errors import ArtifactError
 from training.errors import RunError
 
 METRICS = "metrics.json"
@@ -32,7 +33,8 @@ class StoredRun:
         Raises
         ------
         RunError
-            If the run has no such candidate, or the file is not what the run wrote.
+            If the run has no such candidate, the file is not what the run wrote, or no code of
+            this version could serve it.
         """
         digests = self.record["artifacts"]
         if kind not in digests:
@@ -40,6 +42,10 @@ class StoredRun:
         data = (self.folder / f"{kind}{SUFFIX}").read_bytes()
         if digest(data) != digests[kind]:
             raise RunError(f"{self.folder / kind}{SUFFIX} was changed after the run: train again")
+        try:
+            unpack(data, digest(data))
+        except ArtifactError as error:
+            raise RunError(f"{self.folder / kind}{SUFFIX} can't be served: {error}") from error
         return data
 
 

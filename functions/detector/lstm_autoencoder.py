@@ -179,6 +179,8 @@ class LstmAutoencoder:
             name: np.frombuffer(tensor.data, NUMPY_DTYPES[tensor.dtype]).reshape(tensor.shape)
             for name, tensor in tensors.items()
         }
+        if not len(arrays["history"]):
+            raise CorruptArtifactError("tensor history: a window has at least one reading before")
         spread = scalar(parameters, "spread")
         if spread <= 0:
             raise CorruptArtifactError(f"parameter spread: {spread} is not positive")

@@ -38,7 +38,7 @@ def expect(
     tensors
         What the artifact holds, by name.
     layout
-        Name -> (dtype code, shape); `None` stands for any length of at least 1.
+        Name -> (dtype code, shape); `None` stands for any length.
 
     Raises
     ------
@@ -53,8 +53,7 @@ def expect(
         if tensor.dtype != dtype:
             raise CorruptArtifactError(f"tensor {name}: dtype {tensor.dtype}, expected {dtype}")
         if len(tensor.shape) != len(shape) or not all(
-            size == wanted or (wanted is None and size >= 1)
-            for size, wanted in zip(tensor.shape, shape, strict=True)
+            wanted in (size, None) for size, wanted in zip(tensor.shape, shape, strict=True)
         ):
             raise CorruptArtifactError(f"tensor {name}: shape {tensor.shape}, expected {shape}")
         if not all(map(math.isfinite, tensor.to_array())):

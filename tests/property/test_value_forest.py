@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.ensemble import IsolationForest
 
+from detector.artifact import digest, pack, unpack
 from detector.value_forest import ValueForest
 from detector.value_range import FLOAT32_MAX
 from training.candidates.value_forest import export_value_forest
@@ -94,7 +95,9 @@ def test_the_forest_of_the_seed_at_every_threshold(nab_series: Series) -> None:
 
 def test_a_constant_series_has_one_score() -> None:
     forest = fitted(np.full(300, 7.0))
-    assert_equal(forest, export_value_forest(forest), np.array([-1.0, 7.0, 8.0]))
+    data = pack(export_value_forest(forest), "constant", libraries={}, training_data={}, figures={})
+    served, _ = unpack(data, digest(data))
+    assert_equal(forest, served, np.array([-1.0, 7.0, 8.0]))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.5e38, -3.5e38])

@@ -68,7 +68,7 @@ def test_an_unknown_kind_asks_for_newer_code() -> None:
         ({"extra": np.zeros(1)}, "missing or unknown: extra"),
         ({"breaks": np.zeros(2, np.float32)}, "dtype F32"),
         ({"breaks": np.zeros((2, 1))}, "shape"),
-        ({"breaks": np.zeros(0)}, "shape"),
+        ({"breaks": np.zeros(0)}, "need one score more"),
         ({"breaks": np.arange(3.0)}, "need one score more"),
         ({"breaks": np.array([1.0, 0.0])}, "do not increase"),
         ({"breaks": np.array([0.0, 0.0])}, "do not increase"),
