@@ -49,7 +49,8 @@ def main() -> int:
     try:
         app()
     except (LocalError, TrainingError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
+        # what a message quotes must not be taken for markup
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         return 1
     except KeyboardInterrupt:
         Console(stderr=True).print("Interrupted; nothing is left running.")

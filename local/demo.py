@@ -11,7 +11,7 @@ from rich.console import Console
 
 from local.bucket import BUCKET, local_bucket
 from local.door import listen, serve
-from local.environment import CREDENTIALS, use_local_bucket
+from local.environment import CREDENTIALS, forget_aws, use_local_bucket
 from local.requests_of_the_seed import EXCHANGES
 from training.errors import RunError
 from training.run_folder import StoredRun, read_run
@@ -41,6 +41,7 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
         run = trained_run(series, console)
 
         step(console, 2, "A versioned bucket, and the winner in it")
+        forget_aws()
         endpoint_url = started.enter_context(local_bucket())
         use_local_bucket(endpoint_url, BUCKET, MODEL, TTL_SECONDS)
         publish(run, endpoint_url, console)
@@ -71,13 +72,14 @@ def trained_run(series: Series, console: Console) -> StoredRun:
     try:
         run = read_run(RUN_FOLDER)
         if run.record.get("fingerprint") == fingerprint(series, settings):
+            run.artifact(run.winner)  # raises where it is not what the run wrote
             console.print(
                 f"Reusing the run in {RUN_FOLDER}: same data, code and versions. "
                 f"Winner: [bold green]{run.winner}[/bold green]. Report: {RUN_FOLDER}/report.html"
             )
             return run
     except RunError:
-        pass  # there is none yet
+        pass  # there is none yet, or it can't be used
     from training.train_run import train_run
 
     return train_run(series, settings, RUN_FOLDER, console)

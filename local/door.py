@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import socket
 import threading
 import time
@@ -94,6 +95,8 @@ def listen(port: int) -> socket.socket:
     ------
     PortInUseError
         If something else listens there.
+    LocalError
+        If the port can't be had for another reason.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -102,7 +105,9 @@ def listen(port: int) -> socket.socket:
         listener.listen(128)
     except OSError as error:
         listener.close()
-        raise PortInUseError(port) from error
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUseError(port) from error
+        raise LocalError(f"port {port} can't be used: {error.strerror}") from error
     return listener
 
 

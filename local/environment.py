@@ -9,18 +9,20 @@ CREDENTIALS = {
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
-REAL_CREDENTIALS = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_SECURITY_TOKEN")
+
+
+def forget_aws() -> None:
+    """Drop what this process knows of any account, and of any way to the bucket but the direct."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(CREDENTIALS, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
 
 
 def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: float) -> None:
     """Set the variables that the deployed function gets from `template.yaml`, for this process."""
-    for name in REAL_CREDENTIALS:
-        os.environ.pop(name, None)
     os.environ.update(
-        CREDENTIALS,
         AWS_REGION=CREDENTIALS["AWS_DEFAULT_REGION"],
         AWS_ENDPOINT_URL=endpoint_url,
-        NO_PROXY="127.0.0.1",
         MODEL_BUCKET=bucket,
         DEFAULT_MODEL=model,
         MODEL_TTL_SECONDS=str(ttl_seconds),

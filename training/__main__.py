@@ -136,7 +136,8 @@ def main() -> int:
     try:
         app()
     except (TrainingError, InvalidModelNameError) as error:
-        Console(stderr=True).print(f"[bold red]Error:[/bold red] {error}", highlight=False)
+        # what a message quotes must not be taken for markup
+        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         return 1
     return 0
 

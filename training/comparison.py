@@ -75,13 +75,13 @@ def choose_winner(judged: list[Judged]) -> Judged:
 
 
 def seed_experiment(series: Series, lstm: LstmAutoencoder) -> list[SeedRow]:
-    """Repeat the seed's experiment on the labelled points; empty where there is no label.
+    """Repeat the seed's experiment on the labelled points; empty where there is none to judge by.
 
     The forest is fitted and judged on the same points, its contamination taken from the labels.
     The LSTM's flags are as many as there are labels, and each window's error is credited to the
     window's first reading, a window's length too early.
     """
-    if not series.is_label.any():
+    if not 0 < series.is_label.mean() <= 0.5:  # scikit-learn's bounds of contamination
         return []
     forest = fit_as_the_seed_did(series)
     return [

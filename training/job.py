@@ -16,8 +16,9 @@ from detector.lstm_autoencoder import LstmAutoencoder
 from training.candidates.lstm_autoencoder import fit_lstm_autoencoder
 from training.candidates.value_forest import fit_value_forest
 from training.comparison import Judged, SeedRow, choose_winner, judge_candidate, seed_experiment
+from training.errors import SourceError
 from training.evaluation import Figures
-from training.sources.series import Series
+from training.sources.series import MINIMUM_LENGTH, Series
 
 LIBRARIES = ("jax", "keras", "numpy", "safetensors", "scikit-learn")
 
@@ -83,6 +84,11 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
         If either part of the series is too short.
     """
     cut = int(settings.train_share * len(series))
+    if min(cut, len(series) - cut) < MINIMUM_LENGTH:
+        raise SourceError(
+            f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
+            f"judge by; each part needs {MINIMUM_LENGTH}, so give more, or another --train-share"
+        )
     fitted_part, judged_part = series.part(0, cut), series.part(cut, len(series))
 
     on_progress("value forest", 0, 1)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detector.artifact import digest, unpack
+from detector.artifact import KINDS, digest, unpack
 from detector.errors import ArtifactError
+from registry.keys import NAME_PATTERN
 from training.errors import RunError
 
 METRICS = "metrics.json"
 SUFFIX = ".safetensors"
+SUFFIXES = {".html", ".joblib", ".json", ".keras", ".png", SUFFIX}
+
+RECORD = {
+    # what publishing relies on -> what it looks like
+    "name": NAME_PATTERN,
+    "run": r"[0-9TZ-]+-[0-9a-f]{8}",
+    "created": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00",
+    "winner": r"[a-z-]+",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,10 @@ class StoredRun:
         digests = self.record["artifacts"]
         if kind not in digests:
             raise RunError(f"{self.folder} has no candidate {kind!r}, but {', '.join(digests)}")
-        data = (self.folder / f"{kind}{SUFFIX}").read_bytes()
+        try:
+            data = (self.folder / f"{kind}{SUFFIX}").read_bytes()
+        except OSError as error:
+            raise RunError(f"{self.folder} lacks an artifact ({error}): train again") from error
         if digest(data) != digests[kind]:
             raise RunError(f"{self.folder / kind}{SUFFIX} was changed after the run: train again")
         try:
@@ -50,11 +64,26 @@ class StoredRun:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise `RunError` if `folder` holds anything but an earlier run."""
+    """Raise `RunError` if `folder` holds anything but an earlier run: it would be lost."""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; give a folder with --out")
-    if folder.exists() and any(folder.iterdir()) and not (folder / METRICS).is_file():
-        raise RunError(f"{folder} holds something that is not a training run; give another --out")
+    entries = list(folder.iterdir()) if folder.exists() else []
+    if not entries:
+        return
+    foreign = [entry.name for entry in entries if not is_of_a_run(entry)]
+    if foreign:
+        raise RunError(
+            f"{folder} holds {foreign[0]}, which is not of a training run; give another --out"
+        )
+    try:
+        read_run(folder)
+    except RunError as error:
+        raise RunError(f"{error}; delete {folder} or give another --out") from error
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Tell whether a path is a file as a run writes them."""
+    return path.is_file() and path.suffix in SUFFIXES
 
 
 def read_run(folder: Path) -> StoredRun:
@@ -67,11 +96,25 @@ def read_run(folder: Path) -> StoredRun:
     """
     try:
         record = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        check_record(record)
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{folder} holds no training run ({error}); make one with: python -m training train"
         ) from error
-    missing = {"name", "run", "created", "winner", "artifacts"} - record.keys()
-    if missing:
-        raise RunError(f"{folder / METRICS} lacks {', '.join(sorted(missing))}: train again")
     return StoredRun(folder, record)
+
+
+def check_record(record: Any) -> None:
+    """Raise `ValueError` unless a run's record has what publishing relies on."""
+    if not isinstance(record, dict):
+        raise ValueError(f"{METRICS} is no object")
+    wrong = [
+        key
+        for key, pattern in RECORD.items()
+        if not (isinstance(record.get(key), str) and re.fullmatch(pattern, record[key]))
+    ]
+    artifacts = record.get("artifacts")
+    if not isinstance(artifacts, dict) or not KINDS.keys() >= artifacts.keys():
+        wrong.append("artifacts")
+    if wrong:
+        raise ValueError(f"{METRICS} has no valid {', '.join(wrong)}")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from training.candidates.names import NAMES
@@ -35,7 +36,8 @@ def train_run(series: Series, settings: Settings, folder: Path, console: Console
             "smaller --train-share may leave one.[/yellow]"
         )
     stored = write_run(run, folder, write_report)
-    console.print(f"Report: [bold]{folder / 'report.html'}[/bold] (pictures and figures beside it)")
+    page = escape(str(folder / "report.html"))
+    console.print(f"Report: [bold]{page}[/bold] (pictures and figures beside it)")
     return stored
 
 

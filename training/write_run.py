@@ -41,7 +41,12 @@ def write_run(run: Run, folder: Path, write_report: Callable[[Run, Path], None])
             (new / METRICS).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
             if folder.exists():
                 folder.rename(old)
-            new.rename(folder)
+            try:
+                new.rename(folder)
+            except OSError:
+                if old.exists():
+                    old.rename(folder)
+                raise
     except OSError as error:
         raise RunError(f"{folder} can't be written: {error}") from error
     return StoredRun(folder, record)

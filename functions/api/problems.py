@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "5"
+MAX_ERRORS = 20
+MAX_FIELD = 100
 SEND_JSON = "Send the body as JSON, with the header Content-Type: application/json."
 
 TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
@@ -104,10 +106,11 @@ def register(
             return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON)
         if any(each["type"] == "json_invalid" for each in error.errors()):
             return problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.")
-        # pydantic's own messages say what was expected; its "input" is never sent back
+        # pydantic's own messages say what was expected; its "input" is never sent back, and of the
+        # names of unknown fields, which are input, no more than a person would read
         errors = [
-            {"field": ".".join(map(str, each["loc"])), "message": each["msg"]}
-            for each in error.errors()
+            {"field": ".".join(map(str, each["loc"]))[:MAX_FIELD], "message": each["msg"]}
+            for each in error.errors()[:MAX_ERRORS]
         ]
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not as documented at /docs.", errors

@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from registry.errors import InvalidModelNameError
+from registry.keys import check_name
+
 
 class SettingsError(ValueError):
     """An environment variable is missing or malformed; `template.yaml` sets them all."""
@@ -51,9 +54,14 @@ class Settings:
         bucket = environ.get("MODEL_BUCKET", "")
         if not bucket:
             raise SettingsError("MODEL_BUCKET is not set: name the bucket that holds the models")
+        default_model = environ.get("DEFAULT_MODEL") or cls.default_model
+        try:
+            check_name(default_model)
+        except InvalidModelNameError as error:
+            raise SettingsError(f"DEFAULT_MODEL: {error}") from error
         return cls(
             bucket=bucket,
-            default_model=environ.get("DEFAULT_MODEL") or cls.default_model,
+            default_model=default_model,
             model_ttl_seconds=_number(environ, "MODEL_TTL_SECONDS", cls.model_ttl_seconds),
             model_cache_bytes=int(_number(environ, "MODEL_CACHE_BYTES", cls.model_cache_bytes)),
         )

@@ -157,13 +157,18 @@ def read_manifest(data: bytes) -> Manifest:
         raise UnsupportedArtifactError(
             f"artifact schema {schema!r}, this code reads {SCHEMA}: deploy the code that wrote it"
         )
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UnsupportedArtifactError(
             f"detector kind {kind!r}, this code knows {', '.join(KINDS)}: deploy newer code"
         )
-    if content.keys() != {each.name for each in fields(Manifest)} or not all(
-        isinstance(content[part], dict)
-        for part in ("parameters", "libraries", "training_data", "figures")
+    if (
+        content.keys() != {each.name for each in fields(Manifest)}
+        or not all(
+            isinstance(content[part], dict)
+            for part in ("parameters", "libraries", "training_data", "figures")
+        )
+        or not isinstance(content["name"], str)
+        or not all(isinstance(version, str) for version in content["libraries"].values())
     ):
         raise CorruptArtifactError("the manifest's fields are not those of its schema")
     return Manifest(**cast("dict[str, Any]", content))

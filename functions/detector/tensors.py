@@ -69,6 +69,10 @@ def scalar(parameters: Mapping[str, float], name: str) -> float:
         If it is missing, no number, or not finite.
     """
     number = parameters.get(name)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-        raise CorruptArtifactError(f"parameter {name}: {number!r} is not a finite number")
-    return float(number)
+    if isinstance(number, int | float) and not isinstance(number, bool):
+        try:
+            if math.isfinite(number):
+                return float(number)
+        except OverflowError:
+            pass  # an integer beyond any float
+    raise CorruptArtifactError(f"parameter {name} is not a finite number")

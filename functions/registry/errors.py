@@ -23,6 +23,10 @@ class StoreUnavailableError(RegistryError):
     """The bucket did not answer: throttled, timed out, unreachable."""
 
 
+class CorruptIndexError(RegistryError):
+    """The index of models is not what publishing writes; publishing any model writes it anew."""
+
+
 class ModelNotFoundError(RegistryError):
     """No model of this name has been published."""
 

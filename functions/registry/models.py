@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from detector.artifact import Manifest, unpack
 from detector.errors import ArtifactError
 from registry.errors import (
+    CorruptIndexError,
     ModelNotFoundError,
     ModelUnavailableError,
     ObjectNotFoundError,
     StoreUnavailableError,
 )
+from registry.index import parse_index
 from registry.keys import CREATED_METADATA, DIGEST_METADATA, INDEX_KEY, model_key
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ class LoadedModel:
     etag: str
     size: int
     checked_at: float
+
+
+def valid_time(text: str) -> str:
+    """Return `text` if it is a time of ISO 8601 with an offset, else nothing."""
+    try:
+        return text if datetime.fromisoformat(text).tzinfo else ""
+    except ValueError:
+        return ""
 
 
 class ModelRegistry:
@@ -115,10 +125,10 @@ class ModelRegistry:
         """
         try:
             index = self._store.read(INDEX_KEY)
-            return sorted(json.loads(index.data)["names"]) if index else []
+            return parse_index(index.data) if index else []
         except ObjectNotFoundError:
             return []
-        except (StoreUnavailableError, ValueError, KeyError, TypeError) as error:
+        except (StoreUnavailableError, CorruptIndexError) as error:
             raise ModelUnavailableError(f"the index of models: {error}") from error
 
     def _load(self, name: str) -> LoadedModel:
@@ -152,7 +162,7 @@ class ModelRegistry:
             detector=detector,
             manifest=manifest,
             version=stored.version,
-            created=stored.metadata.get(CREATED_METADATA, ""),
+            created=valid_time(stored.metadata.get(CREATED_METADATA, "")),
             etag=stored.etag,
             size=len(stored.data),
             checked_at=self._clock(),

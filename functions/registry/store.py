@@ -77,7 +77,7 @@ class S3ObjectStore:
         ) as error:
             raise ObjectNotFoundError(f"s3://{self.bucket}/{key}") from error
         except exceptions.BaseError as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().partition("\n")[0]
             raise StoreUnavailableError(f"s3://{self.bucket}/{key}: {reason}") from error
         return StoredObject(
             data=data,

@@ -51,6 +51,17 @@ def test_the_index_names_every_model_once(bucket: Bucket, stored_run: StoredRun)
     assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
 
 
+def test_what_else_lies_in_the_bucket_does_not_matter(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    bucket.s3.put_object(Bucket=bucket.name, Key="models/Bad_Name/x", Body=b"")
+    publish_to(bucket, stored_run, name="web")
+    bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=b'{"names": [1]}')
+    publish_to(bucket, stored_run, name="db")  # writes a broken index anew
+    index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
+    assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
+
+
 def test_a_bucket_without_versions_is_refused(bucket: Bucket) -> None:
     bucket.s3.put_bucket_versioning(
         Bucket=bucket.name, VersioningConfiguration={"Status": "Suspended"}

@@ -16,7 +16,7 @@ from detector.artifact import digest, unpack
 from tests.conftest import Bucket
 from training.candidates.value_forest import fit_as_the_seed_did
 from training.comparison import flags_of
-from training.errors import RunError
+from training.errors import RunError, SourceError
 from training.evaluation import confusion
 from training.job import Run, Settings, train
 from training.run_folder import StoredRun, check_replaceable, read_run
@@ -122,10 +122,37 @@ def test_a_run_is_written_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
-    with pytest.raises(RunError, match="not a training run"):
+    with pytest.raises(RunError, match=r"holds precious\.txt"):
         check_replaceable(tmp_path)
     with pytest.raises(RunError, match="is a file"):
         check_replaceable(tmp_path / "precious.txt")
+    # somebody else's metrics.json makes no training run of a folder
+    (tmp_path / "precious.txt").unlink()
+    (tmp_path / "metrics.json").write_text('{"auc": 1}')
+    with pytest.raises(RunError, match="no valid name"):
+        check_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "No Name"},
+        {"name": 5},
+        {"run": "../../models/evil"},
+        {"created": "yesterday"},
+        {"artifacts": None},
+        {"artifacts": {"../../etc/passwd": ""}},
+    ],
+)
+def test_a_record_edited_by_hand_is_refused(stored_run: StoredRun, tmp_path, change) -> None:
+    (tmp_path / "metrics.json").write_text(json.dumps(stored_run.record | change))
+    with pytest.raises(RunError, match=next(iter(change))):
+        read_run(tmp_path)
+
+
+def test_parts_too_short_are_refused_before_anything_is_fitted(simulated: Series) -> None:
+    with pytest.raises(SourceError, match="100 to fit on and 300 to judge by"):
+        train(simulated.part(0, 400), Settings("x", train_share=0.25), lambda *_: None)
 
 
 def test_an_artifact_changed_after_the_run_is_not_published(run: Run, tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from api import problems
 from api.body import MAX_BODY_CHARACTERS
+from detector.artifact import digest
 from local.door import LocalContext
 from local.proxy_event import proxy_event
 from registry.errors import StoreUnavailableError
-from registry.keys import INDEX_KEY
+from registry.keys import INDEX_KEY, model_key
 from tests.api_client import JSON, Api, is_problem
 from tests.fakes import CREATED, small_artifact
 
@@ -115,6 +117,21 @@ def test_a_422_names_the_fields_but_repeats_no_input(api: Api) -> None:
     _, body, _ = api.predict(b'{"value": "s3cret", "modle": "x"}')
     assert {error["field"] for error in body["errors"]} == {"body.value", "body.modle"}
     assert "s3cret" not in json.dumps(body)
+
+
+def test_a_422_stays_small_whatever_was_sent(api: Api) -> None:
+    many = {f"{i}" * 300: 1 for i in range(1000)}
+    _, body, _ = api.predict(json.dumps(many).encode())
+    assert len(body["errors"]) == problems.MAX_ERRORS
+    assert all(len(error["field"]) <= problems.MAX_FIELD for error in body["errors"])
+
+
+@pytest.mark.parametrize("created", ["yesterday", "2026-01-01", ""])
+def test_an_age_that_nobody_knows_is_null(api: Api, created: str) -> None:
+    data = small_artifact()
+    api.store.put(model_key("ec2-cpu"), data, sha256=digest(data), created=created)
+    status, body, _ = api.call("GET", "/health")
+    assert (status, body["created"], body["age_seconds"]) == (200, "", None)
 
 
 def test_broken_base64_is_400(api: Api) -> None:

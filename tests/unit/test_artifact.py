@@ -60,6 +60,7 @@ def test_another_schema_asks_for_other_code(schema: object) -> None:
 
 def test_an_unknown_kind_asks_for_newer_code() -> None:
     refused(rewritten(small_artifact(), kind="oracle"), "newer code", UnsupportedArtifactError)
+    refused(rewritten(small_artifact(), kind=["x"]), "newer code", UnsupportedArtifactError)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,9 @@ def test_tensors_that_do_not_fit_are_refused(tensors: dict, match: str) -> None:
         {"parameters": []},
         {"figures": None},
         {"unknown": 1},
+        {"threshold": 10**400},
+        {"libraries": {"a": 1}},
+        {"name": 5},
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(changes: dict) -> None:

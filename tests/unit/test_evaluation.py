@@ -23,7 +23,7 @@ def series(*windows: tuple[int, int], labels: tuple[int, ...] = ()) -> Series:
         timestamps=TIMES,
         values=np.zeros(576),
         labels=TIMES[list(labels)],
-        windows=np.array([[TIMES[a], TIMES[b]] for a, b in windows]).reshape(-1, 2),
+        windows=np.array([[TIMES[a], TIMES[b]] for a, b in windows], "M8[s]").reshape(-1, 2),
     )
 
 

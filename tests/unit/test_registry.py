@@ -142,7 +142,21 @@ def test_names_come_from_the_index(world: World) -> None:
     assert world.registry.names() == []
     world.store.put(INDEX_KEY, b'{"names": ["web", "db"]}')
     assert world.registry.names() == ["db", "web"]
-    world.store.put(INDEX_KEY, b"not json")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"not json",
+        b"[]",
+        b'{"names": [1]}',
+        b'{"names": "abc"}',
+        b'{"names": ["Bad Name"]}',
+        b"[" * 9**5,
+    ],
+)
+def test_an_index_of_another_form_is_refused(world: World, index: bytes) -> None:
+    world.store.put(INDEX_KEY, index)
     with pytest.raises(ModelUnavailableError, match="index"):
         world.registry.names()
 

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from training.errors import SourceError
+from training.evaluation import judge
 from training.sources import obtain
 from training.sources.csv_file import read_csv_series
 from training.sources.nab import LABELS, SEED_FILE, WINDOWS, Nab
@@ -112,11 +113,29 @@ def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> Non
         read_csv_series(write(tmp_path / "cpu.csv", rows()), labels)
 
 
-def test_a_part_drops_windows_that_its_ends_cut(simulated: Series) -> None:
+def test_a_window_that_is_cut_is_anomalous_on_both_sides_and_found_on_none(
+    simulated: Series,
+) -> None:
     cut = int(np.searchsorted(simulated.timestamps, simulated.labels[1]))  # within a window
     before, after = simulated.part(0, cut), simulated.part(cut, len(simulated))
     assert (len(before.windows), len(after.windows)) == (1, 3)
-    assert len(before) + len(after) == len(simulated)
+    in_either = np.concatenate([before.in_window, after.in_window])
+    np.testing.assert_array_equal(in_either, simulated.in_window)
+    flags = np.zeros(len(after), bool)
+    flags[0] = True  # within the window that was cut
+    figures = judge(after, flags)
+    assert (figures.windows, figures.windows_found, figures.false_alarms) == (3, 0, 0)
+
+
+def test_labels_belong_to_the_nearest_reading_and_must_be_within_the_series(tmp_path: Path) -> None:
+    path, labels = write(tmp_path / "cpu.csv", rows()), tmp_path / "labels.json"
+    labels.write_text('["2026-01-01 10:02:29", ["2026-01-02 00:00:00", "2026-01-02 00:05:00"]]')
+    series = read_csv_series(path, labels)
+    assert series.is_label.sum() == 2
+    assert str(series.labels[0]) == "2026-01-01T10:00:00"
+    labels.write_text('["2027-01-01 10:00:00"]')
+    with pytest.raises(SourceError, match="2027-01-01 10:00:00 is not within the series"):
+        read_csv_series(path, labels)
 
 
 def test_windows_stay_within_the_series() -> None:
@@ -151,6 +170,13 @@ def test_a_folder_laid_out_as_nab_is_read(tmp_path: Path) -> None:
     series = Nab(nab_folder(tmp_path)).series()
     assert series.origin == f"NAB {SEED_FILE}"
     assert (len(series.labels), len(series.windows)) == (1, 1)
+
+
+def test_of_a_time_that_nab_repeats_the_first_reading_stays(tmp_path: Path) -> None:
+    root = nab_folder(tmp_path)
+    lines = rows()
+    write(root / "data" / SEED_FILE, [*lines[:200], "2026-01-01 16:35:00,9", *lines[200:]])
+    assert Nab(root).series().values.max() < 9
 
 
 def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:

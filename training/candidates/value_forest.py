@@ -12,6 +12,7 @@ from sklearn.ensemble import IsolationForest
 
 from detector.value_forest import ValueForest
 from training.candidates.candidate import Candidate
+from training.errors import SourceError
 from training.sources.series import Series
 
 TREES = 100
@@ -21,6 +22,8 @@ CHUNK = 65_536
 def fit_value_forest(series: Series, seed: int) -> Candidate:
     """Fit the forest on readings outside anomaly windows, with a threshold that needs no labels."""
     values = series.values[~series.in_window]
+    if not values.size:
+        raise SourceError("every reading of the part fitted on lies in an anomaly window")
     forest = IsolationForest(n_estimators=TREES, random_state=seed).fit(values[:, np.newaxis])
     one_a_day = values.size / (series.readings_a_week / 7)
     forest.offset_ = label_free_offset(forest, values, most_flagged=one_a_day)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from detector.artifact import digest
+from registry.errors import CorruptIndexError
+from registry.index import parse_index, write_index
 from registry.keys import CREATED_METADATA, DIGEST_METADATA, INDEX_KEY, model_key, run_prefix
 from training.errors import PublishConflictError, PublishError
 from training.publishing.s3 import ATTEMPTS, explained, write_if_unchanged
-from training.publishing.versions import Version, is_missing, read_version
-from training.run_folder import StoredRun
+from training.publishing.versions import Version, is_missing, list_models, read_version
+from training.run_folder import StoredRun, is_of_a_run
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -76,8 +77,9 @@ def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
     PublishError
         If there is no such version, it is live already, or it can't be served.
     """
+    check_bucket(s3, bucket)
     champion = read_version(s3, bucket, name)
-    older = read_version(s3, bucket, name, version_id)
+    older = read_version(s3, bucket, name, version_id) if version_id else None
     if older is None:
         raise PublishError(
             f"{name} has no version {version_id}; list them with: python -m training models"
@@ -107,7 +109,7 @@ def live_version(s3: Any, bucket: str, name: str) -> Version:
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
     """Keep the run's report, pictures, figures and estimators beside the models."""
     prefix = run_prefix(name, run.record["run"])
-    for path in sorted(run.folder.iterdir()):
+    for path in sorted(filter(is_of_a_run, run.folder.iterdir())):
         with explained(f"uploading {path.name}"):
             s3.put_object(
                 Bucket=bucket,
@@ -121,7 +123,9 @@ def add_to_index(s3: Any, bucket: str, name: str) -> None:
     """Add a name to the index of models, which the API reads instead of listing the bucket."""
     for _ in range(ATTEMPTS):
         names, etag = read_index(s3, bucket)
-        if name in names:
+        if names is None:  # made anew from what lies in the bucket
+            names = list_models(s3, bucket)
+        elif name in names:
             return
         try:
             write_if_unchanged(
@@ -130,7 +134,7 @@ def add_to_index(s3: Any, bucket: str, name: str) -> None:
                 etag,
                 Bucket=bucket,
                 Key=INDEX_KEY,
-                Body=json.dumps({"names": sorted({*names, name})}).encode(),
+                Body=write_index([*names, name]),
                 ContentType="application/json",
             )
         except PublishConflictError:
@@ -142,12 +146,23 @@ def add_to_index(s3: Any, bucket: str, name: str) -> None:
     )
 
 
-def read_index(s3: Any, bucket: str) -> tuple[list[str], str | None]:
-    """Return the names in the index of models, and its ETag; none where there is no index."""
+def read_index(s3: Any, bucket: str) -> tuple[list[str] | None, str | None]:
+    """Return the names in the index of models and its ETag.
+
+    Returns
+    -------
+    names
+        None where there is an index that can't be read.
+    etag
+        None where there is no index.
+    """
     try:
         with explained("reading the index of models"):
             answer = s3.get_object(Bucket=bucket, Key=INDEX_KEY)
-            return json.loads(answer["Body"].read())["names"], answer["ETag"]
+            data = answer["Body"].read()
+        return parse_index(data), answer["ETag"]
+    except CorruptIndexError:
+        return None, answer["ETag"]
     except PublishError as error:
         if is_missing(error.__cause__, asked_for_version=False):
             return [], None

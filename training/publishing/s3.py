@@ -16,13 +16,14 @@ from training.errors import PublishConflictError, PublishError
 ATTEMPTS = 5
 """Tries at a write that S3 asks to repeat."""
 
-NOT_THERE = {"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404"}
+NOT_THERE = {"NoSuchKey", "NoSuchVersion", "404"}
 
 
 def s3_client(endpoint_url: str | None) -> Any:
     """Return an S3 client, for AWS or for the endpoint given."""
     style = {"addressing_style": "path"} if endpoint_url else {}
-    return boto3.client("s3", endpoint_url=endpoint_url, config=Config(s3=style))
+    with explained("S3 can't be used"):
+        return boto3.client("s3", endpoint_url=endpoint_url, config=Config(s3=style))
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def explained(what: str) -> Iterator[None]:
     """Turn what S3 and its client raise into a `PublishError` that says what was tried."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
+    except (ClientError, BotoCoreError, ValueError) as error:  # ValueError: no URL, no bucket name
         raise PublishError(f"{what}: {error}") from error
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from registry.keys import model_key
@@ -25,7 +26,7 @@ def publish_run(
     if champion:
         console.print(f"Live until now: {describe(champion)}")
     live = publish(s3, bucket, name, run, kind, champion)
-    console.print(f"Published [bold]s3://{bucket}/{model_key(name)}[/bold]")
+    console.print(f"Published [bold]s3://{escape(bucket)}/{model_key(name)}[/bold]")
     console.print(f"  model      {describe(live)}")
     console.print(f"  VersionId  {live.version_id}")
     console.print(f"  SHA-256    {live.digest}")
@@ -63,7 +64,7 @@ def versions_table(s3: Any, bucket: str, name: str) -> Table:
         table.add_row(
             "*" if live and version.version_id == live.version_id else "",
             version.version_id,
-            f"{version.published:%m-%d %H:%M}",
+            f"{version.published:%Y-%m-%d %H:%M}",
             NAMES.get(manifest.kind, manifest.kind) if manifest else "unreadable",
             *(NOTHING if share is None else f"{share:.2f}" for share in shares),
         )

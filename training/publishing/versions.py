@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from detector.artifact import Manifest, read_manifest, unpack
 from detector.errors import ArtifactError
-from registry.keys import CREATED_METADATA, DIGEST_METADATA, model_key
+from registry.keys import CREATED_METADATA, DIGEST_METADATA, NAME_PATTERN, model_key
 from training.errors import PublishError
 from training.publishing.s3 import NOT_THERE, explained
 
@@ -103,13 +104,14 @@ def list_versions(s3: Any, bucket: str, name: str) -> list[Version]:
 
 
 def list_models(s3: Any, bucket: str) -> list[str]:
-    """Return the names under which models lie in the bucket, sorted."""
+    """Return the names under which models lie in the bucket, sorted; other keys are passed over."""
     with explained(f"listing bucket {bucket}"):
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix="models/", Delimiter="/"
         )
-        return sorted(
+        found = [
             prefix["Prefix"].split("/")[1]
             for page in pages
             for prefix in page.get("CommonPrefixes", ())
-        )
+        ]
+    return sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))

@@ -57,7 +57,7 @@ def draw_series(run: Run) -> Figure:
     axes.plot(series.timestamps, series.values, color=INK, linewidth=0.7)
     if series.labels is not None and len(series.labels):
         axes.plot(
-            series.labels,
+            series.timestamps[series.is_label],
             series.values[series.is_label],
             "o",
             markersize=11,

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,13 @@ def read_csv_series(path: Path, labels_path: Path | None = None) -> Series:
     return Series(path.name, f"CSV file {path.name}", timestamps, values, labels, windows)
 
 
-def read_readings(path: Path) -> tuple[Times, Floats]:
+def read_readings(path: Path, *, skip_repeats: bool = False) -> tuple[Times, Floats]:
     """Read the readings of a CSV file: (n,) datetime64[s] and (n,) float64.
+
+    Parameters
+    ----------
+    skip_repeats
+        Leave out a reading that is not later than the one before, instead of refusing the file.
 
     Raises
     ------
@@ -61,6 +67,8 @@ def read_readings(path: Path) -> tuple[Times, Floats]:
             for row in rows:
                 time, value = read_row(row, f"{path}: line {rows.line_num}")
                 if times and time <= times[-1]:
+                    if skip_repeats:
+                        continue
                     fault = "repeats the time of" if time == times[-1] else "is earlier than"
                     raise SourceError(
                         f"{path}: line {rows.line_num}: {row['timestamp']} {fault} the reading "
@@ -92,12 +100,12 @@ def read_row(row: dict[str, str | None], where: str) -> tuple[datetime, float]:
 def parse_time(text: Any, where: str) -> datetime:
     """Return a time of ISO 8601 as naive UTC, or raise `SourceError` saying where."""
     try:
-        time = datetime.fromisoformat(text)
-    except (ValueError, TypeError):
+        time = datetime.fromisoformat(text).replace(microsecond=0)
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, TypeError, OverflowError):
         raise SourceError(
             f"{where}: {text!r} is not a time; write it like 2014-02-14 14:30:00"
         ) from None
-    return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
 
 
 def read_labels(path: Path, file_name: str, timestamps: Times) -> tuple[Times, Times]:
@@ -116,7 +124,7 @@ def read_labels(path: Path, file_name: str, timestamps: Times) -> tuple[Times, T
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path} can't be read: {error}") from error
     if isinstance(content, dict):
         content = next((v for k, v in content.items() if k.split("/")[-1] == file_name), None)
@@ -131,11 +139,26 @@ def read_labels(path: Path, file_name: str, timestamps: Times) -> tuple[Times, T
         raise SourceError(f"{path}: a window is a pair of times: [first, last]")
     if any(first > last for first, last in pairs):
         raise SourceError(f"{path}: a window ends before it begins")
-    labels = np.array(points, "datetime64[s]")
+    outside = [time for time in [*points, *chain(*pairs)] if not is_within(time, timestamps)]
+    if outside:
+        raise SourceError(f"{path}: {outside[0]} is not within the series; is its zone UTC?")
+    labels = nearest(timestamps, np.array(points, "datetime64[s]"))
     drawn = np.array(pairs, "datetime64[s]").reshape(-1, 2)
-    middles = drawn[:, 0] + (drawn[:, 1] - drawn[:, 0]) // 2
+    middles = nearest(timestamps, drawn[:, 0] + (drawn[:, 1] - drawn[:, 0]) // 2)
     windows = np.concatenate([label_windows(labels, timestamps), drawn])
-    return np.sort(np.concatenate([labels, middles])), windows[np.argsort(windows[:, 0])]
+    return np.unique(np.concatenate([labels, middles])), windows[np.argsort(windows[:, 0])]
+
+
+def is_within(time: datetime, timestamps: Times) -> bool:
+    """Tell whether a time lies between the first and the last reading."""
+    return bool(timestamps[0] <= np.datetime64(time, "s") <= timestamps[-1])
+
+
+def nearest(timestamps: Times, times: Times) -> Times:
+    """Return the time of the reading nearest to each time."""
+    after = np.clip(np.searchsorted(timestamps, times), 1, len(timestamps) - 1)
+    earlier = times - timestamps[after - 1] < timestamps[after] - times
+    return timestamps[np.where(earlier, after - 1, after)]
 
 
 def is_pair(entry: Any) -> bool:

@@ -54,7 +54,8 @@ class Nab:
         if not path.is_file():
             raise SourceError(f"NAB at {self.root} has no file {file}")
         labels, windows = self.marks(file)
-        timestamps, values = read_readings(path)
+        # four of its files repeat the hour in which daylight saving ends
+        timestamps, values = read_readings(path, skip_repeats=True)
         return Series(
             name=path.stem,
             origin=f"NAB {file}",

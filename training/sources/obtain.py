@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from training.errors import SourceError
@@ -39,9 +40,10 @@ def obtain_series(options: SourceOptions, console: Console) -> Series:
         If what was asked for by name can't be had or read.
     """
     series = choose_series(options, console)
+    known = "no labels" if series.labels is None else f"{len(series.labels)} labelled anomalies"
     console.print(
-        f"Data: [bold]{series.origin}[/bold] — {len(series):,} readings, {series.days:.1f} days, "
-        f"{'no labels' if series.labels is None else f'{len(series.labels)} labelled anomalies'}"
+        f"Data: [bold]{escape(series.origin)}[/bold] — {len(series):,} readings, "
+        f"{series.days:.1f} days, {known}"
     )
     return series
 
@@ -50,6 +52,8 @@ def choose_series(options: SourceOptions, console: Console) -> Series:
     """Return the series of the first source that `options` leave."""
     if options.labels and not options.csv:
         raise SourceError("--labels goes with --csv")
+    if options.csv and options.simulated:
+        raise SourceError("--csv and --simulated exclude each other")
     if options.csv:
         return read_csv_series(options.csv, options.labels)
     if options.simulated:
@@ -66,5 +70,7 @@ def choose_series(options: SourceOptions, console: Console) -> Series:
     except SourceError as error:
         if options.nab_file != SEED_FILE:
             raise  # asked for by name: nothing else will do
-        console.print(f"[yellow]No NAB: {error}. Using a simulated EC2 CPU series instead.")
+        console.print(
+            f"[yellow]No NAB: {escape(str(error))}. Using a simulated EC2 CPU series instead."
+        )
         return simulate_ec2_cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -34,6 +34,9 @@ class Series:
         Times of known anomalies; None where nobody labelled the series.
     windows : (w, 2) datetime64[s]
         First and last moment of each anomaly window.
+    cut_windows : (c, 2) datetime64[s]
+        Windows that reach beyond this part of a longer series: their readings are anomalous, but
+        nothing can be said of whether they were found.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Series:
     values: Floats
     labels: Times | None
     windows: Times
+    cut_windows: Times = field(default_factory=lambda: np.empty((0, 2), "datetime64[s]"))
 
     def __post_init__(self) -> None:
         if len(self.values) < MINIMUM_LENGTH:
@@ -71,7 +75,7 @@ class Series:
     def in_window(self) -> Mask:
         """Which readings lie in an anomaly window: (n,) bool."""
         inside = np.zeros(len(self), bool)
-        for first, last in self.windows:
+        for first, last in np.concatenate([self.windows, self.cut_windows]):
             inside |= (self.timestamps >= first) & (self.timestamps <= last)
         return inside
 
@@ -92,12 +96,12 @@ class Series:
         ).hexdigest()
 
     def part(self, start: int, stop: int) -> Self:
-        """Return the readings from `start` to before `stop`, with the windows within them.
+        """Return the readings from `start` to before `stop`, with their labels and windows.
 
-        A window that is cut by either end belongs to neither side, so it is dropped, and so are
-        its labels.
+        A window that either end cuts is no longer one to be found; see `cut_windows`.
         """
         first, last = self.timestamps[start], self.timestamps[stop - 1]
+        reaching = (self.windows[:, 0] <= last) & (self.windows[:, 1] >= first)
         whole = (self.windows[:, 0] >= first) & (self.windows[:, 1] <= last)
         labels = self.labels
         if labels is not None:
@@ -109,6 +113,7 @@ class Series:
             values=self.values[start:stop],
             labels=labels,
             windows=self.windows[whole],
+            cut_windows=self.windows[reaching & ~whole],
         )
 
 
