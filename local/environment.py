@@ -15,7 +15,13 @@ def forget_aws() -> None:
     """Drop what this process knows of any account, and of any way to the bucket but the direct."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
-    os.environ.update(CREDENTIALS, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
+    os.environ.update(
+        CREDENTIALS,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        NO_PROXY="127.0.0.1",
+        no_proxy="127.0.0.1",
+    )
 
 
 def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from local.bucket import local_bucket
 from local.environment import CREDENTIALS
@@ -22,6 +23,10 @@ from training.sources.nab_download import cached_nab
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu
 from training.write_run import write_run
+
+# a slow or busy machine is no failure of the property
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @dataclass(frozen=True)

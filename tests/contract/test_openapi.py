@@ -60,7 +60,7 @@ def test_any_request_gets_a_documented_answer(
 ) -> None:
     operation = api[path][method.upper()]
 
-    @settings(max_examples=25, deadline=None, database=None)
+    @settings(max_examples=25, database=None)
     @given(operation.as_strategy())
     def answer_is_documented(case: schemathesis.Case) -> None:
         case.call_and_validate()

@@ -26,7 +26,7 @@ def lstm(run: Run) -> LstmAutoencoder:
     return cast("LstmAutoencoder", run.judged[1].candidate.detector)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 10.0]))
 def test_it_equals_keras(seed: int, spread: float) -> None:
     network = build_network(WINDOW, UNITS)
@@ -54,7 +54,7 @@ def test_the_trained_network_equals_keras(run: Run, tmp_path) -> None:
     np.testing.assert_allclose(written, expected, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_the_future_never_changes_a_past_score(lstm: LstmAutoencoder, data: st.DataObject) -> None:
     values = np.array(data.draw(st.lists(st.floats(-5, 5), min_size=2, max_size=80)))
@@ -65,7 +65,7 @@ def test_the_future_never_changes_a_past_score(lstm: LstmAutoencoder, data: st.D
     np.testing.assert_allclose(lstm.score_samples(TIMES, other)[:cut], before, rtol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=80), st.data())
 def test_in_chunks_it_scores_as_in_one(
     lstm: LstmAutoencoder, values: list[float], data: st.DataObject

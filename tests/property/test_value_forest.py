@@ -54,7 +54,7 @@ def thresholds_of(forest: IsolationForest) -> np.ndarray:
     return np.concatenate([tree.threshold[tree.children_left >= 0] for tree in trees])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(np.float64, st.integers(2, 80), elements=st.floats(-1e6, 1e6)),
     st.integers(0, 2**16),
@@ -68,7 +68,7 @@ def test_every_threshold_and_its_neighbours(values: np.ndarray, seed: int) -> No
     assert_equal(forest, served, values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     arrays(np.float64, st.integers(2, 80), elements=float32_range),
     arrays(np.float64, 40, elements=float32_range),
