@@ -50,7 +50,7 @@ class Door:
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
-            raise NotImplementedError(f"{scope['type']} is not served")
+            raise LocalError(f"the door speaks HTTP, not {scope['type']}")
         event = proxy_event(
             method=scope["method"],
             path=scope["path"],

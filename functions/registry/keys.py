@@ -19,7 +19,7 @@ CREATED_METADATA = "created"
 
 def check_name(name: str) -> str:
     """Return `name` if a model may be called so, else raise `InvalidModelNameError`."""
-    if not re.match(NAME_PATTERN, name) or name.endswith("\n"):
+    if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidModelNameError(name)
     return name
 

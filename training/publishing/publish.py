@@ -49,7 +49,7 @@ def publish(
     """
     data = run.artifact(kind)
     upload_run(s3, bucket, name, run)
-    write_if_unchanged(
+    answer = write_if_unchanged(
         f"publishing {name}",
         s3.put_object,
         champion and champion.etag,
@@ -64,7 +64,7 @@ def publish(
         },
     )
     add_to_index(s3, bucket, name)
-    return live_version(s3, bucket, name)
+    return written_version(s3, bucket, name, answer["VersionId"])
 
 
 def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
@@ -87,7 +87,7 @@ def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
     if champion and champion.version_id == version_id:
         raise PublishError(f"version {version_id} of {name} is live already")
     older.check_usable()
-    write_if_unchanged(
+    answer = write_if_unchanged(
         f"rolling {name} back",
         s3.copy_object,
         champion and champion.etag,
@@ -95,15 +95,15 @@ def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
         Key=model_key(name),
         CopySource={"Bucket": bucket, "Key": model_key(name), "VersionId": version_id},
     )
-    return live_version(s3, bucket, name)
+    return written_version(s3, bucket, name, answer["VersionId"])
 
 
-def live_version(s3: Any, bucket: str, name: str) -> Version:
-    """Return what is live after a write."""
-    live = read_version(s3, bucket, name)
-    if live is None:
-        raise PublishError(f"{name} was written, but somebody has deleted it since")
-    return live
+def written_version(s3: Any, bucket: str, name: str, version_id: str) -> Version:
+    """Return what was just written, even if somebody has published another version since."""
+    written = read_version(s3, bucket, name, version_id)
+    if written is None:
+        raise PublishError(f"version {version_id} of {name} was written, but is deleted since")
+    return written
 
 
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:

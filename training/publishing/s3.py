@@ -35,8 +35,8 @@ def explained(what: str) -> Iterator[None]:
         raise PublishError(f"{what}: {error}") from error
 
 
-def write_if_unchanged(what: str, write: Any, expected_etag: str | None, **request: Any) -> None:
-    """Write an object if the one there is still the expected one.
+def write_if_unchanged(what: str, write: Any, expected_etag: str | None, **request: Any) -> Any:
+    """Write an object if the one there is still the expected one; return S3's answer.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def write_if_unchanged(what: str, write: Any, expected_etag: str | None, **reque
     for _ in range(ATTEMPTS):
         try:
             with explained(what):
-                write(**request, **condition)
+                return write(**request, **condition)
         except PublishError as error:
             status = http_status(error.__cause__)
             if status == HTTPStatus.CONFLICT:  # another write was under way: ask again
@@ -67,8 +67,6 @@ def write_if_unchanged(what: str, write: Any, expected_etag: str | None, **reque
                     "(python -m training models), then decide again"
                 ) from error
             raise
-        else:
-            return
     raise PublishConflictError(f"{what}: others keep writing at the same time; try again")
 
 

@@ -73,6 +73,7 @@ def download_nab(file: str, progress: Progress) -> Nab:
     root = cache_root()
     for part in (f"data/{file}", LABELS, WINDOWS):
         target = root / part
+        target.unlink(missing_ok=True)  # it is not what was pinned, or belongs to what is not
         bar = ProgressBar(progress, progress.add_task(f"NAB {part}", total=None))
         try:
             pooch.retrieve(
@@ -93,7 +94,10 @@ def download_nab(file: str, progress: Progress) -> Nab:
 def is_intact(nab: Nab, file: str) -> bool:
     """Tell whether a file and its labels are those that were pinned."""
     csv_digest, labels_digest = CHECKSUMS.get(file, ("", ""))
-    marks = json.dumps(list(nab.marks(file))).encode()
+    try:
+        marks = json.dumps(list(nab.marks(file))).encode()
+    except SourceError:
+        return False
     data = (nab.root / "data" / file).read_bytes()
     return (
         hashlib.sha256(data).hexdigest() == csv_digest
