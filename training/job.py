@@ -18,7 +18,10 @@ from training.candidates.value_forest import fit_value_forest
 from training.comparison import Judged, SeedRow, choose_winner, judge_candidate, seed_experiment
 from training.errors import SourceError
 from training.evaluation import Figures
-from training.sources.series import MINIMUM_LENGTH, Series
+from training.sources.series import Series
+
+MINIMUM_LENGTH = 300
+"""Readings below which there is too little to fit on, or to judge by."""
 
 LIBRARIES = ("jax", "keras", "numpy", "safetensors", "scikit-learn")
 

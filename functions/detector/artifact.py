@@ -27,6 +27,7 @@ SCHEMA = 1
 # Kinds are imported when an artifact names them: a value forest needs no numpy.
 KINDS = {
     "value-forest": ("detector.value_forest", "ValueForest"),
+    "contextual-forest": ("detector.contextual_forest", "ContextualForest"),
     "lstm-autoencoder": ("detector.lstm_autoencoder", "LstmAutoencoder"),
 }
 

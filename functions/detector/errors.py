@@ -9,6 +9,10 @@ class ValueOutOfRangeError(DetectorError):
     """A value is not a finite number within the range of float32."""
 
 
+class FixedSensitivityError(DetectorError):
+    """The kind of detector has one threshold: leave the sensitivity out, or take another model."""
+
+
 class ArtifactError(DetectorError):
     """An artifact can't be used: train and publish it again, or roll back to an older version."""
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from detector.detection import Detection
     from detector.tensors import RawTensor
 
     Floats = npt.NDArray[np.float64]
@@ -18,15 +19,55 @@ if TYPE_CHECKING:
 class Detector(Protocol):
     """A fitted model together with the history its next score depends on.
 
-    High scores mean anomalous; a reading is an anomaly when its score lies strictly above
-    `threshold`. Detectors are values: no method changes one.
+    High scores mean anomalous. Detectors are values: no method changes one.
     """
 
     kind: ClassVar[str]
 
     @property
     def threshold(self) -> float:
-        """The score above which a reading is an anomaly."""
+        """The score that an anomaly must exceed, or reach, as the kind has it."""
+        ...
+
+    @property
+    def until(self) -> np.datetime64 | None:
+        """Time of the last reading of its history; None where the kind keeps no times."""
+        ...
+
+    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
+        """Return the threshold that is expected to raise so many false alerts.
+
+        Parameters
+        ----------
+        false_alerts_a_week, readings_a_week : float
+            Positive.
+
+        Raises
+        ------
+        FixedSensitivityError
+            If this kind has one threshold only.
+        """
+        ...
+
+    def detect(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> Detection:
+        """Judge readings that follow the stored history, and find the alerts among them.
+
+        Parameters
+        ----------
+        timestamps : (n,) datetime64
+            Times of the readings, increasing, after the history's.
+        values : (n,) float64
+            The readings, finite and within float32's range.
+        threshold : float, optional
+            Instead of the detector's own.
+
+        Raises
+        ------
+        ValueOutOfRangeError
+            If a value is not finite or beyond float32's range.
+        """
         ...
 
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:

@@ -18,82 +18,16 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from detector.detection import Detection, alerts_of_events
 from detector.errors import CorruptArtifactError
+from detector.explanation import number
+from detector.lstm_network import LstmWeights, foretell, last_errors, scale
 from detector.tail import Tail
 from detector.tensors import RawTensor, expect, scalar
 from detector.value_range import check_values
 
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
-
-Weights = npt.NDArray[np.float32]
-
-NUMPY_DTYPES = {"F32": "<f4", "F64": "<f8"}
-
-SCALED_LIMIT = 1e6
-"""Scaled values are clipped here, so that float32 arithmetic stays finite."""
-
-BATCH = 1024
-"""Windows scored at once: bounds the memory of a long series."""
-
-
-@dataclass(frozen=True)
-class LstmWeights:
-    """The weights as Keras lays them out: gates in the order input, forget, cell, output.
-
-    With u units: kernels (inputs, 4u), recurrent kernels (u, 4u), biases (4u,), dense (u, 1), (1,).
-    """
-
-    encoder_kernel: Weights
-    encoder_recurrent: Weights
-    encoder_bias: Weights
-    decoder_kernel: Weights
-    decoder_recurrent: Weights
-    decoder_bias: Weights
-    dense_kernel: Weights
-    dense_bias: Weights
-
-
-def sigmoid(x: Weights) -> Weights:
-    """Return the logistic function, by way of tanh, which can't overflow."""
-    half = np.float32(0.5)
-    squashed: Weights = half * np.tanh(half * x) + half
-    return squashed
-
-
-def affine(x: Weights, kernel: Weights, bias: Weights) -> Weights:
-    """Return x @ kernel + bias, in float32."""
-    product: Weights = x @ kernel
-    product += bias
-    return product
-
-
-def step(
-    projected: Weights, hidden: Weights, cell: Weights, recurrent: Weights
-) -> tuple[Weights, Weights]:
-    """Advance an LSTM by one reading: (n, 4u), (n, u), (n, u) -> hidden and cell, (n, u) each."""
-    i, f, g, o = np.split(projected + hidden @ recurrent, 4, axis=1)
-    cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
-    return sigmoid(o) * np.tanh(cell), cell
-
-
-def reconstruct(weights: LstmWeights, windows: Weights) -> Weights:
-    """Write scaled windows back from their encoding: (n, window) -> (n, window) float32."""
-    count, length = windows.shape
-    units = weights.encoder_recurrent.shape[0]
-    nothing: Weights = np.zeros((count, units), np.float32)
-    hidden, cell = nothing, nothing
-    for t in range(length):
-        projected = affine(windows[:, t : t + 1], weights.encoder_kernel, weights.encoder_bias)
-        hidden, cell = step(projected, hidden, cell, weights.encoder_recurrent)
-    # the decoder reads the same encoding at each step, so it is projected once
-    projected = affine(hidden, weights.decoder_kernel, weights.decoder_bias)
-    hidden, cell = nothing, nothing
-    written = np.empty_like(windows)
-    for t in range(length):
-        hidden, cell = step(projected, hidden, cell, weights.decoder_recurrent)
-        written[:, t : t + 1] = affine(hidden, weights.dense_kernel, weights.dense_bias)
-    return written
 
 
 @dataclass(frozen=True)
@@ -122,11 +56,46 @@ class LstmAutoencoder:
     history: Floats
     threshold: float
 
+    @property
+    def until(self) -> None:
+        """None: the history is one of readings, not of times."""
+        return None
+
+    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
+        """Return the surprise, in nats, that so many readings a week are expected to reach."""
+        return max(float(-np.log(false_alerts_a_week / readings_a_week)), 0.0)
+
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:
         """Score each value with the window that it ends; see `Detector.score_samples`."""
         check_values(values)
         scaled = scale(np.concatenate([self.history, values]), self.center, self.spread)
         return self.tail.surprise(last_errors(self.weights, scaled, len(self.history) + 1))
+
+    def detect(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> Detection:
+        """Judge each value with the window that it ends; see `Detector.detect`."""
+        threshold = self.threshold if threshold is None else threshold
+        scores = self.score_samples(timestamps, values)
+        flags = scores > threshold
+        scaled = scale(np.concatenate([self.history, values]), self.center, self.spread)
+        foretold = foretell(self.weights, scaled, len(self.history) + 1).astype(np.float64)
+        expected = self.center + self.spread * foretold
+        margin = self.spread * self.tail.score_of(threshold)
+        return Detection(
+            scores=scores,
+            bar=np.full(len(scores), threshold),
+            is_anomaly=flags,
+            expected=expected,
+            lower=expected - margin,
+            upper=expected + margin,
+            reasons={
+                position: f"unlike what the {len(self.history)} readings before foretell: "
+                f"{number(values[position])}, expected {number(expected[position])}"
+                for position in np.flatnonzero(flags).tolist()
+            },
+            alerts=alerts_of_events(timestamps, scores, flags),
+        )
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""
@@ -175,10 +144,7 @@ class LstmAutoencoder:
             {name: ("F32", shape) for name, shape in weights_layout.items()}
             | {"calibration": ("F64", (None,)), "history": ("F64", (None,))},
         )
-        arrays = {
-            name: np.frombuffer(tensor.data, NUMPY_DTYPES[tensor.dtype]).reshape(tensor.shape)
-            for name, tensor in tensors.items()
-        }
+        arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
         if not len(arrays["history"]):
             raise CorruptArtifactError("tensor history: a window has at least one reading before")
         spread = scalar(parameters, "spread")
@@ -192,44 +158,3 @@ class LstmAutoencoder:
             history=arrays["history"],
             threshold=threshold,
         )
-
-
-def scale(values: Floats, center: float, spread: float) -> Floats:
-    """Scale values as the network was trained on them: (n,) -> (n,)."""
-    return np.clip((values - center) / spread, -SCALED_LIMIT, SCALED_LIMIT)
-
-
-def windows_of(scaled: Floats, length: int) -> Weights:
-    """Return the windows of a scaled series: (n,) -> (n - length + 1, length) float32."""
-    return np.lib.stride_tricks.sliding_window_view(scaled.astype(np.float32), length)
-
-
-def hide_last(windows: Weights) -> Weights:
-    """Return what the encoder sees: the windows with each last reading replaced by its former."""
-    seen = windows.copy()
-    seen[:, -1] = seen[:, -2]
-    return seen
-
-
-def last_errors(weights: LstmWeights, scaled: Floats, length: int) -> Floats:
-    """Return how badly the last reading of each window is foretold.
-
-    Parameters
-    ----------
-    scaled : (n,) float64
-        The scaled series.
-    length : int
-        Readings in a window, at least 2.
-
-    Returns
-    -------
-    (n - length + 1,) float64
-        Absolute errors, in units of the spread; each belongs to the reading that ends the window.
-    """
-    windows = windows_of(scaled, length)
-    errors = np.empty(len(windows))
-    for start in range(0, len(windows), BATCH):
-        part = windows[start : start + BATCH]
-        written = reconstruct(weights, hide_last(part))
-        errors[start : start + BATCH] = np.abs(written[:, -1] - part[:, -1])
-    return errors

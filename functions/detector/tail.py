@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from detector.interface import Floats
 
 TAIL = 0.98
-"""The quantile above which the exponential tail takes over from the ranks."""
+"""The quantile above which the fitted tail takes over from the ranks."""
+
+ONSET_SURPRISE = -math.log(1.0 - TAIL)
+"""The surprise at that quantile: one score in 50 is as high."""
+
+SHAPE = 0.2
+"""Shape of the tail: 0 would be exponential, under which nothing is impossible enough. Operations
+metrics have heavier tails than that, and every series too few extremes to fit its own shape."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +29,12 @@ class Tail:
     """How surprising a score is, given a history of scores.
 
     With u the 98 % quantile of the history and b the larger of the mean excess over u and
-    0.3 (u - median), the surprise of x is ln 50 + (x - u) / b above u (an exponential tail, as
-    in peaks over threshold: Pickands, Annals of Statistics 1975) and -ln max(1 - rank, 0.02)
-    up to u, where the rank is the share of the history that is not above x.
+    0.3 (u - median), the surprise of x is ln 50 + ln(1 + 0.2 (x - u) / b) / 0.2 above u (a
+    generalised Pareto tail, as in peaks over threshold: Pickands, Annals of Statistics 1975) and
+    -ln max(share, 0.02) up to u, where the share is that of the history that is not below x.
 
-    exp(-surprise) is the share of readings expected to score at least as high.
+    exp(-surprise) is the share of readings expected to score at least as high. A score that all
+    of the history shares is therefore no surprise at all.
 
     Attributes
     ----------
@@ -36,7 +45,7 @@ class Tail:
     --------
     >>> tail = Tail.of(np.arange(101.0))
     >>> tail.surprise(np.array([0.0, 50.0, 98.0, 200.0])).round(3).tolist()
-    [0.01, 0.703, 3.912, 10.995]
+    [0.0, 0.683, 3.512, 8.386]
     """
 
     history: Floats
@@ -55,11 +64,11 @@ class Tail:
         if not scores.size:
             raise CorruptArtifactError("a tail needs at least one score")
         history = np.sort(scores)
-        onset = float(np.quantile(history, TAIL))
-        excess = history[history > onset] - onset
+        onset = quantile(history, TAIL)
+        excess = history[np.searchsorted(history, onset, "right") :] - onset
         scale = max(
             float(excess.mean()) if excess.size else 0.0,
-            0.3 * (onset - float(np.median(history))),
+            0.3 * (onset - quantile(history, 0.5)),
             # a history of equal scores has no scale of its own; anything above is very surprising
             1e-9 * max(1.0, abs(onset)),
         )
@@ -67,7 +76,22 @@ class Tail:
 
     def surprise(self, scores: Floats) -> Floats:
         """Return the surprise of each score, in nats: (n,) -> (n,)."""
-        rank = np.searchsorted(self.history, scores, side="right") / len(self.history)
-        below = -np.log(np.maximum(1.0 - rank, 1.0 - TAIL))
-        above = -np.log(1.0 - TAIL) + (scores - self.onset) / self.scale
+        share = 1.0 - np.searchsorted(self.history, scores, side="left") / len(self.history)
+        below = -np.log(np.maximum(share, 1.0 - TAIL))
+        excess = np.maximum(scores - self.onset, 0.0) / self.scale
+        above = ONSET_SURPRISE + np.log1p(SHAPE * excess) / SHAPE
         return np.where(scores > self.onset, above, below)
+
+    def score_of(self, surprise: float) -> float:
+        """Return the lowest score that is at least so surprising, in nats."""
+        if surprise <= ONSET_SURPRISE:
+            return quantile(self.history, 1.0 - math.exp(-surprise))
+        return self.onset + self.scale * math.expm1(SHAPE * (surprise - ONSET_SURPRISE)) / SHAPE
+
+
+def quantile(ordered: Floats, share: float) -> float:
+    """Return a quantile of sorted numbers, interpolated between neighbours."""
+    position = share * (len(ordered) - 1)
+    low = int(position)
+    high = min(low + 1, len(ordered) - 1)
+    return float(ordered[low] + (position - low) * (ordered[high] - ordered[low]))

@@ -6,11 +6,21 @@ import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from detector.errors import CorruptArtifactError
 
-TYPECODES: dict[str, Literal["d", "f"]] = {"F64": "d", "F32": "f"}
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+TYPECODES: dict[str, Literal["d", "f", "q", "H", "B"]] = {
+    "F64": "d",
+    "F32": "f",
+    "I64": "q",
+    "U16": "H",
+    "U8": "B",
+}
+NUMPY_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U16": "<u2", "U8": "u1"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,13 @@ class RawTensor:
         numbers: array[float] = array(TYPECODES[self.dtype])
         numbers.frombytes(self.data)
         return numbers
+
+    def to_numpy(self) -> npt.NDArray[Any]:
+        """Return the numbers as a numpy array of the tensor's dtype and shape."""
+        import numpy as np
+
+        numbers: npt.NDArray[Any] = np.frombuffer(self.data, NUMPY_DTYPES[self.dtype])
+        return numbers.reshape(self.shape)
 
 
 def expect(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from detector.errors import CorruptArtifactError
+from detector.errors import CorruptArtifactError, FixedSensitivityError
 from detector.tensors import RawTensor, expect
 from detector.value_range import check_value, check_values
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from detector.detection import Detection
     from detector.interface import Floats, Times
 
 
@@ -60,12 +61,65 @@ class ValueForest:
     scores: array[float]
     threshold: float
 
+    @property
+    def until(self) -> None:
+        """None: the score depends on no history."""
+        return None
+
+    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
+        """Refuse: beyond its training values the forest saturates, so there is nothing to tune."""
+        raise FixedSensitivityError("A value forest has one threshold; leave out the sensitivity.")
+
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:
         """Score each value; see `Detector.score_samples`."""
         import numpy as np
 
         check_values(values)
         return np.asarray(self.scores)[np.searchsorted(self.breaks, values, side="left")]
+
+    def detect(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> Detection:
+        """Judge each value; see `Detector.detect`."""
+        import numpy as np
+
+        from detector.detection import Detection, alerts_of_events
+        from detector.explanation import number
+
+        threshold = self.threshold if threshold is None else threshold
+        scores = self.score_samples(timestamps, values)
+        flags = scores > threshold
+        expected, lower, upper = self._ordinary(threshold)
+        return Detection(
+            scores=scores,
+            bar=np.full(len(scores), threshold),
+            is_anomaly=flags,
+            expected=np.full(len(scores), expected),
+            lower=np.full(len(scores), lower),
+            upper=np.full(len(scores), upper),
+            reasons={
+                position: f"unlike the values trained on: {number(values[position])}, the most "
+                f"ordinary is {number(expected)}"
+                for position in np.flatnonzero(flags).tolist()
+            },
+            alerts=alerts_of_events(timestamps, scores, flags),
+        )
+
+    def _ordinary(self, threshold: float) -> tuple[float, float, float]:
+        """Return the most ordinary value, and how far around it values are no anomalies."""
+        import numpy as np
+
+        if not len(self.breaks):
+            return (np.nan,) * 3
+        edges = np.concatenate([[-np.inf], self.breaks, [np.inf]])
+        scores = np.asarray(self.scores)
+        best = int(scores.argmin())
+        above = np.flatnonzero(scores > threshold)
+        first = int(above[above < best][-1]) + 1 if (above < best).any() else 0
+        last = int(above[above > best][0]) - 1 if (above > best).any() else len(scores) - 1
+        edges[~np.isfinite(edges)] = np.nan  # no bound on that side
+        middle = float(np.nanmean(edges[best : best + 2]))
+        return middle, float(edges[first]), float(edges[last + 1])
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly; see `Detector.predict`."""

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from detector.artifact import digest, unpack
 from detector.errors import CorruptArtifactError, ValueOutOfRangeError
-from detector.lstm_autoencoder import LstmAutoencoder, hide_last, reconstruct
+from detector.lstm_autoencoder import LstmAutoencoder
+from detector.lstm_network import hide_last, reconstruct
 from detector.tensors import RawTensor
 from training.candidates.lstm_autoencoder import build_network, export_weights
 from training.job import Run

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from detector.lstm_autoencoder import (
-    LstmAutoencoder,
+from detector.lstm_autoencoder import LstmAutoencoder
+from detector.lstm_network import (
     LstmWeights,
     hide_last,
     last_errors,

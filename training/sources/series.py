@@ -15,8 +15,8 @@ Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
 
-MINIMUM_LENGTH = 300
-"""Readings below which there is too little to fit on and to judge by."""
+LEAST_LENGTH = 2
+"""Readings below which there is no sampling step."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Series:
     cut_windows: Times = field(default_factory=lambda: np.empty((0, 2), "datetime64[s]"))
 
     def __post_init__(self) -> None:
-        if len(self.values) < MINIMUM_LENGTH:
+        if len(self.values) < LEAST_LENGTH:
             raise SourceError(
-                f"{self.name} has {len(self.values)} readings; at least {MINIMUM_LENGTH} are needed"
+                f"{self.name} has {len(self.values)} readings; at least {LEAST_LENGTH} are needed"
             )
 
     def __len__(self) -> int:

@@ -1,0 +1,133 @@
+"""From scores to alerts: the threshold, the pause after an alert, and habituation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from detector.interface import Floats, Times
+
+    Mask = npt.NDArray[np.bool_]
+
+LOUDER = 0.45
+"""By how much an alert raises the bar for the next, in nats."""
+
+PAUSE_SHARE = 0.045
+MOST_PAUSE = 150
+LEAST_PAUSE = 5
+"""After an alert, the next can come no sooner than after this share of the readings seen, within
+these bounds: a short series has short incidents, as far as anybody knows."""
+
+FADING_SHARE = 7.0
+SLOWEST_FADING = 25_000.0
+"""What an alert added to the bar fades by 1/e in so many times the readings seen, within this
+bound, in readings."""
+
+EVENT = np.timedelta64(1, "h")
+"""Flags of detectors that know no pause belong to one alert if they are no further apart."""
+
+
+@dataclass(frozen=True)
+class Vigilance:
+    """The state that alerting depends on: how many readings ago was the last alert, how loud.
+
+    Attributes
+    ----------
+    habituation : float
+        What the bar stood above the threshold right after the last alert, in nats.
+    last_alert : int
+        Index of the reading that raised it, counted from the first ever seen; -1 for none.
+    """
+
+    habituation: float = 0.0
+    last_alert: int = -1
+
+    def bar(self, indices: Floats, threshold: float) -> Floats:
+        """Return the score that a reading must reach: (n,) indices -> (n,) nats."""
+        if self.last_alert < 0:
+            return np.full(len(indices), threshold, np.float64)
+        faded = fading(indices) - fading(np.array([self.last_alert], np.float64))
+        return threshold + self.habituation * np.exp(-faded)
+
+    def is_pausing(self, index: int) -> bool:
+        """Tell whether it is too soon for another alert."""
+        pause = min(max(PAUSE_SHARE * index, LEAST_PAUSE), MOST_PAUSE)
+        return self.last_alert >= 0 and index - self.last_alert < pause
+
+
+def fading(indices: Floats) -> Floats:
+    """Return the integral of 1 / fading time up to each reading.
+
+    The fading time grows with the readings seen, so an early alert is forgotten as a power of
+    time; once it has reached its bound, exponentially.
+    """
+    turn = SLOWEST_FADING / FADING_SHARE
+    early = np.log(np.clip(indices, 1.0, turn)) / FADING_SHARE
+    return early + np.maximum(indices - turn, 0.0) / SLOWEST_FADING
+
+
+def raise_alerts(
+    scores: Floats, first: int, threshold: float, vigilance: Vigilance
+) -> tuple[Floats, list[int], Vigilance]:
+    """Decide which scores raise an alert.
+
+    Parameters
+    ----------
+    scores : (n,) float64
+        In nats.
+    first : int
+        Index of the first one, counted from the first reading ever seen.
+    threshold : float
+        In nats.
+
+    Returns
+    -------
+    bar : (n,) float64
+        The score that each reading had to reach to be an anomaly.
+    raised : list of int
+        Positions in `scores` of those that raised an alert.
+    vigilance : Vigilance
+        The state after the last of them.
+    """
+    indices = np.arange(first, first + len(scores), dtype=np.float64)
+    bar = vigilance.bar(indices, threshold)
+    raised: list[int] = []
+    for position in np.flatnonzero(scores >= threshold).tolist():
+        index = first + position
+        if scores[position] < bar[position] or vigilance.is_pausing(index):
+            continue
+        raised.append(position)
+        habituation = float(bar[position]) - threshold + LOUDER
+        vigilance = replace(vigilance, habituation=habituation, last_alert=index)
+        bar[position + 1 :] = vigilance.bar(indices[position + 1 :], threshold)
+    return bar, raised, vigilance
+
+
+def grouped(flags: Mask, starts: list[int]) -> list[tuple[int, int]]:
+    """Return first and last flag of each alert, given where each starts."""
+    flagged = np.flatnonzero(flags)
+    ends = [*starts[1:], len(flags)][: len(starts)]
+    return [
+        (start, int(flagged[np.searchsorted(flagged, end) - 1]))
+        for start, end in zip(starts, ends, strict=True)
+    ]
+
+
+def event_starts(timestamps: Times, flags: Mask) -> list[int]:
+    """Return where each run of flags begins that are no more than `EVENT` apart."""
+    flagged = np.flatnonzero(flags)
+    if not flagged.size:
+        return []
+    apart = np.diff(timestamps[flagged]) > EVENT
+    return [int(flagged[0]), *flagged[1:][apart].tolist()]
+
+
+def severity(scores: Floats, bar: Floats) -> Floats:
+    """Return 0 to 1 for scores from nothing to boundless; 0.5 is at the bar."""
+    shares: Floats = scores / np.maximum(scores + bar, math.ulp(1.0))
+    return shares

@@ -1,0 +1,204 @@
+"""What is known of each reading from those before it: residual, distances, what was expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.blocks import HISTORY, block_start, blocks
+from detector.nearest import nearest_runs, nearest_values
+from detector.seasonal import references
+from detector.tail import quantile
+
+if TYPE_CHECKING:
+    from detector.interface import Floats
+    from detector.isolation_forest import IsolationForest
+
+    Integers = npt.NDArray[np.int64]
+
+DISTANCES = ("value", "residual", "run of values", "run of residuals")
+"""The columns of the distances: how far the nearest like it was that came before."""
+
+SCALE_READINGS = 4_000
+STEP_READINGS = 256
+BOUNDS = (0.01, 0.99)
+"""Quantiles of the past between which a reading is expected."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """The last readings and what was computed of them, back to where a block can begin anew.
+
+    Attributes
+    ----------
+    offset : int
+        How many readings came before the first one here.
+    onset : int
+        How many readings came before the first one with a seasonal reference; -1 while none has.
+    times : (n,) int64
+        Milliseconds since 1970.
+    values, residuals : (n,) float64
+    distances : (n, 4) float64
+        See `DISTANCES`; in units of the scale at the time.
+    isolation : (n,) float64
+        The forest's scores of the distances; 0 without a forest.
+    """
+
+    offset: int
+    onset: int
+    times: Integers
+    values: Floats
+    residuals: Floats
+    distances: Floats
+    isolation: Floats
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return the past of a series that is only about to begin."""
+        none = np.empty(0)
+        return cls(0, -1, np.empty(0, np.int64), none, none, np.empty((0, len(DISTANCES))), none)
+
+    @property
+    def count(self) -> int:
+        """How many readings have been seen since the series began."""
+        return self.offset + len(self.times)
+
+    def trimmed(self) -> Self:
+        """Return the part that what comes next can depend on."""
+        drop = max(0, block_start(self.count) - HISTORY) - self.offset
+        if drop <= 0:
+            return self
+        return replace(
+            self,
+            offset=self.offset + drop,
+            times=self.times[drop:].copy(),
+            values=self.values[drop:].copy(),
+            residuals=self.residuals[drop:].copy(),
+            distances=self.distances[drop:].copy(),
+            isolation=self.isolation[drop:].copy(),
+        )
+
+
+@dataclass(frozen=True)
+class Context:
+    """A past with new readings at its end, and what was expected of the last of them.
+
+    Attributes
+    ----------
+    past : Past
+        Untrimmed.
+    first : int
+        Index in it from which on everything was computed: where a block begins.
+    expected, lower, upper : (n - first,) float64
+        NaN for the first reading of all. Between lower and upper lay 98 % of the readings before.
+    """
+
+    past: Past
+    first: int
+    expected: Floats
+    lower: Floats
+    upper: Floats
+
+
+def extend(past: Past, times: Integers, values: Floats, forest: IsolationForest | None) -> Context:
+    """Put new readings into the context of the past.
+
+    Everything is computed from the beginning of the block that the first of them falls into, so
+    it does not matter in what portions readings come.
+
+    Parameters
+    ----------
+    times : (n,) int64
+        Milliseconds, increasing, after the past's.
+    values : (n,) float64
+    """
+    times = np.concatenate([past.times, times])
+    values = np.concatenate([past.values, values])
+    first = block_start(past.count) - past.offset
+    bounds = [
+        (max(0, start - HISTORY - past.offset), start - past.offset, stop - past.offset)
+        for start, stop in blocks(past.count, past.offset + len(times))
+    ]
+    lengths = [stop - start for _, start, stop in bounds]
+
+    def spread_out(per_block: list[float]) -> Floats:
+        return np.repeat(np.array(per_block, np.float64), lengths)
+
+    oldest = np.repeat(np.array([low for low, _, _ in bounds], np.int64), lengths)
+    steps = spread_out([usual_step(times[low:start]) for low, start, _ in bounds])
+    scales = spread_out([scale(values[low:start]) for low, start, _ in bounds])
+    usual = references(times, values, first, oldest, steps)
+    # without a reference there is nothing to deviate from
+    unusual = np.where(np.isnan(usual), 0.0, values[first:] - usual)
+    residual = np.concatenate([past.residuals[:first], unusual])
+    computed = np.empty((len(times) - first, len(DISTANCES)))
+    expected, lower, upper = (np.empty(len(computed)) for _ in range(3))
+    for low, start, stop in bounds:
+        new = slice(start - first, stop - first)
+        value_past, residual_past = np.sort(values[low:start]), np.sort(residual[low:start])
+        computed[new, 0] = nearest_values(value_past, values[start:stop])
+        computed[new, 1] = nearest_values(residual_past, residual[start:stop])
+        expected[new], lower[new], upper[new] = expectation(usual[new], value_past, residual_past)
+    computed[:, 2] = nearest_runs(values, first)
+    computed[:, 3] = nearest_runs(residual, first)
+    computed /= scales[:, np.newaxis]
+    isolation = forest.score_samples(computed) if forest else np.zeros(len(computed))
+    onset = past.onset
+    if onset < 0 and not np.isnan(usual).all():
+        onset = past.offset + first + int(np.argmin(np.isnan(usual)))
+    extended = Past(
+        offset=past.offset,
+        onset=onset,
+        times=times,
+        values=values,
+        residuals=residual,
+        distances=np.concatenate([past.distances[:first], computed]),
+        isolation=np.concatenate([past.isolation[:first], isolation]),
+    )
+    return Context(extended, first, expected, lower, upper)
+
+
+def scale(values: Floats) -> float:
+    """Return the spread of the last readings, positive: (n,) -> units of the series."""
+    last = np.sort(values[-SCALE_READINGS:])
+    if not last.size:
+        return 1.0
+    return (
+        quantile(last, 0.95) - quantile(last, 0.05)
+        or 0.2 * float(last[-1] - last[0])
+        or max(0.05 * float(np.abs(last).max()), 1e-9)
+    )
+
+
+def usual_step(times: Integers) -> float:
+    """Return the median distance of the last readings, in milliseconds; 0 of fewer than two."""
+    gaps = np.diff(times[-STEP_READINGS:])
+    return float(np.median(gaps)) if gaps.size else 0.0
+
+
+def expectation(
+    usual: Floats, value_past: Floats, residual_past: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return what was expected of a block, with bounds: (n,) each.
+
+    Where a reading has a seasonal reference, that; else the median of the past.
+
+    Parameters
+    ----------
+    usual : (n,) float64
+        The references of the block; NaN where there is none.
+    value_past, residual_past : (p,) float64, sorted
+        Of what came before it.
+    """
+    if not value_past.size:
+        return usual, usual, usual
+    seasonal = ~np.isnan(usual)
+    expected = np.where(seasonal, usual, quantile(value_past, 0.5))
+    low, high = (
+        np.where(seasonal, expected + quantile(residual_past, share), quantile(value_past, share))
+        for share in BOUNDS
+    )
+    return expected, np.minimum(low, expected), np.maximum(high, expected)

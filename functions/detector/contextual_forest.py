@@ -1,0 +1,223 @@
+"""The contextual forest: surprise at how far a reading is from anything seen before.
+
+A reading is compared with the past in four ways: its value, its deviation from what is usual at
+its time, and the run of readings that it ends, by values and by deviations. Each distance is
+calibrated on those before it, and so is an isolation forest's score of all four, which sees
+combinations; what is surprising in them adds up. Everything is computed from the reading itself
+and those before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.alerts import Vigilance, raise_alerts
+from detector.context import DISTANCES, Context, Past, extend
+from detector.detection import Detection, alerts_from
+from detector.errors import CorruptArtifactError
+from detector.explanation import reason
+from detector.isolation_forest import IsolationForest
+from detector.sensitivity import threshold_for
+from detector.surprise import contributions
+from detector.tensors import RawTensor, expect, scalar
+from detector.value_range import check_values
+
+if TYPE_CHECKING:
+    from detector.interface import Floats, Times
+
+SETTLING = 64
+"""Readings after the first with a seasonal reference that raise no alert: until then there was
+nothing to deviate from, and the first deviations surprise."""
+
+THRESHOLD = 1.0
+"""The usual threshold, in nats; `sensitivity.py` says what it means in false alerts."""
+
+
+@dataclass(frozen=True)
+class ContextualForest:
+    """A score in nats that is high where a reading is unlike all that came before.
+
+    Attributes
+    ----------
+    forest : IsolationForest or None
+        None judges by the distances alone: a series without a trained model.
+    past : Past
+        What the next reading is compared with.
+    vigilance : Vigilance
+        State of the alerts.
+    threshold : float
+        In nats; what a reading must reach, besides what recent alerts add to the bar.
+    probation : int
+        How many of the first readings ever seen raise no alert. They only teach the bar how often
+        the series surprises, and so do those that are settling.
+    """
+
+    kind: ClassVar[str] = "contextual-forest"
+
+    forest: IsolationForest | None
+    past: Past
+    vigilance: Vigilance
+    threshold: float
+    probation: int = 0
+
+    @classmethod
+    def untrained(
+        cls,
+        forest: IsolationForest | None = None,
+        threshold: float = THRESHOLD,
+        probation: int = 0,
+    ) -> Self:
+        """Return the detector for a series of which nothing has been seen yet."""
+        return cls(forest, Past.nothing(), Vigilance(), threshold, probation)
+
+    @property
+    def until(self) -> np.datetime64 | None:
+        """Time of the last reading of its past."""
+        return np.datetime64(int(self.past.times[-1]), "ms") if len(self.past.times) else None
+
+    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
+        """Return the threshold that is expected to raise so many false alerts, in nats."""
+        return threshold_for(false_alerts_a_week, readings_a_week)
+
+    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
+        """Score each reading; see `Detector.score_samples`."""
+        context = self._context(timestamps, values)
+        scores: Floats = contributions(context).sum(axis=1)
+        return scores[len(scores) - len(values) :]
+
+    def detect(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> Detection:
+        """Judge each reading; see `Detector.detect`."""
+        return self._judge(self._context(timestamps, values), len(values), threshold)[0]
+
+    def predict(self, value: float) -> bool:
+        """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
+        times = self.past.times
+        step = int(np.median(np.diff(times[-256:]))) if len(times) > 1 else 1
+        following = np.array([times[-1] + step if len(times) else 0]).astype("datetime64[ms]")
+        return bool(self.detect(following, np.array([value], np.float64)).is_anomaly[0])
+
+    def advance(self, timestamps: Times, values: Floats) -> Self:
+        """Return the same model after these readings."""
+        if not len(values):
+            return self
+        context = self._context(timestamps, values)
+        _, vigilance = self._judge(context, len(values), None)
+        return replace(self, past=context.past.trimmed(), vigilance=vigilance)
+
+    def _context(self, timestamps: Times, values: Floats) -> Context:
+        check_values(values)
+        times = timestamps.astype("datetime64[ms]").astype(np.int64)
+        return extend(self.past, times, values, self.forest)
+
+    def _judge(
+        self, context: Context, count: int, threshold: float | None
+    ) -> tuple[Detection, Vigilance]:
+        """Judge the last `count` readings of a context."""
+        threshold = self.threshold if threshold is None else threshold
+        causes = contributions(context)[-count:] if count else np.empty((0, len(DISTANCES) + 1))
+        scores = causes.sum(axis=1)
+        bar, starts, vigilance = raise_alerts(
+            scores, context.past.count - count, threshold, self.vigilance
+        )
+        begin = len(context.past.times) - count
+        raising = self._raising(context.past, count)
+        flags = (scores >= bar) & raising
+        expected, lower, upper = (
+            array[len(array) - count :]
+            for array in (context.expected, context.lower, context.upper)
+        )
+        detection = Detection(
+            scores=scores,
+            bar=bar,
+            is_anomaly=flags,
+            expected=expected,
+            lower=lower,
+            upper=upper,
+            reasons={
+                position: reason(context, begin + position, causes[position])
+                for position in np.flatnonzero(flags).tolist()
+            },
+            alerts=alerts_from(scores, flags, [start for start in starts if raising[start]]),
+        )
+        return detection, vigilance
+
+    def _raising(self, past: Past, count: int) -> npt.NDArray[np.bool_]:
+        """Tell which of the last `count` readings may raise an alert: (count,) bool."""
+        index = np.arange(past.count - count, past.count)
+        is_settling = (index >= past.onset) & (index < past.onset + SETTLING) & (past.onset >= 0)
+        return (index >= self.probation) & ~is_settling
+
+    def parameters(self) -> dict[str, float]:
+        """Return the counts and the state that are no arrays."""
+        return {
+            "offset": self.past.offset,
+            "onset": self.past.onset,
+            "probation": self.probation,
+            "habituation": self.vigilance.habituation,
+            "last_alert": self.vigilance.last_alert,
+            "expected_path": self.forest.expected_path if self.forest else 0.0,
+        }
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the past and the forest."""
+        past = self.past
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "times": past.times,
+            "values": past.values,
+            "residuals": past.residuals,
+            "distances": past.distances,
+            "isolation": past.isolation,
+        }
+        return arrays | (self.forest.tensors() if self.forest else {})
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, RawTensor],
+        parameters: Mapping[str, float],
+        threshold: float,
+    ) -> Self:
+        """Rebuild the model from an artifact; see `Detector.restore`."""
+        count = len(tensors["times"].data) // 8 if "times" in tensors else 0
+        layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
+            "times": ("I64", (count,)),
+            "values": ("F64", (count,)),
+            "residuals": ("F64", (count,)),
+            "distances": ("F64", (count, len(DISTANCES))),
+            "isolation": ("F64", (count,)),
+        }
+        stored = {name: tensor for name, tensor in tensors.items() if name in layout}
+        rest = {name: tensor for name, tensor in tensors.items() if name not in layout}
+        expect(stored, layout)
+        forest = None
+        if rest:
+            expected_path = scalar(parameters, "expected_path")
+            forest = IsolationForest.restore(rest, len(DISTANCES), expected_path)
+        arrays = {name: tensor.to_numpy() for name, tensor in stored.items()}
+        if (np.diff(arrays["times"]) <= 0).any():
+            raise CorruptArtifactError("tensor times: they do not increase")
+        past = Past(
+            whole(parameters, "offset", 0),
+            whole(parameters, "onset", -1),
+            *(arrays[name] for name in layout),
+        )
+        last_alert = whole(parameters, "last_alert", -1)
+        if last_alert >= past.count:
+            raise CorruptArtifactError("parameter last_alert: it lies after the last reading")
+        vigilance = Vigilance(scalar(parameters, "habituation"), last_alert)
+        return cls(forest, past, vigilance, threshold, whole(parameters, "probation", 0))
+
+
+def whole(parameters: Mapping[str, float], name: str, least: int) -> int:
+    """Return a whole number of the manifest's parameters, or raise `CorruptArtifactError`."""
+    number = scalar(parameters, name)
+    if number != int(number) or number < least:
+        raise CorruptArtifactError(f"parameter {name}: {number} is no whole number from {least} on")
+    return int(number)

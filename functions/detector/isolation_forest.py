@@ -1,0 +1,129 @@
+"""scikit-learn's isolation forest of several features, served from flat arrays.
+
+Every tree is laid out as a complete binary tree of the same depth: the children of node i are
+2i + 1 and 2i + 2, so no index is stored that could be wrong. Where a branch of the fitted tree
+ends early, the nodes below it send everything left.
+
+Liu, Ting and Zhou, "Isolation Forest", ICDM 2008.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.errors import CorruptArtifactError
+from detector.tensors import RawTensor, expect
+from detector.value_range import FLOAT32_MAX
+
+if TYPE_CHECKING:
+    from detector.interface import Floats
+
+CELLS = 8_192
+"""Pairs of row and tree walked at once: what fits the processor's first caches."""
+
+
+@dataclass(frozen=True)
+class IsolationForest:
+    """How easily a row is isolated from those the forest was fitted on.
+
+    Attributes
+    ----------
+    features : (trees, nodes) uint8
+        The feature that each inner node asks for.
+    splits : (trees, nodes) float32
+        A row goes right where its feature, rounded to float32, is above the split.
+    paths : (trees, nodes + 1) float64
+        Path length of each leaf: its depth, and what is expected below it.
+    expected_path : float
+        Path length that a tree of the fitted size has on average.
+    """
+
+    features: npt.NDArray[np.uint8]
+    splits: npt.NDArray[np.float32]
+    paths: Floats
+    expected_path: float
+
+    def score_samples(self, rows: Floats) -> Floats:
+        """Return the score of each row, (n, features) -> (n,) in (0, 1]; high is anomalous.
+
+        It is scikit-learn's `-score_samples`, to the bit.
+        """
+        trees, nodes = self.splits.shape
+        # counted from each tree's first node, so that one lookup serves all trees
+        first_node = (np.arange(trees) * nodes)[:, np.newaxis]
+        first_leaf = (np.arange(trees) * (nodes + 1))[:, np.newaxis]
+        features, splits, paths = self.features.ravel(), self.splits.ravel(), self.paths.ravel()
+        clipped = np.clip(rows, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
+        scores = np.empty(len(rows))
+        at_once = max(1, CELLS // trees)
+        for start in range(0, len(rows), at_once):
+            part = clipped[start : start + at_once]
+            cells, first_cell = part.ravel(), np.arange(len(part)) * part.shape[1]
+            node: npt.NDArray[np.int64] = np.zeros((trees, len(part)), np.int64)
+            for _ in range(nodes.bit_length()):
+                at = node + first_node
+                right = cells.take(features.take(at) + first_cell) > splits.take(at)
+                node = 2 * node + 1 + right
+            # tree after tree, as scikit-learn adds them up
+            total = np.add.reduce(paths.take(node - nodes + first_leaf), axis=0)
+            scores[start : start + at_once] = 2.0 ** -(total / (trees * self.expected_path))
+        return scores
+
+    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the arrays, by name; few path lengths differ, so each is kept once."""
+        lengths, codes = np.unique(self.paths, return_inverse=True)
+        return {
+            "forest_features": self.features,
+            "forest_splits": self.splits,
+            "forest_lengths": lengths,
+            "forest_leaves": codes.reshape(self.paths.shape).astype(np.uint16),
+        }
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, RawTensor], features: int, expected_path: float) -> Self:
+        """Rebuild the forest from an artifact.
+
+        Parameters
+        ----------
+        tensors
+            Those that `tensors()` names.
+        features
+            How many a row has.
+
+        Raises
+        ------
+        CorruptArtifactError
+            If a name, dtype, shape or number is not as it should be.
+        """
+        splits = tensors.get("forest_splits")
+        trees, nodes = splits.shape if splits and len(splits.shape) == 2 else (1, 1)
+        expect(
+            tensors,
+            {
+                "forest_features": ("U8", (trees, nodes)),
+                "forest_splits": ("F32", (trees, nodes)),
+                "forest_lengths": ("F64", (None,)),
+                "forest_leaves": ("U16", (trees, nodes + 1)),
+            },
+        )
+        arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
+        if not trees or not nodes or nodes & (nodes + 1) or nodes > 4095:
+            raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are no complete trees")
+        if arrays["forest_features"].max() >= features:
+            raise CorruptArtifactError(f"the forest asks for more than {features} features")
+        lengths, leaves = arrays["forest_lengths"], arrays["forest_leaves"]
+        if leaves.max() >= len(lengths):
+            raise CorruptArtifactError("a leaf of the forest has no path length")
+        if expected_path <= 0 or lengths.min() < 0:
+            raise CorruptArtifactError("a path length of the forest is not positive")
+        return cls(
+            features=arrays["forest_features"].astype(np.uint8),
+            splits=arrays["forest_splits"].astype(np.float32),
+            paths=lengths[leaves].astype(np.float64),
+            expected_path=expected_path,
+        )

@@ -1,0 +1,97 @@
+"""Fitting scikit-learn's isolation forest on distances to the past, and exporting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from sklearn import ensemble
+
+from detector.context import Past, extend
+from detector.contextual_forest import ContextualForest
+from detector.isolation_forest import IsolationForest
+from detector.surprise import SKIPPED
+from detector.value_range import FLOAT32_MAX
+from training.candidates.candidate import Candidate
+from training.candidates.value_forest import floor_to_float32
+from training.errors import SourceError
+from training.sources.series import Floats, Series
+
+TREES = 100
+MOST_ROWS = 256
+"""Rows that a tree is fitted on, at most: more would hide anomalies among their like."""
+
+LEAST_ROWS = 30
+
+
+def fit_contextual_forest(series: Series, seed: int) -> Candidate:
+    """Fit the forest on distances outside anomaly windows; let the detector see the whole series.
+
+    Raises
+    ------
+    SourceError
+        If too few readings lie outside anomaly windows.
+    """
+    times = series.timestamps.astype("datetime64[ms]").astype(np.int64)
+    distances = extend(Past.nothing(), times, series.values, None).past.distances
+    usable = ~series.in_window
+    usable[:SKIPPED] = False
+    if usable.sum() < LEAST_ROWS:
+        raise SourceError(
+            f"{usable.sum()} readings of the part fitted on can be learned from: after the first "
+            f"{SKIPPED}, and outside labelled anomalies; {LEAST_ROWS} are needed"
+        )
+    rows = distances[usable]
+    forest = ensemble.IsolationForest(
+        n_estimators=TREES, max_samples=min(MOST_ROWS, len(rows)), random_state=seed
+    ).fit(clipped(rows))
+    detector = ContextualForest.untrained(export_isolation_forest(forest))
+
+    def save_estimator(folder: Path) -> None:
+        joblib.dump(forest, folder / "contextual-forest.joblib")
+
+    return Candidate(detector.advance(series.timestamps, series.values), save_estimator)
+
+
+def clipped(rows: Floats) -> Floats:
+    """Return rows within the range of float32, in which scikit-learn compares."""
+    return np.minimum(rows, FLOAT32_MAX)
+
+
+def export_isolation_forest(forest: ensemble.IsolationForest) -> IsolationForest:
+    """Lay a fitted forest out as complete trees, equal to it to the bit."""
+    depth = max(int(np.ceil(np.log2(max(forest.max_samples_, 2)))), 1)
+    nodes = 2**depth - 1
+    features = np.zeros((len(forest.estimators_), nodes), np.uint8)
+    splits = np.full(features.shape, FLOAT32_MAX, np.float32)
+    paths = np.zeros((len(forest.estimators_), nodes + 1))
+    for number, estimator in enumerate(forest.estimators_):
+        tree = estimator.tree_
+        below = average_path_length(tree.n_node_samples)
+        floors = floor_to_float32(tree.threshold)
+        # node of the fitted tree, its place in the complete one, its depth
+        branches = [(0, 0, 0)]
+        while branches:
+            node, place, level = branches.pop()
+            if tree.children_left[node] < 0:
+                leaf = (place + 1) * 2 ** (depth - level) - 1 - nodes  # its leftmost descendant
+                paths[number, leaf] = (level + 1) + below[node] - 1.0
+                continue
+            features[number, place] = tree.feature[node]
+            splits[number, place] = floors[node]
+            branches.append((tree.children_left[node], 2 * place + 1, level + 1))
+            branches.append((tree.children_right[node], 2 * place + 2, level + 1))
+    expected_path = float(average_path_length(np.array([forest.max_samples_]))[0])
+    return IsolationForest(features, splits, paths, expected_path)
+
+
+def average_path_length(samples: npt.NDArray[np.int64]) -> Floats:
+    """Return the average path length of unsuccessful searches in trees of so many samples.
+
+    Equation 1 of Liu, Ting and Zhou, "Isolation Forest", ICDM 2008, as scikit-learn has it.
+    """
+    n = np.maximum(samples.astype(np.float64), 3.0)
+    lengths = 2.0 * (np.log(n - 1.0) + np.euler_gamma) - 2.0 * (n - 1.0) / n
+    return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, lengths))

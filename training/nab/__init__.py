@@ -1,0 +1,1 @@
+"""The Numenta Anomaly Benchmark as the judge: its rules, its files, its results layout."""
