@@ -101,7 +101,7 @@ def nab_series() -> Series:
 
 @pytest.fixture(scope="session")
 def run(simulated: Series) -> Run:
-    """Both candidates, fitted on the simulated series."""
+    """The candidates, fitted on the simulated series."""
     return train(simulated, Settings("ec2-cpu"), lambda *_: None)
 
 
@@ -110,7 +110,7 @@ def stored_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     return write_run(run, tmp_path_factory.mktemp("runs") / "ec2-cpu", write_report)
 
 
-@pytest.fixture(scope="session", params=["value-forest", "lstm-autoencoder"])
+@pytest.fixture(scope="session", params=["value-forest", "contextual-forest", "lstm-autoencoder"])
 def published_model(
     request: pytest.FixtureRequest, s3_url: str, stored_run: StoredRun
 ) -> PublishedModel:

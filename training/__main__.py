@@ -6,6 +6,7 @@ A first round: train, look at runs/ec2-cpu/report.html, publish runs/ec2-cpu --b
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,25 @@ EndpointUrl = Annotated[
     str | None,
     typer.Option(envvar="AWS_ENDPOINT_URL", help="S3 elsewhere than AWS: the laptop's bucket."),
 ]
+
+
+class DetectorName(StrEnum):
+    """What NAB can be asked to judge."""
+
+    CONTEXTUAL = "contextual"
+    VALUE_FOREST = "value-forest"
+    LSTM_AUTOENCODER = "lstm-autoencoder"
+    WINDOWED_GAUSSIAN = "windowed-gaussian"
+    RANDOM = "random"
+    NULL = "null"
+
+
+class ProfileName(StrEnum):
+    """NAB's application profiles."""
+
+    STANDARD = "standard"
+    LOW_FP = "reward_low_FP_rate"
+    LOW_FN = "reward_low_FN_rate"
 
 
 @app.command()
@@ -62,7 +82,7 @@ def train(
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random numbers.")] = 42,
 ) -> None:
-    """Fit both candidates, compare them, write artifacts and report.
+    """Fit the candidates, compare them, write artifacts and report.
 
     The series is NAB's (from --nab-root, the cache or a download), or your own with --csv; where
     NAB can't be had, one is simulated.
@@ -129,6 +149,49 @@ def rollback(
     console.print(f"{name} is version {to} again: {describe(live)}")
     console.print(f"  its new VersionId  {live.version_id}")
     console.print("Warm functions serve it within their MODEL_TTL_SECONDS.")
+
+
+@app.command()
+def nab(
+    root: Annotated[
+        Path,
+        typer.Option(envvar="NAB_ROOT", help="A copy of NAB: the folder of data/ and labels/."),
+    ],
+    detector: Annotated[
+        list[DetectorName] | None,
+        typer.Option(help="Run this one; may be given again.  [default: all]", show_default=False),
+    ] = None,
+    profile: Annotated[
+        list[ProfileName] | None,
+        typer.Option(help="Judge by this one; may be given again.  [default: all]"),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/nab"),
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Of the anomaly score.  [default: the best over the files at hand]"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Runs of each detector that uses random numbers.")
+    ] = 1,
+    plots: Annotated[bool, typer.Option("--plots", help="Draw a picture a file.")] = False,
+) -> None:
+    """Judge detectors by the Numenta Anomaly Benchmark's own rules.
+
+    Every file below ROOT/data counts. Each detector learns from a file's first 15 % and is judged
+    after it. The contextual forest takes a second a file; the LSTM autoencoder, half a minute.
+    """
+    from training.nab.command import judge_by_nab
+
+    judge_by_nab(
+        root,
+        [each.value for each in detector or DetectorName],
+        [each.value for each in profile or ProfileName],
+        out,
+        threshold,
+        seeds,
+        plots=plots,
+        console=console,
+    )
 
 
 def main() -> int:

@@ -7,19 +7,20 @@ from math import inf
 
 import numpy as np
 
+from detector.detection import Detection
 from detector.interface import Detector
 from detector.lstm_autoencoder import LstmAutoencoder
 from training.candidates.candidate import Candidate
 from training.candidates.value_forest import fit_as_the_seed_did
 from training.evaluation import Confusion, Figures, confusion, judge
-from training.sources.series import Floats, Mask, Series
+from training.sources.series import Mask, Series
 
 RULE = (
     "highest F1 over anomaly windows; if equal (or no window is left to judge by), fewest false "
     "alarms a day; then the shortest delay; then the simpler model"
 )
 
-SIMPLEST_FIRST = ("value-forest", "lstm-autoencoder")
+SIMPLEST_FIRST = ("value-forest", "contextual-forest", "lstm-autoencoder")
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,12 @@ class Judged:
 
     Attributes
     ----------
-    scores : (n,) float64
-        Of the judged part.
-    flags : (n,) bool
-        Scores above the candidate's threshold, which was fixed without that part's labels.
+    detection : Detection
+        On the judged part, at a threshold that was fixed without that part's labels.
     """
 
     candidate: Candidate
-    scores: Floats
-    flags: Mask
+    detection: Detection
     figures: Figures
     readings: Confusion
 
@@ -51,11 +49,13 @@ class SeedRow:
 
 def judge_candidate(candidate: Candidate, series: Series) -> Judged:
     """Judge a candidate on the part of the series that follows the one it was fitted on."""
-    detector = candidate.detector
-    scores = detector.score_samples(series.timestamps, series.values)
-    flags = scores > detector.threshold
+    detection = candidate.detector.detect(series.timestamps, series.values)
+    flags = detection.is_anomaly
     return Judged(
-        candidate, scores, flags, judge(series, flags), confusion(series.in_window, flags)
+        candidate,
+        detection,
+        judge(series, flags, detection.alerts),
+        confusion(series.in_window, flags),
     )
 
 

@@ -1,4 +1,4 @@
-"""Judging flags against anomaly windows: events, not points."""
+"""Judging alerts against anomaly windows: events, not points."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detector.detection import Alert
 from training.sources.series import Mask, Series
-
-REFRACTORY = np.timedelta64(1, "h")
-"""Flags closer than this to the one before belong to the same alert."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Figures:
     windows, windows_found : int
         Anomaly windows in that part; those with a flag in them.
     alerts, false_alarms : int
-        Runs of flags no more than `REFRACTORY` apart; those with no flag in a window.
+        As the detector raised them; those with no flag in a window.
     days : float
         Length of the part.
     delays_minutes : tuple of float
@@ -108,21 +106,15 @@ def confusion(truth: Mask, flags: Mask) -> Confusion:
     )
 
 
-def judge(series: Series, flags: Mask) -> Figures:
-    """Judge the flags of a series, (n,) bool, by its anomaly windows."""
-    alerts = false_alarms = 0
-    in_window = series.in_window
-    flagged = np.flatnonzero(flags)
-    gaps = np.diff(series.timestamps[flagged]) > REFRACTORY
-    for alert in np.split(flagged, np.flatnonzero(gaps) + 1) if flagged.size else []:
-        alerts += 1
-        false_alarms += not in_window[alert].any()
+def judge(series: Series, flags: Mask, alerts: list[Alert]) -> Figures:
+    """Judge the flags of a series, (n,) bool, and the alerts among them, by anomaly windows."""
+    hits = flags & series.in_window
     found = [first_flag(series, flags, window) for window in series.windows]
     return Figures(
         windows=len(series.windows),
         windows_found=sum(at is not None for at in found),
-        alerts=alerts,
-        false_alarms=int(false_alarms),
+        alerts=len(alerts),
+        false_alarms=sum(not hits[alert.start : alert.end + 1].any() for alert in alerts),
         days=series.days,
         delays_minutes=tuple(
             float((at - onset(series, window)) / np.timedelta64(1, "m"))

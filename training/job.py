@@ -1,4 +1,4 @@
-"""The job itself: fit both candidates on the first part, judge them after it, choose."""
+"""The job itself: fit the candidates on the first part, judge them after it, choose."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, cast
 import detector
 from detector.artifact import digest, pack
 from detector.lstm_autoencoder import LstmAutoencoder
+from training.candidates.contextual_forest import fit_contextual_forest
 from training.candidates.lstm_autoencoder import fit_lstm_autoencoder
 from training.candidates.value_forest import fit_value_forest
 from training.comparison import Judged, SeedRow, choose_winner, judge_candidate, seed_experiment
@@ -37,7 +38,7 @@ class Settings:
     train_share : float
         The first part of the series, which is fitted on; the rest is judged.
     seed : int
-        Of both candidates' random numbers.
+        Of the candidates' random numbers.
     """
 
     name: str
@@ -74,7 +75,7 @@ class Run:
 
 
 def train(series: Series, settings: Settings, on_progress: Callable[[str, int, int], None]) -> Run:
-    """Fit, judge and compare both candidates.
+    """Fit, judge and compare the candidates.
 
     Parameters
     ----------
@@ -94,9 +95,10 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
         )
     fitted_part, judged_part = series.part(0, cut), series.part(cut, len(series))
 
-    on_progress("value forest", 0, 1)
-    forest = fit_value_forest(fitted_part, settings.seed)
-    on_progress("value forest", 1, 1)
+    on_progress("value forest", 0, 2)
+    value_forest = fit_value_forest(fitted_part, settings.seed)
+    on_progress("contextual forest", 1, 2)
+    contextual_forest = fit_contextual_forest(fitted_part, settings.seed)
     lstm = fit_lstm_autoencoder(
         fitted_part,
         settings.seed,
@@ -104,7 +106,8 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
             f"LSTM autoencoder, validation loss {loss:.3f}", epoch, most
         ),
     )
-    judged = [judge_candidate(candidate, judged_part) for candidate in (forest, lstm)]
+    candidates = (value_forest, contextual_forest, lstm)
+    judged = [judge_candidate(candidate, judged_part) for candidate in candidates]
     data = describe(series, cut)
     return Run(
         settings=settings,

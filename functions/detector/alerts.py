@@ -24,7 +24,7 @@ LEAST_PAUSE = 5
 these bounds: a short series has short incidents, as far as anybody knows."""
 
 FADING_SHARE = 7.0
-SLOWEST_FADING = 25_000.0
+SLOWEST_FADING = 30_000.0
 """What an alert added to the bar fades by 1/e in so many times the readings seen, within this
 bound, in readings."""
 

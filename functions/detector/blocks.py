@@ -8,6 +8,7 @@ scores the same in one piece, point by point, or in chunks of any size.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 BLOCK = 128
 """Readings in a block; the first ones are shorter: they begin at 0, 1, 2, 4, 8, 16, 32, 64."""
@@ -29,10 +30,45 @@ def block_start(index: int) -> int:
     return 1 << (index.bit_length() - 1) if index else 0
 
 
-def blocks(first: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each block, from the one of reading `first` to before `stop`."""
+@dataclass(frozen=True)
+class Block:
+    """Where a block lies among the readings at hand.
+
+    Attributes
+    ----------
+    oldest : int
+        The first reading that those of the block are compared with.
+    start : int
+        The block's first reading: those before it are what it is calibrated on.
+    new : int
+        Its first reading that is yet to be judged.
+    stop : int
+        Behind its last one.
+    """
+
+    oldest: int
+    start: int
+    new: int
+    stop: int
+
+
+def blocks(first: int, stop: int, offset: int) -> Iterator[Block]:
+    """Yield the blocks of readings `first` to before `stop`.
+
+    Parameters
+    ----------
+    first, stop : int
+        Counted from the first reading ever seen.
+    offset : int
+        How many of those readings are no longer at hand; a block's places are counted from there.
+    """
     start = block_start(first)
     while start < stop:
         end = start + BLOCK if start >= BLOCK else max(1, 2 * start)
-        yield start, min(end, stop)
+        yield Block(
+            oldest=max(0, start - HISTORY - offset),
+            start=start - offset,
+            new=max(start, first) - offset,
+            stop=min(end, stop) - offset,
+        )
         start = end

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from detector.blocks import HISTORY, block_start, blocks
+from detector.blocks import HISTORY, Block, block_start, blocks
 from detector.nearest import nearest_runs, nearest_values
 from detector.seasonal import references
 from detector.tail import quantile
@@ -91,7 +91,7 @@ class Context:
     past : Past
         Untrimmed.
     first : int
-        Index in it from which on everything was computed: where a block begins.
+        Index in it of the first new one.
     expected, lower, upper : (n - first,) float64
         NaN for the first reading of all. Between lower and upper lay 98 % of the readings before.
     """
@@ -106,59 +106,65 @@ class Context:
 def extend(past: Past, times: Integers, values: Floats, forest: IsolationForest | None) -> Context:
     """Put new readings into the context of the past.
 
-    Everything is computed from the beginning of the block that the first of them falls into, so
-    it does not matter in what portions readings come.
-
     Parameters
     ----------
     times : (n,) int64
         Milliseconds, increasing, after the past's.
     values : (n,) float64
     """
+    first = len(past.times)
     times = np.concatenate([past.times, times])
     values = np.concatenate([past.values, values])
-    first = block_start(past.count) - past.offset
-    bounds = [
-        (max(0, start - HISTORY - past.offset), start - past.offset, stop - past.offset)
-        for start, stop in blocks(past.count, past.offset + len(times))
-    ]
-    lengths = [stop - start for _, start, stop in bounds]
-
-    def spread_out(per_block: list[float]) -> Floats:
-        return np.repeat(np.array(per_block, np.float64), lengths)
-
-    oldest = np.repeat(np.array([low for low, _, _ in bounds], np.int64), lengths)
-    steps = spread_out([usual_step(times[low:start]) for low, start, _ in bounds])
-    scales = spread_out([scale(values[low:start]) for low, start, _ in bounds])
-    usual = references(times, values, first, oldest, steps)
+    parts = list(blocks(past.count, past.offset + len(times), past.offset))
+    usual = usual_values(times, values, first, parts)
     # without a reference there is nothing to deviate from
-    unusual = np.where(np.isnan(usual), 0.0, values[first:] - usual)
-    residual = np.concatenate([past.residuals[:first], unusual])
-    computed = np.empty((len(times) - first, len(DISTANCES)))
-    expected, lower, upper = (np.empty(len(computed)) for _ in range(3))
-    for low, start, stop in bounds:
-        new = slice(start - first, stop - first)
-        value_past, residual_past = np.sort(values[low:start]), np.sort(residual[low:start])
-        computed[new, 0] = nearest_values(value_past, values[start:stop])
-        computed[new, 1] = nearest_values(residual_past, residual[start:stop])
-        expected[new], lower[new], upper[new] = expectation(usual[new], value_past, residual_past)
-    computed[:, 2] = nearest_runs(values, first)
-    computed[:, 3] = nearest_runs(residual, first)
-    computed /= scales[:, np.newaxis]
-    isolation = forest.score_samples(computed) if forest else np.zeros(len(computed))
+    residual = np.concatenate(
+        [past.residuals, np.where(np.isnan(usual), 0.0, values[first:] - usual)]
+    )
+    new = np.empty((len(usual), len(DISTANCES)))
+    scales, expected, lower, upper = (np.empty(len(usual)) for _ in range(4))
+    for part in parts:
+        here = slice(part.new - first, part.stop - first)
+        of_past, of_block = slice(part.oldest, part.start), slice(part.start, part.stop)
+        value_past, residual_past = np.sort(values[of_past]), np.sort(residual[of_past])
+        asked = part.new - part.start
+        new[here, 0] = nearest_values(value_past, values[of_block], asked)
+        new[here, 1] = nearest_values(residual_past, residual[of_block], asked)
+        scales[here] = scale(values[of_past])
+        expected[here], lower[here], upper[here] = expectation(
+            usual[here], value_past, residual_past
+        )
+    new[:, 2] = nearest_runs(values, first)
+    new[:, 3] = nearest_runs(residual, first)
+    new /= scales[:, np.newaxis]
+    isolation = forest.score_samples(new) if forest else np.zeros(len(new))
     onset = past.onset
     if onset < 0 and not np.isnan(usual).all():
-        onset = past.offset + first + int(np.argmin(np.isnan(usual)))
+        onset = past.count + int(np.argmin(np.isnan(usual)))
     extended = Past(
         offset=past.offset,
         onset=onset,
         times=times,
         values=values,
         residuals=residual,
-        distances=np.concatenate([past.distances[:first], computed]),
-        isolation=np.concatenate([past.isolation[:first], isolation]),
+        distances=np.concatenate([past.distances, new]),
+        isolation=np.concatenate([past.isolation, isolation]),
     )
     return Context(extended, first, expected, lower, upper)
+
+
+def usual_values(times: Integers, values: Floats, first: int, parts: list[Block]) -> Floats:
+    """Return the seasonal references from reading `first` on: (n - first,), NaN for none."""
+    lengths = [part.stop - part.new for part in parts]
+    steps = [usual_step(times[part.oldest : part.start]) for part in parts]
+    oldest = [part.oldest for part in parts]
+    return references(
+        times,
+        values,
+        first,
+        np.repeat(np.array(oldest, np.int64), lengths),
+        np.repeat(np.array(steps, np.float64), lengths),
+    )
 
 
 def scale(values: Floats) -> float:

@@ -28,6 +28,7 @@ from detector.tensors import RawTensor, expect, scalar
 from detector.value_range import check_values
 
 if TYPE_CHECKING:
+    from detector.context import Integers
     from detector.interface import Floats, Times
 
 SETTLING = 64
@@ -88,13 +89,13 @@ class ContextualForest:
         """Score each reading; see `Detector.score_samples`."""
         context = self._context(timestamps, values)
         scores: Floats = contributions(context).sum(axis=1)
-        return scores[len(scores) - len(values) :]
+        return scores
 
     def detect(
         self, timestamps: Times, values: Floats, threshold: float | None = None
     ) -> Detection:
         """Judge each reading; see `Detector.detect`."""
-        return self._judge(self._context(timestamps, values), len(values), threshold)[0]
+        return self._judge(self._context(timestamps, values), threshold)[0]
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
@@ -108,7 +109,7 @@ class ContextualForest:
         if not len(values):
             return self
         context = self._context(timestamps, values)
-        _, vigilance = self._judge(context, len(values), None)
+        _, vigilance = self._judge(context, None)
         return replace(self, past=context.past.trimmed(), vigilance=vigilance)
 
     def _context(self, timestamps: Times, values: Floats) -> Context:
@@ -116,43 +117,36 @@ class ContextualForest:
         times = timestamps.astype("datetime64[ms]").astype(np.int64)
         return extend(self.past, times, values, self.forest)
 
-    def _judge(
-        self, context: Context, count: int, threshold: float | None
-    ) -> tuple[Detection, Vigilance]:
-        """Judge the last `count` readings of a context."""
+    def _judge(self, context: Context, threshold: float | None) -> tuple[Detection, Vigilance]:
+        """Judge the new readings of a context."""
         threshold = self.threshold if threshold is None else threshold
-        causes = contributions(context)[-count:] if count else np.empty((0, len(DISTANCES) + 1))
+        causes = contributions(context)
         scores = causes.sum(axis=1)
-        bar, starts, vigilance = raise_alerts(
-            scores, context.past.count - count, threshold, self.vigilance
-        )
-        begin = len(context.past.times) - count
-        raising = self._raising(context.past, count)
+        began = context.past.offset + context.first
+        bar, starts, vigilance = raise_alerts(scores, began, threshold, self.vigilance)
+        raising = self._raising(began + np.arange(len(scores)), context.past.onset)
         flags = (scores >= bar) & raising
-        expected, lower, upper = (
-            array[len(array) - count :]
-            for array in (context.expected, context.lower, context.upper)
-        )
         detection = Detection(
             scores=scores,
             bar=bar,
             is_anomaly=flags,
-            expected=expected,
-            lower=lower,
-            upper=upper,
+            expected=context.expected,
+            lower=context.lower,
+            upper=context.upper,
             reasons={
-                position: reason(context, begin + position, causes[position])
+                position: reason(context, position, causes[position])
                 for position in np.flatnonzero(flags).tolist()
             },
             alerts=alerts_from(scores, flags, [start for start in starts if raising[start]]),
         )
         return detection, vigilance
 
-    def _raising(self, past: Past, count: int) -> npt.NDArray[np.bool_]:
-        """Tell which of the last `count` readings may raise an alert: (count,) bool."""
-        index = np.arange(past.count - count, past.count)
-        is_settling = (index >= past.onset) & (index < past.onset + SETTLING) & (past.onset >= 0)
-        return (index >= self.probation) & ~is_settling
+    def _raising(self, index: Integers, onset: int) -> npt.NDArray[np.bool_]:
+        """Tell which readings may raise an alert: (n,) indices since the first ever -> (n,)."""
+        raising: npt.NDArray[np.bool_] = index >= self.probation
+        if onset >= 0:
+            raising &= (index < onset) | (index >= onset + SETTLING)
+        return raising
 
     def parameters(self) -> dict[str, float]:
         """Return the counts and the state that are no arrays."""

@@ -58,18 +58,18 @@ def duration(milliseconds: float) -> str:
     return f"{milliseconds / 1000:.3g} s"
 
 
-def reason(context: Context, index: int, causes: Floats) -> str:
+def reason(context: Context, position: int, causes: Floats) -> str:
     """Say why a reading is odd, by what its score is mostly made of.
 
     Parameters
     ----------
-    index
-        Of the reading in `context.past`.
+    position
+        Of the reading among the new ones.
     causes : (5,) float64
         What each distance and the forest contribute to its score.
     """
-    past = context.past
-    value, expected = past.values[index], context.expected[index - context.first]
+    past, index = context.past, context.first + position
+    value, expected = past.values[index], context.expected[position]
     match int(np.argmax(causes)):
         case 0:
             before = past.values[:index]

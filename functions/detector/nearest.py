@@ -19,7 +19,7 @@ CELLS = 65_536
 """Pairs of readings compared at once: what fits the processor's second cache."""
 
 
-def nearest_values(past: Floats, block: Floats) -> Floats:
+def nearest_values(past: Floats, block: Floats, new: int) -> Floats:
     """Return how far each reading of a block lies from the nearest one before it.
 
     Parameters
@@ -28,21 +28,25 @@ def nearest_values(past: Floats, block: Floats) -> Floats:
         What came before the block.
     block : (n,) float64
         In order of time.
+    new : int
+        The first position in the block that is asked for.
 
     Returns
     -------
-    (n,) float64
+    (n - new,) float64
         In units of the series; 0 where nothing came before.
     """
-    nearest = np.full(len(block), np.inf)
+    asked = block[new:]
+    nearest = np.full(len(asked), np.inf)
     if past.size:
-        after = np.searchsorted(past, block)
+        after = np.searchsorted(past, asked)
         nearest = np.minimum(
-            np.abs(past[np.minimum(after, past.size - 1)] - block),
-            np.abs(block - past[np.maximum(after - 1, 0)]),
+            np.abs(past[np.minimum(after, past.size - 1)] - asked),
+            np.abs(asked - past[np.maximum(after - 1, 0)]),
         )
-    within = np.abs(block[:, np.newaxis] - block)
-    within[np.triu_indices(len(block))] = np.inf  # neither itself nor what comes later
+    within = np.abs(asked[:, np.newaxis] - block)
+    # neither itself nor what comes later
+    within[~np.tri(len(asked), len(block), new - 1, dtype=bool)] = np.inf
     nearest = np.minimum(nearest, within.min(axis=1, initial=np.inf))
     return np.where(np.isfinite(nearest), nearest, 0.0)
 

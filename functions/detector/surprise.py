@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from detector.blocks import HISTORY, blocks
+from detector.blocks import blocks
 from detector.tail import ONSET_SURPRISE, Tail
 
 if TYPE_CHECKING:
@@ -38,16 +38,15 @@ def contributions(context: Context) -> Floats:
     past, first = context.past, context.first
     columns = np.column_stack([past.distances, past.isolation])
     surprises = np.zeros((len(columns) - first, columns.shape[1]))
-    for start, stop in blocks(past.offset + first, past.count):
-        begin = max(SKIPPED, start - HISTORY) - past.offset
-        known = columns[max(begin, 0) : max(start - past.offset, begin, 0)]
+    for part in blocks(past.offset + first, past.count, past.offset):
+        begin = max(SKIPPED - past.offset, part.oldest)
+        known = columns[begin : max(part.start, begin)]
         if len(known) < LEAST_CALIBRATION:
             continue
-        block = columns[start - past.offset : stop - past.offset]
         for column in range(columns.shape[1]):
-            surprises[start - past.offset - first : stop - past.offset - first, column] = Tail.of(
+            surprises[part.new - first : part.stop - first, column] = Tail.of(
                 known[:, column]
-            ).surprise(block[:, column])
+            ).surprise(columns[part.new : part.stop, column])
     surprises[:, :-1] = np.maximum(surprises[:, :-1] - ORDINARY, 0.0)
     surprises[:, -1] = FOREST_WEIGHT * np.maximum(surprises[:, -1] - ONSET_SURPRISE, 0.0)
     return surprises

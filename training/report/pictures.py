@@ -15,7 +15,11 @@ from training.job import Run
 from training.sources.series import Series
 
 INK, WINDOW, FIT, ALERT = "#1f3b57", "#f4b942", "#eceff3", "#c8102e"
-KIND_MARKS = {"value-forest": ("v", "#c8102e"), "lstm-autoencoder": ("^", "#6a3d9a")}
+KIND_MARKS = {
+    "value-forest": ("v", "#c8102e"),
+    "contextual-forest": ("D", "#1b7837"),
+    "lstm-autoencoder": ("^", "#6a3d9a"),
+}
 DPI = 110
 
 
@@ -24,7 +28,7 @@ def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
     figures = {
         "series.png": (
             draw_series(run),
-            "The series, its labelled anomalies, and the flags.",
+            "The series, its labelled anomalies, and where each alert begins.",
         )
     }
     for each in run.judged:
@@ -35,7 +39,7 @@ def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
         )
         figures[f"scores-{kind}.png"] = (
             draw_scores(run.judged_part, each),
-            f"{name}: scores over the judged part, with the threshold.",
+            f"{name}: scores over the judged part, with the bar that an anomaly must reach.",
         )
         if each.candidate.losses:
             figures[f"loss-{kind}.png"] = (
@@ -67,13 +71,14 @@ def draw_series(run: Run) -> Figure:
         )
     for each in run.judged:
         marker, color = KIND_MARKS[each.candidate.kind]
+        starts = [alert.start for alert in each.detection.alerts]
         axes.plot(
-            run.judged_part.timestamps[each.flags],
-            run.judged_part.values[each.flags],
+            run.judged_part.timestamps[starts],
+            run.judged_part.values[starts],
             marker,
             color=color,
             markersize=6,
-            label=f"flagged by {NAMES[each.candidate.kind]}",
+            label=f"alert of the {NAMES[each.candidate.kind]}",
         )
     axes.set_ylabel("value")
     axes.set_title(series.origin, loc="left")
@@ -85,12 +90,10 @@ def draw_scores(part: Series, each: Judged) -> Figure:
     """Draw a candidate's scores over the judged part, with threshold and windows."""
     figure, axes = wide_figure()
     shade_windows(axes, part)
-    threshold = each.candidate.detector.threshold
-    axes.plot(part.timestamps, each.scores, color=INK, linewidth=0.7)
-    axes.axhline(threshold, color=ALERT, linestyle="--", label=f"threshold {threshold:.3f}")
-    axes.plot(
-        part.timestamps[each.flags], each.scores[each.flags], "o", color=ALERT, label="flagged"
-    )
+    detection, flags = each.detection, each.detection.is_anomaly
+    axes.plot(part.timestamps, detection.scores, color=INK, linewidth=0.7)
+    axes.plot(part.timestamps, detection.bar, color=ALERT, linestyle="--", label="bar")
+    axes.plot(part.timestamps[flags], detection.scores[flags], "o", color=ALERT, label="flagged")
     axes.set_ylabel("score (high is anomalous)")
     axes.set_title(NAMES[each.candidate.kind], loc="left")
     finish(figure, axes)

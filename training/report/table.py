@@ -11,7 +11,7 @@ from training.candidates.names import NAMES, NOTHING
 from training.comparison import Judged, SeedRow
 from training.job import Run
 
-COLUMNS = ("candidate", "found", "recall", "precision", "F1", "false/day", "delay")
+COLUMNS = ("candidate", "found", "recall", "prec.", "F1", "false/day", "delay")
 
 SEED_TITLE = "The seed's experiment, reproduced"
 SEED_NOTE = "In-sample: fitted and judged on the same labelled points, labels leaked."
@@ -32,7 +32,7 @@ def honest_note(run: Run) -> str:
     share = f"{run.settings.train_share:.0%}"
     return (
         f"Fitted on the first {share}, judged on the {run.judged_part.days:.1f} days after it, by "
-        "anomaly windows; thresholds fixed without labels, for about one flag a week; seed "
+        "anomaly windows; thresholds fixed without labels; seed "
         f"{run.settings.seed}. * is the winner."
     )
 
