@@ -59,12 +59,10 @@ def show(
     profile: str,
     console: Console,
 ) -> None:
-    """Print totals, categories, and the files of each detector's first seed."""
+    """Print totals, categories, and files."""
     console.print(totals_table(judgements, published))
     console.print(categories_table(judgements, profile))
-    for judgement in judgements:
-        if judgement.profile == profile and judgement.seed == 0:
-            console.print(files_table(judgement))
+    console.print(files_table(judgements, profile))
 
 
 def draw(

@@ -38,25 +38,25 @@ def totals_table(judgements: Sequence[Judgement], published: dict[str, dict[str,
     """Return totals by profile: those run here, those published on the same files, the board."""
     profiles = profiles_of(judgements)
     titles = (PROFILE_TITLES[name] for name in profiles)
-    table = new_table("NAB", "detector", "measured", *titles, "threshold")
+    table = new_table("NAB", "detector", "on which files", *titles, "threshold")
     for detector in dict.fromkeys(judgement.detector for judgement in judgements):
         runs = {name: by_detector(judgements, name)[detector] for name in profiles}
         seeds = len(runs[profiles[0]])
         table.add_row(
             f"[bold]{detector}[/bold]",
-            "here" + (f", {seeds} seeds" if seeds > 1 else ""),
+            "these" + (f", {seeds} seeds" if seeds > 1 else ""),
             *(f"{mean(each.total for each in runs[name]):.1f}" for name in profiles),
             f"{mean(each.threshold for each in runs[profiles[0]]):.3g}",
         )
     table.add_section()
     for detector, totals in published.items():
         cells = (f"{totals[name]:.1f}" if name in totals else NOTHING for name in profiles)
-        table.add_row(detector, "published, these files", *cells, "")
+        table.add_row(detector, "published, same", *cells, "")
     table.add_section()
     position = {name: number for number, name in enumerate(PROFILES)}
     for detector, scores in SCOREBOARD.items():
         cells = (f"{scores[position[name]]:.1f}" for name in profiles)
-        table.add_row(detector, "published, all 58 files", *cells, "")
+        table.add_row(detector, "published, all 58", *cells, "")
     return table
 
 
