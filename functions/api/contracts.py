@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from detector.value_range import FLOAT32_MAX
 from registry.keys import NAME_PATTERN
+
+
+def _iso_text(value: Any) -> Any:
+    """Refuse numbers: seconds or milliseconds would be anybody's guess."""
+    if not isinstance(value, str) or "-" not in value[:5]:
+        raise ValueError("a time of ISO 8601 is needed, like 2014-02-27T17:15:00Z")
+    return value
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Take a time without an offset as UTC."""
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
 
 ModelName = Annotated[
     str,
@@ -32,6 +46,32 @@ Value = Annotated[
 ]
 
 
+Timestamp = Annotated[
+    datetime,
+    Field(
+        ge=datetime(1970, 1, 1, tzinfo=UTC),
+        lt=datetime(2200, 1, 1, tzinfo=UTC),
+        description="ISO 8601; without an offset it is taken as UTC",
+        examples=["2014-02-27T17:15:00Z"],
+    ),
+    BeforeValidator(_iso_text),
+    AfterValidator(_in_utc),
+]
+
+Sensitivity = Annotated[
+    float,
+    Field(
+        strict=True,
+        allow_inf_nan=False,
+        gt=0,
+        le=1000,
+        description="False alerts a week that are acceptable, as far as past ones tell: about "
+        "1.4 at 5-minute readings where nothing is asked for",
+        examples=[1.0],
+    ),
+]
+
+
 class Contract(BaseModel):
     """Base of every body: unknown fields are refused, so that a typo is not ignored."""
 
@@ -50,6 +90,64 @@ class PredictResponse(Contract):
 
     is_anomaly: bool
     predicted_value: Literal[1, -1]
+
+
+MAX_POINTS = 10_000
+
+
+class Reading(Contract):
+    """A reading of a metric at a time."""
+
+    timestamp: Timestamp
+    value: Value
+
+
+class DetectRequest(Contract):
+    """A series to judge."""
+
+    series: list[Reading] = Field(min_length=1, max_length=MAX_POINTS)
+    model: ModelName | None = Field(
+        None, description="Judge as what follows this model's history; without, by itself"
+    )
+    sensitivity: Sensitivity | None = None
+
+
+class Point(Contract):
+    """The verdict on one reading."""
+
+    timestamp: str = Field(description="ISO 8601, UTC")
+    value: float
+    score: float = Field(description="High is anomalous; its unit depends on the kind of model")
+    is_anomaly: bool
+    severity: float = Field(description="0 to 1; 0.5 is where anomalies begin")
+    expected: float | None = Field(description="What was expected; null where it is not known")
+    lower: float | None = Field(description="Readings below it are out of the ordinary")
+    upper: float | None = Field(description="Readings above it are out of the ordinary")
+    reason: str | None = Field(description="Why it is an anomaly, in plain words; else null")
+
+
+class Alert(Contract):
+    """One event, however many of its readings are anomalous."""
+
+    start: str = Field(description="Time of its first anomalous reading")
+    end: str = Field(description="Time of its last one")
+    peak: str = Field(description="Time of its most anomalous one")
+    severity: float = Field(description="Of the peak")
+    reason: str = Field(description="Why it began, in plain words")
+
+
+class DetectResponse(Contract):
+    """Verdicts in order of time, and the alerts among them."""
+
+    model: str | None = Field(description="The model that judged; null where there was none")
+    confidence: float = Field(
+        description="How sure the judgement is, 0 to 1; grows with the readings it rests on"
+    )
+    notes: list[str] = Field(
+        description="Gaps, irregular steps, repeated or late readings: what was found and done"
+    )
+    alerts: list[Alert]
+    points: list[Point]
 
 
 class Status(Contract):

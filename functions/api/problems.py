@@ -15,7 +15,7 @@ from aws_lambda_powertools.event_handler.openapi.exceptions import (
 )
 
 from api.body import BodyTooDeepError, BodyTooLargeError, is_declared_json
-from detector.errors import ValueOutOfRangeError
+from detector.errors import FixedSensitivityError, ValueOutOfRangeError
 from registry.errors import InvalidModelNameError, ModelNotFoundError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     BodyTooDeepError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
     RequestUnsupportedContentType: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON),
+    FixedSensitivityError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     ValueOutOfRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidModelNameError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     ModelNotFoundError: (HTTPStatus.NOT_FOUND, "No model of this name is published."),

@@ -13,6 +13,9 @@ from aws_lambda_powertools.metrics import MetricUnit
 from api import problems
 from api.body import parse_json
 from api.contracts import (
+    Contract,
+    DetectRequest,
+    DetectResponse,
     Health,
     ModelDetail,
     ModelList,
@@ -49,9 +52,18 @@ BAD_BODY = (
 )
 
 
-def documented(*statuses: HTTPStatus) -> dict[int, Any]:
-    """Return the OpenAPI descriptions of a route's answers: 200, these errors, those anywhere."""
-    return {HTTPStatus.OK.value: {"description": "Success"}} | {
+def documented(*statuses: HTTPStatus, answer: type[Contract] | None = None) -> dict[int, Any]:
+    """Return the OpenAPI descriptions of a route's answers: 200, these errors, those anywhere.
+
+    Parameters
+    ----------
+    answer
+        What 200 answers, where the route's annotation does not say it.
+    """
+    success: dict[str, Any] = {"description": "Success"}
+    if answer:
+        success["content"] = {JSON: {"model": answer}}
+    return {HTTPStatus.OK.value: success} | {
         status.value: {
             "description": problems.title(status),
             "content": {problems.CONTENT_TYPE: {"model": Problem}},
@@ -132,6 +144,33 @@ def build_app(
             content_type=JSON,
             headers={"X-Model-Version": model.version},
             body=PredictResponse(is_anomaly=is_anomaly, predicted_value=-1 if is_anomaly else 1),
+        )
+
+    @app.post(
+        "/detect",
+        summary="Judge a series",
+        description="Scores, bounds and reasons for each reading, and the alerts. With a model, as "
+        "what follows its history; without one, by itself: the first 15 % only teach it.",
+        responses=documented(
+            *BAD_BODY,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            answer=DetectResponse,
+        ),
+    )
+    def detect(request: DetectRequest) -> Response[str]:
+        from api.detect import judge  # arrays: a value forest's /predict does without
+
+        model = served(request.model) if request.model else None
+        judged = judge(request, model)
+        metrics.add_metric("Readings", MetricUnit.Count, judged.readings)
+        metrics.add_metric("Anomalies", MetricUnit.Count, judged.anomalies)
+        metrics.add_metric("Alerts", MetricUnit.Count, judged.alerts)
+        return Response(
+            status_code=HTTPStatus.OK.value,
+            content_type=JSON,
+            headers={"X-Model-Version": model.version} if model else {},
+            body=judged.body,
         )
 
     @app.get(

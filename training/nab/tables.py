@@ -75,29 +75,28 @@ def categories_table(judgements: Sequence[Judgement], profile: str) -> Table:
 
 
 def files_table(judgements: Sequence[Judgement], profile: str) -> Table:
-    """Return raw scores by file, means over seeds; of the first detector also what it lost."""
-    found = by_detector(judgements, profile)
-    first = next(iter(found))
+    """Return the files of the first detector, the costliest first: means over seeds."""
+    detector, runs = next(iter(by_detector(judgements, profile).items()))
     table = new_table(
-        f"By file, {PROFILE_TITLES[profile]} profile; costliest for {first} first",
+        f"By file, {detector}, {PROFILE_TITLES[profile]} profile",
         "file",
+        "windows",
         "found",
-        "false",
-        "lost",
-        *found,
+        "false alarms",
+        "score",
+        "points lost",
     )
-    runs = found[first]
-    order = sorted(
-        range(len(runs[0].files)), key=lambda file: -mean(run.files[file].lost for run in runs)
-    )
-    for file in order:
-        judged = [run.files[file] for run in runs]
+    for of_seeds in sorted(
+        zip(*(run.files for run in runs), strict=True),
+        key=lambda of_seeds: -mean(each.lost for each in of_seeds),
+    ):
         table.add_row(
-            judged[0].file.split("/")[1].removesuffix(".csv"),
-            f"{mean(each.windows_found for each in judged):.3g}/{judged[0].windows}",
-            f"{mean(each.false_alarms for each in judged):.3g}",
-            f"{mean(each.lost for each in judged):.2f}",
-            *(f"{mean(run.files[file].score for run in seeds):.2f}" for seeds in found.values()),
+            of_seeds[0].file.split("/")[1].removesuffix(".csv"),
+            str(of_seeds[0].windows),
+            f"{mean(each.windows_found for each in of_seeds):.3g}",
+            f"{mean(each.false_alarms for each in of_seeds):.3g}",
+            f"{mean(each.score for each in of_seeds):.2f}",
+            f"{mean(each.lost for each in of_seeds):.2f}",
         )
     return table
 
