@@ -49,9 +49,11 @@ Value = Annotated[
 Timestamp = Annotated[
     datetime,
     Field(
-        ge=datetime(1970, 1, 1, tzinfo=UTC),
-        lt=datetime(2200, 1, 1, tzinfo=UTC),
-        description="ISO 8601; without an offset it is taken as UTC",
+        # the years 1970 to 2199, and what an offset adds
+        ge=datetime(1969, 12, 31, tzinfo=UTC),
+        lt=datetime(2200, 1, 2, tzinfo=UTC),
+        json_schema_extra={"pattern": "^(19[7-9][0-9]|2[01][0-9]{2})-"},
+        description="ISO 8601, from 1970 to 2199; without an offset it is taken as UTC",
         examples=["2014-02-27T17:15:00Z"],
     ),
     BeforeValidator(_iso_text),

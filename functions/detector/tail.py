@@ -19,7 +19,7 @@ TAIL = 0.98
 ONSET_SURPRISE = -math.log(1.0 - TAIL)
 """The surprise at that quantile: one score in 50 is as high."""
 
-SHAPE = 0.2
+SHAPE = 0.1
 """Shape of the tail: 0 would be exponential, under which nothing is impossible enough. Operations
 metrics have heavier tails than that, and every series too few extremes to fit its own shape."""
 
@@ -29,7 +29,7 @@ class Tail:
     """How surprising a score is, given a history of scores.
 
     With u the 98 % quantile of the history and b the larger of the mean excess over u and
-    0.3 (u - median), the surprise of x is ln 50 + ln(1 + 0.2 (x - u) / b) / 0.2 above u (a
+    0.3 (u - median), the surprise of x is ln 50 + ln(1 + 0.1 (x - u) / b) / 0.1 above u (a
     generalised Pareto tail, as in peaks over threshold: Pickands, Annals of Statistics 1975) and
     -ln max(share, 0.02) up to u, where the share is that of the history that is not below x.
 
@@ -45,7 +45,7 @@ class Tail:
     --------
     >>> tail = Tail.of(np.arange(101.0))
     >>> tail.surprise(np.array([0.0, 50.0, 98.0, 200.0])).round(3).tolist()
-    [0.0, 0.683, 3.512, 8.386]
+    [0.0, 0.683, 3.517, 9.267]
     """
 
     history: Floats
@@ -77,7 +77,7 @@ class Tail:
     def surprise(self, scores: Floats) -> Floats:
         """Return the surprise of each score, in nats: (n,) -> (n,)."""
         share = 1.0 - np.searchsorted(self.history, scores, side="left") / len(self.history)
-        below = -np.log(np.maximum(share, 1.0 - TAIL))
+        below = np.log(1.0 / np.maximum(share, 1.0 - TAIL))
         excess = np.maximum(scores - self.onset, 0.0) / self.scale
         above = ONSET_SURPRISE + np.log1p(SHAPE * excess) / SHAPE
         return np.where(scores > self.onset, above, below)

@@ -131,6 +131,14 @@ def test_it_judges_one_reading(function: LambdaRuntime, name: str) -> None:
         assert json.loads(given["body"]) == body
 
 
+def test_it_judges_a_series(function: LambdaRuntime) -> None:
+    given = answer(function, "detect")
+    assert given["statusCode"] == 200
+    (alert,) = json.loads(given["body"])["alerts"]
+    assert alert["peak"] == "2026-01-01T15:00:00.000Z"
+    assert alert["reason"] == "never seen before: 2.5, nearest 0.134"
+
+
 @pytest.mark.parametrize("name", ["root", "health", "models", "model", "docs", "openapi"])
 def test_it_answers_every_other_route(function: LambdaRuntime, name: str) -> None:
     assert answer(function, name)["statusCode"] == 200

@@ -85,13 +85,17 @@ def test_the_manifest_says_what_was_measured(run: Run, simulated: Series) -> Non
 def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> None:
     names = {path.name for path in stored_run.folder.iterdir()}
     assert names == {
+        "confusion-contextual-forest.png",
         "confusion-lstm-autoencoder.png",
         "confusion-value-forest.png",
+        "contextual-forest.joblib",
+        "contextual-forest.safetensors",
         "loss-lstm-autoencoder.png",
         "lstm-autoencoder.keras",
         "lstm-autoencoder.safetensors",
         "metrics.json",
         "report.html",
+        "scores-contextual-forest.png",
         "scores-lstm-autoencoder.png",
         "scores-value-forest.png",
         "series.png",
@@ -99,10 +103,11 @@ def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> Non
         "value-forest.safetensors",
     }
     page = (stored_run.folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 8
     assert not re.search(r'(src|href)="(?!data:)', page), "the page is not self-contained"
     record = json.loads((stored_run.folder / "metrics.json").read_text(encoding="utf-8"))
-    assert [row["kind"] for row in record["honest"]] == ["value-forest", "lstm-autoencoder"]
+    kinds = [row["kind"] for row in record["honest"]]
+    assert kinds == ["value-forest", "contextual-forest", "lstm-autoencoder"]
     assert len(record["seed_experiment"]) == 2
 
 

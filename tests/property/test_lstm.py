@@ -15,6 +15,7 @@ from detector.errors import CorruptArtifactError, ValueOutOfRangeError
 from detector.lstm_autoencoder import LstmAutoencoder
 from detector.lstm_network import hide_last, reconstruct
 from detector.tensors import RawTensor
+from training.candidates.candidate import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
 from training.job import Run
 
@@ -22,9 +23,13 @@ WINDOW, UNITS = 30, 32
 TIMES = np.empty(0, "datetime64[s]")
 
 
+def candidate_of(run: Run) -> Candidate:
+    return next(each.candidate for each in run.judged if each.candidate.kind == "lstm-autoencoder")
+
+
 @pytest.fixture(scope="module")
 def lstm(run: Run) -> LstmAutoencoder:
-    return cast("LstmAutoencoder", run.judged[1].candidate.detector)
+    return cast("LstmAutoencoder", candidate_of(run).detector)
 
 
 @settings(max_examples=10)
@@ -43,7 +48,7 @@ def test_it_equals_keras(seed: int, spread: float) -> None:
 def test_the_trained_network_equals_keras(run: Run, tmp_path) -> None:
     import keras
 
-    candidate = run.judged[1].candidate
+    candidate = candidate_of(run)
     candidate.save_estimator(tmp_path)
     network = keras.models.load_model(tmp_path / "lstm-autoencoder.keras")
     windows = np.lib.stride_tricks.sliding_window_view(
@@ -94,7 +99,7 @@ def test_a_value_out_of_range_is_refused(lstm: LstmAutoencoder) -> None:
 def test_it_comes_back_from_the_artifact_as_it_was(run: Run) -> None:
     data = run.artifacts["lstm-autoencoder"]
     restored, _ = unpack(data, digest(data))
-    lstm = run.judged[1].candidate.detector
+    lstm = candidate_of(run).detector
     advanced = lstm.advance(run.judged_part.timestamps, run.judged_part.values)
     values = np.linspace(-1, 3, 50)
     np.testing.assert_array_equal(

@@ -33,9 +33,9 @@ def plain_surprise(history: list[float], x: float) -> float:
         1e-9 * max(1.0, abs(u)),
     )
     if x > u:
-        return math.log(50) + (x - u) / b
-    rank = sum(value <= x for value in ordered) / len(ordered)
-    return -math.log(max(1 - rank, 0.02))
+        return math.log(50) + math.log(1 + 0.1 * (x - u) / b) / 0.1
+    share = sum(value >= x for value in ordered) / len(ordered)
+    return -math.log(max(share, 0.02))
 
 
 @given(scores, st.floats(-1e6, 1e6))
@@ -52,6 +52,17 @@ def test_a_higher_score_is_never_less_surprising(
 ) -> None:
     low, high = Tail.of(np.array(history)).surprise(np.array([x, x + more]))
     assert high >= low
+
+
+def test_what_all_of_the_history_shares_is_no_surprise() -> None:
+    assert Tail.of(np.zeros(100)).surprise(np.array([0.0]))[0] == 0.0
+
+
+@given(scores, st.floats(4, 20))
+def test_a_score_of_a_surprise_is_as_surprising(history: list[float], surprise: float) -> None:
+    tail = Tail.of(np.array(history) / 1e3)
+    score = np.array([tail.score_of(surprise)])
+    assert tail.surprise(score)[0] == pytest.approx(surprise, abs=1e-3)
 
 
 def test_a_tail_of_nothing_is_refused() -> None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from detector.detection import alerts_of_events
 from tests.fakes import small_forest
 from training.comparison import Judged, choose_winner
-from training.evaluation import Figures, confusion, judge
+from training.evaluation import Figures, confusion
+from training.evaluation import judge as judge_alerts
 from training.sources.series import Series
 
 TIMES = np.datetime64("2026-01-01", "s") + np.arange(576) * np.timedelta64(300, "s")
@@ -31,6 +33,12 @@ def flags(*at: int) -> np.ndarray:
     flagged = np.zeros(576, bool)
     flagged[list(at)] = True
     return flagged
+
+
+def judge(series: Series, flags: np.ndarray) -> Figures:
+    """Judge flags of which those close in time are one alert."""
+    alerts = alerts_of_events(series.timestamps, flags.astype(float), flags)
+    return judge_alerts(series, flags, alerts)
 
 
 def test_one_window_found_one_missed_one_false_alarm() -> None:
@@ -85,7 +93,8 @@ FOUND_ONE = Figures(2, 1, 2, 1, 7.0, (10.0,))
 
 def judged(kind: str, figures: Figures) -> Judged:
     none = np.zeros(1, bool)
-    return Judged(FakeCandidate(kind), np.zeros(1), none, figures, confusion(none, none))
+    detection = small_forest().detect(TIMES[:1], np.zeros(1))
+    return Judged(FakeCandidate(kind), detection, figures, confusion(none, none))
 
 
 @pytest.mark.parametrize(

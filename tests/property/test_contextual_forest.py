@@ -1,0 +1,233 @@
+"""The contextual forest: no look-ahead, no dependence on chunks, whole again from an artifact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.artifact import digest, pack, unpack
+from detector.context import Past, extend
+from detector.contextual_forest import SETTLING, ContextualForest
+from detector.errors import CorruptArtifactError, ValueOutOfRangeError
+from detector.surprise import contributions
+from detector.tail import Tail
+from detector.tensors import RawTensor
+from detector.value_range import FLOAT32_MAX
+from training.candidates.contextual_forest import fit_contextual_forest
+from training.sources.series import Series
+from training.sources.simulated import simulate_ec2_cpu
+
+STEP = np.timedelta64(300_000, "ms")
+
+
+@pytest.fixture(scope="module")
+def trained(simulated: Series) -> ContextualForest:
+    candidate = fit_contextual_forest(simulated.part(0, 700), seed=1)
+    return cast("ContextualForest", candidate.detector)
+
+
+def readings(seed: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Readings of a daily rhythm with gaps, jitter, plateaus and spikes."""
+    random = np.random.default_rng(seed)
+    steps = STEP * random.choice([1, 1, 1, 1, 7], length)
+    times = np.datetime64("2026-01-01", "ms") + np.cumsum(steps)
+    rhythm = np.sin(times.astype(int) / 86_400_000 * 2 * np.pi)
+    spikes = random.choice([0.0, 5.0], length, p=[0.98, 0.02])
+    return times, (rhythm + random.normal(0, 0.2, length) + spikes).round(1)
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.data())
+def test_the_future_never_changes_a_past_score(
+    trained: ContextualForest, seed: int, data: st.DataObject
+) -> None:
+    times, values = readings(seed, 420)
+    times = times - times[0] + trained.until + STEP
+    cut = data.draw(st.integers(1, 419))
+    other = values.copy()
+    other[cut:] = data.draw(st.sampled_from([0.0, 1e6, -3.0]))
+    for detector in (trained, ContextualForest.untrained()):
+        one, two = detector.detect(times, values), detector.detect(times, other)
+        np.testing.assert_array_equal(one.scores[:cut], two.scores[:cut])
+        np.testing.assert_array_equal(one.is_anomaly[:cut], two.is_anomaly[:cut])
+        assert [a.start for a in one.alerts if a.start < cut] == [
+            a.start for a in two.alerts if a.start < cut
+        ]
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.data())
+def test_in_chunks_it_judges_as_in_one(
+    trained: ContextualForest, seed: int, data: st.DataObject
+) -> None:
+    times, values = readings(seed, 300)
+    times = times - times[0] + trained.until + STEP
+    cuts = sorted(data.draw(st.sets(st.integers(1, 299), max_size=6)))
+    for judge in (trained, ContextualForest.untrained()):
+        whole = judge.detect(times, values)
+        detector, parts = judge, []
+        for begin, stop in zip([0, *cuts], [*cuts, 300], strict=True):
+            parts.append((begin, detector.detect(times[begin:stop], values[begin:stop])))
+            detector = detector.advance(times[begin:stop], values[begin:stop])
+        for name in ("scores", "bar", "is_anomaly", "expected", "lower", "upper"):
+            joined = np.concatenate([getattr(part, name) for _, part in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name), err_msg=name)
+        starts = [begin + alert.start for begin, part in parts for alert in part.alerts]
+        assert starts == [alert.start for alert in whole.alerts]
+        reasons = {begin + at: why for begin, part in parts for at, why in part.reasons.items()}
+        assert reasons == whole.reasons
+
+
+def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> None:
+    monkeypatch.setattr("detector.blocks.HISTORY", 512)
+    monkeypatch.setattr("detector.context.HISTORY", 512)
+    monkeypatch.setattr("detector.nearest.LAGS", 300)
+    times, values = readings(5, 900)
+    detector = ContextualForest.untrained()
+    whole = detector.detect(times, values)
+    scores = []
+    for t in range(900):
+        scores.append(detector.detect(times[t : t + 1], values[t : t + 1]).scores[0])
+        detector = detector.advance(times[t : t + 1], values[t : t + 1])
+    np.testing.assert_array_equal(scores, whole.scores)
+    assert len(detector.past.times) < 512 + 128
+
+
+def test_each_column_is_calibrated_on_what_came_before_its_block(simulated: Series) -> None:
+    times = simulated.timestamps.astype("datetime64[ms]").astype(np.int64)[:700]
+    context = extend(Past.nothing(), times, simulated.values[:700], None)
+    got = contributions(context)
+    for t in (64, 127, 128, 300, 699):
+        begin = t - t % 128 if t >= 128 else 64
+        for column in range(4):
+            known = context.past.distances[30:begin, column]
+            plain = Tail.of(known).surprise(context.past.distances[t : t + 1, column])[0]
+            assert got[t, column] == max(plain - 2.0, 0.0)
+    assert not got[:64].any(), "fewer than 30 distances calibrate nothing"
+    assert not got[:, 4].any(), "without a forest it adds nothing"
+
+
+def test_predict_is_the_decision_on_the_next_reading(trained: ContextualForest) -> None:
+    following = np.array([trained.until + STEP])
+    for value in (0.13, 0.2, 2.0, 95.0):
+        detection = trained.detect(following, np.array([value]))
+        assert trained.predict(value) == detection.is_anomaly[0]
+    assert trained.predict(95.0)
+    assert not trained.predict(0.13)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3.5e38])
+def test_what_is_no_reading_is_refused(trained: ContextualForest, value: float) -> None:
+    with pytest.raises(ValueOutOfRangeError):
+        trained.predict(value)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.floats(-FLOAT32_MAX, FLOAT32_MAX), min_size=1, max_size=150))
+def test_any_values_have_finite_scores(values: list[float]) -> None:
+    times = np.datetime64("2026-01-01", "ms") + STEP * np.arange(len(values))
+    detection = ContextualForest.untrained().detect(times, np.array(values))
+    assert np.isfinite(detection.scores).all()
+    assert ((detection.severity >= 0) & (detection.severity <= 1)).all()
+
+
+def test_nothing_to_judge_is_no_fault(trained: ContextualForest) -> None:
+    none = np.empty(0, "datetime64[ms]")
+    assert trained.detect(none, np.empty(0)).alerts == []
+    assert trained.advance(none, np.empty(0)) is trained
+
+
+def test_a_series_without_a_model_learns_before_it_alerts(simulated: Series) -> None:
+    times, values = simulated.timestamps, simulated.values
+    detector = ContextualForest.untrained(probation=600)
+    detection = detector.detect(times, values)
+    assert not detection.is_anomaly[:600].any()
+    begun = times[[alert.start for alert in detection.alerts]]
+    found = [((begun >= first) & (begun <= last)).any() for first, last in simulated.windows[1:]]
+    assert sum(found) >= 2
+
+
+def test_the_first_deviations_from_a_season_raise_no_alert() -> None:
+    values = np.tile([0.1, 0.1, 0.2, 0.1], 90)
+    values[288:] += 0.05  # the second day runs a little higher
+    times = np.datetime64("2026-01-01", "ms") + STEP * np.arange(360)
+    flags = ContextualForest.untrained(probation=54).detect(times, values).is_anomaly
+    assert not flags[288 - 2 : 288 - 2 + SETTLING].any()
+
+
+def test_it_comes_back_from_the_artifact_as_it_was(trained: ContextualForest) -> None:
+    data = pack(trained, "cpu", libraries={}, training_data={}, figures={})
+    again, _ = unpack(data, digest(data))
+    times, values = readings(3, 200)
+    times = times - times[0] + trained.until + STEP
+    one, two = trained.detect(times, values), again.detect(times, values)
+    np.testing.assert_array_equal(one.scores, two.scores)
+    assert one.reasons == two.reasons
+    assert pack(again, "cpu", libraries={}, training_data={}, figures={}) == data
+
+
+def test_an_artifact_is_smaller_than_a_megabyte(trained: ContextualForest) -> None:
+    year = [simulate_ec2_cpu(seed).values for seed in range(9)]
+    values = np.concatenate(year)
+    times = trained.until + STEP * np.arange(1, len(values) + 1)
+    grown = trained.advance(times, values)
+    assert len(pack(grown, "cpu", libraries={}, training_data={}, figures={})) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("times", lambda a: a[::-1]),
+        ("values", lambda a: a[1:]),
+        ("values", lambda a: a * np.nan),
+        ("distances", lambda a: a[:, :3]),
+        ("isolation", lambda a: a[:, np.newaxis]),
+    ],
+)
+def test_tensors_that_do_not_fit_are_refused(trained: ContextualForest, name: str, change) -> None:
+    codes = {"float64": "F64", "float32": "F32", "uint8": "U8", "uint16": "U16", "int64": "I64"}
+    arrays = {key: np.ascontiguousarray(array) for key, array in trained.tensors().items()}
+    arrays[name] = np.ascontiguousarray(change(arrays[name]))
+    tensors = {
+        key: RawTensor(codes[array.dtype.name], array.shape, array.tobytes())
+        for key, array in arrays.items()
+    }
+    with pytest.raises(CorruptArtifactError):
+        ContextualForest.restore(tensors, trained.parameters(), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "number"),
+    [("offset", 0.5), ("offset", -1), ("last_alert", 10**9), ("onset", -2), ("probation", -1)],
+)
+def test_parameters_that_do_not_fit_are_refused(
+    trained: ContextualForest, parameter: str, number: float
+) -> None:
+    data = pack(trained, "cpu", libraries={}, training_data={}, figures={})
+    detector, _ = unpack(data, digest(data))
+    codes = {"float64": "F64", "float32": "F32", "uint8": "U8", "uint16": "U16", "int64": "I64"}
+    tensors = {
+        key: RawTensor(codes[array.dtype.name], array.shape, array.tobytes())
+        for key, array in detector.tensors().items()
+    }
+    with pytest.raises(CorruptArtifactError):
+        ContextualForest.restore(tensors, detector.parameters() | {parameter: number}, 1.0)
+
+
+def test_a_lower_sensitivity_raises_fewer_alerts(simulated: Series) -> None:
+    detector = replace(ContextualForest.untrained(), probation=600)
+    counts = [
+        len(
+            detector.detect(
+                simulated.timestamps, simulated.values, detector.threshold_for(per_week, 2016)
+            ).alerts
+        )
+        for per_week in (1.5, 0.5, 0.1)
+    ]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] > counts[-1]
