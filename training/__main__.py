@@ -174,6 +174,9 @@ def nab(
         int, typer.Option(min=1, help="Runs of each detector that uses random numbers.")
     ] = 1,
     plots: Annotated[bool, typer.Option("--plots", help="Draw a picture a file.")] = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Measure what a sensitivity means in false alerts.")
+    ] = False,
 ) -> None:
     """Judge detectors by the Numenta Anomaly Benchmark's own rules.
 
@@ -190,6 +193,7 @@ def nab(
         threshold,
         seeds,
         plots=plots,
+        curve=curve,
         console=console,
     )
 

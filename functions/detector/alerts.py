@@ -9,19 +9,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from detector.nearest import RUN
+
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
 
     Mask = npt.NDArray[np.bool_]
 
-LOUDER = 0.45
+LOUDER = 0.6
 """By how much an alert raises the bar for the next, in nats."""
 
 PAUSE_SHARE = 0.045
 MOST_PAUSE = 150
-LEAST_PAUSE = 5
+LEAST_PAUSE = RUN
 """After an alert, the next can come no sooner than after this share of the readings seen, within
-these bounds: a short series has short incidents, as far as anybody knows."""
+these bounds. A short series has short incidents, as far as anybody knows; but for the length of a
+run, the runs still hold what the alert was about."""
 
 FADING_SHARE = 7.0
 SLOWEST_FADING = 30_000.0

@@ -35,7 +35,7 @@ SETTLING = 64
 """Readings after the first with a seasonal reference that raise no alert: until then there was
 nothing to deviate from, and the first deviations surprise."""
 
-THRESHOLD = 1.0
+THRESHOLD = 0.75
 """The usual threshold, in nats; `sensitivity.py` says what it means in false alerts."""
 
 

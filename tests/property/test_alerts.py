@@ -20,10 +20,10 @@ def plain_alerts(scores: list[float], threshold: float) -> list[int]:
             # what was added fades by 1/e in 7 t readings, at most 30,000
             before, now = max(t - 1, 1), max(t, 1)
             added *= (before / now) ** (1 / 7)
-        pause = min(max(0.045 * t, 5), 150)
+        pause = min(max(0.045 * t, 24), 150)
         if score >= threshold + added and (last is None or t - last >= pause):
             raised.append(t)
-            last, added = t, added + 0.45
+            last, added = t, added + 0.6
     return raised
 
 
@@ -48,7 +48,7 @@ def test_an_alert_raises_the_bar_and_time_lowers_it() -> None:
     bar, raised, _ = raise_alerts(np.array([0.0] * 10 + [9.0] + [0.0] * 90), 0, 2.0, Vigilance())
     assert raised == [10]
     assert bar[10] == 2.0
-    assert 2.4 < bar[11] < 2.45
+    assert 2.5 < bar[11] < 2.6
     assert (np.diff(bar[11:]) < 0).all()
 
 

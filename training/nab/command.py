@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from training.nab.corpus import NabFile, read_corpus
+from training.nab.curve import curve_table, false_alert_curve
 from training.nab.judgement import Judgement, judge_scores
 from training.nab.plots import draw_all
 from training.nab.profiles import PROFILES
@@ -28,6 +29,7 @@ def judge_by_nab(
     seeds: int,
     *,
     plots: bool,
+    curve: bool,
     console: Console,
 ) -> list[Judgement]:
     """Run the detectors over NAB's files below `root`, judge them, write and show the results."""
@@ -48,6 +50,8 @@ def judge_by_nab(
     show(judgements, published, profiles[0], console)
     how = "optimised over these files" if threshold is None else f"{threshold:g}, as given"
     console.print(f"Threshold: {how}. Results: {out} (NAB's layout), {out / SCORES_JSON}")
+    if curve:
+        console.print(curve_table(false_alert_curve(files, seeds)))
     if plots:
         draw(files, scored, judgements, out, console)
     return judgements
