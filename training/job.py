@@ -108,7 +108,7 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
     )
     candidates = (value_forest, contextual_forest, lstm)
     judged = [judge_candidate(candidate, judged_part) for candidate in candidates]
-    data = describe(series, cut)
+    data, ordinary = describe(series, cut), ~judged_part.in_window
     return Run(
         settings=settings,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -119,8 +119,10 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
         winner=choose_winner(judged),
         artifacts={
             each.candidate.kind: pack(
-                # what is served goes on from the end of the series
-                each.candidate.detector.advance(judged_part.timestamps, judged_part.values),
+                # what is served goes on from the end of the series, incidents left out
+                each.candidate.detector.advance(
+                    judged_part.timestamps[ordinary], judged_part.values[ordinary]
+                ),
                 settings.name,
                 libraries=library_versions(),
                 training_data=data,

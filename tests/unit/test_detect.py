@@ -78,7 +78,7 @@ def test_a_model_judges_what_follows_its_history(api: Api, simulated: Series) ->
     assert given["model"] == "ec2-cpu"
     assert len(given["points"]) == 2032
     assert given["notes"][0].startswith("10 readings not later than the model's history")
-    assert given["alerts"][0]["reason"].startswith("unusual for Monday 09:40: 0.732, expected 0.1")
+    assert given["alerts"][0]["reason"].startswith("unusual for Saturday 23:10: 0, expected 0.1")
 
 
 def test_all_too_late_is_an_empty_answer_that_says_so(api: Api, simulated: Series) -> None:

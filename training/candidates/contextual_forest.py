@@ -27,23 +27,25 @@ LEAST_ROWS = 30
 
 
 def fit_contextual_forest(series: Series, seed: int) -> Candidate:
-    """Fit the forest on distances outside anomaly windows; let the detector see the whole series.
+    """Fit the forest on distances to the past, and give the detector that past.
+
+    Readings in anomaly windows are left out of both: an incident that was known should not make
+    the next one look familiar.
 
     Raises
     ------
     SourceError
         If too few readings lie outside anomaly windows.
     """
-    times = series.timestamps.astype("datetime64[ms]").astype(np.int64)
-    distances = extend(Past.nothing(), times, series.values, None).past.distances
-    usable = ~series.in_window
-    usable[:SKIPPED] = False
-    if usable.sum() < LEAST_ROWS:
+    normal = ~series.in_window
+    timestamps, values = series.timestamps[normal], series.values[normal]
+    times = timestamps.astype("datetime64[ms]").astype(np.int64)
+    rows = extend(Past.nothing(), times, values, None).past.distances[SKIPPED:]
+    if len(rows) < LEAST_ROWS:
         raise SourceError(
-            f"{usable.sum()} readings of the part fitted on can be learned from: after the first "
-            f"{SKIPPED}, and outside labelled anomalies; {LEAST_ROWS} are needed"
+            f"{len(values)} readings of the part fitted on lie outside labelled anomalies; "
+            f"{SKIPPED + LEAST_ROWS} are needed"
         )
-    rows = distances[usable]
     forest = ensemble.IsolationForest(
         n_estimators=TREES, max_samples=min(MOST_ROWS, len(rows)), random_state=seed
     ).fit(clipped(rows))
@@ -52,7 +54,7 @@ def fit_contextual_forest(series: Series, seed: int) -> Candidate:
     def save_estimator(folder: Path) -> None:
         joblib.dump(forest, folder / "contextual-forest.joblib")
 
-    return Candidate(detector.advance(series.timestamps, series.values), save_estimator)
+    return Candidate(detector.advance(timestamps, values), save_estimator)
 
 
 def clipped(rows: Floats) -> Floats:
