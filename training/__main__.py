@@ -5,6 +5,7 @@ A first round: train, look at runs/ec2-cpu/report.html, publish runs/ec2-cpu --b
 
 from __future__ import annotations
 
+import math
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -183,12 +184,15 @@ def nab(
     Every file below ROOT/data counts. Each detector learns from a file's first 15 % and is judged
     after it. The contextual forest takes a second a file; the LSTM autoencoder, half a minute.
     """
+    if threshold is not None and not math.isfinite(threshold):
+        raise typer.BadParameter("a finite number is needed", param_hint="--threshold")
+
     from training.nab.command import judge_by_nab
 
     judge_by_nab(
         root,
-        [each.value for each in detector or DetectorName],
-        [each.value for each in profile or ProfileName],
+        [each.value for each in dict.fromkeys(detector or DetectorName)],
+        [each.value for each in dict.fromkeys(profile or ProfileName)],
         out,
         threshold,
         seeds,

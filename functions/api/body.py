@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-MAX_BODY_CHARACTERS = 1_000_000
-"""Room for the largest documented request, and far below what API Gateway lets through."""
+MAX_BODY_CHARACTERS = 2_000_000
+"""Room for the largest documented request, indented or not; far below what API Gateway lets in."""
 
 JSON_MEDIA_TYPE = "application/json"
 

@@ -65,7 +65,7 @@ Sensitivity = Annotated[
     Field(
         strict=True,
         allow_inf_nan=False,
-        gt=0,
+        ge=0.001,
         le=1000,
         description="False alerts a week that are acceptable, as far as past ones tell: about "
         "1.4 at 5-minute readings where nothing is asked for",
@@ -121,7 +121,7 @@ class Point(Contract):
     value: float
     score: float = Field(description="High is anomalous; its unit depends on the kind of model")
     is_anomaly: bool
-    severity: float = Field(description="0 to 1; 0.5 is where anomalies begin")
+    severity: float = Field(description="0 to 1; 0.5 is the bar that an anomaly must reach")
     expected: float | None = Field(description="What was expected; null where it is not known")
     lower: float | None = Field(description="Readings below it are out of the ordinary")
     upper: float | None = Field(description="Readings above it are out of the ordinary")
@@ -181,7 +181,9 @@ class ModelDetail(Contract):
     version: str = Field(description="VersionId of the artifact in the bucket")
     kind: str = Field(description="The candidate that won: the kind of detector")
     created: str = Field(description="When the model was trained, ISO 8601")
-    threshold: float = Field(description="Scores strictly above it are anomalies")
+    threshold: float = Field(
+        description="Where scores become anomalies; a contextual forest's bar rises from there"
+    )
     training_data: dict[str, Any]
     figures: dict[str, Any] = Field(description="As measured by the training job")
     libraries: dict[str, str]

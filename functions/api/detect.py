@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isnan
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic_core import to_json
 
+from detector.blocks import HISTORY
 from detector.contextual_forest import ContextualForest
 from detector.timeline import confidence, put_in_order
 
@@ -48,10 +49,12 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
     if model:
         detector: Detector = model.detector
         timeline = put_in_order(timestamps, values, detector.until)
-        readings = trained_on(model) + len(timeline.values)
+        readings = trained_on(model)
+        if detector.until is not None:  # it calibrates on what it sees, within its history
+            readings = min(readings + len(timeline.values), HISTORY)
     else:
         timeline = put_in_order(timestamps, values, None)
-        readings = len(timeline.values)
+        readings = min(len(timeline.values), HISTORY)
         probation = min(int(PROBATION_SHARE * readings), MOST_PROBATION)
         detector = ContextualForest.untrained(probation=probation)
     threshold = None
@@ -67,9 +70,9 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
 
 
 def trained_on(model: LoadedModel) -> float:
-    """Return how many readings a model was trained on, as its manifest says."""
-    readings = model.manifest.training_data.get("readings", 0)
-    return readings if isinstance(readings, int | float) else 0
+    """Return how many readings a model was trained on, as its manifest says; 0 if it does not."""
+    readings = model.manifest.training_data.get("readings")
+    return readings if type(readings) is int and 0 <= readings < 2**53 else 0
 
 
 def answer(
@@ -111,4 +114,4 @@ def answer(
 
 def nullable(numbers: Floats) -> list[float | None]:
     """Return numbers as JSON has them: null for what is not known."""
-    return [None if isnan(number) else number for number in numbers.tolist()]
+    return [number if isfinite(number) else None for number in numbers.tolist()]

@@ -150,7 +150,8 @@ def build_app(
         "/detect",
         summary="Judge a series",
         description="Scores, bounds and reasons for each reading, and the alerts. With a model, as "
-        "what follows its history; without one, by itself: the first 15 % only teach it.",
+        "what follows its history; without one, by itself: the first 15 % only teach it. No "
+        "verdict depends on later readings, but for their number and the usual step.",
         responses=documented(
             *BAD_BODY,
             HTTPStatus.NOT_FOUND,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
 
-LOUDER = 0.6
+LOUDER = 0.55
 """By how much an alert raises the bar for the next, in nats."""
 
 PAUSE_SHARE = 0.045
@@ -26,7 +26,7 @@ LEAST_PAUSE = RUN
 these bounds. A short series has short incidents, as far as anybody knows; but for the length of a
 run, the runs still hold what the alert was about."""
 
-FADING_SHARE = 7.0
+FADING_SHARE = 8.0
 SLOWEST_FADING = 30_000.0
 """What an alert added to the bar fades by 1/e in so many times the readings seen, within this
 bound, in readings."""
@@ -37,7 +37,7 @@ EVENT = np.timedelta64(1, "h")
 
 @dataclass(frozen=True)
 class Vigilance:
-    """The state that alerting depends on: how many readings ago was the last alert, how loud.
+    """The state that alerting depends on: when the bar was last raised, and how high it stood.
 
     Attributes
     ----------
@@ -45,10 +45,13 @@ class Vigilance:
         What the bar stood above the threshold right after the last alert, in nats.
     last_alert : int
         Index of the reading that raised it, counted from the first ever seen; -1 for none.
+    is_told : bool
+        Whether people were told of that alert: one that was held back starts no pause.
     """
 
     habituation: float = 0.0
     last_alert: int = -1
+    is_told: bool = False
 
     def bar(self, indices: Floats, threshold: float) -> Floats:
         """Return the score that a reading must reach: (n,) indices -> (n,) nats."""
@@ -63,6 +66,27 @@ class Vigilance:
         return self.last_alert >= 0 and index - self.last_alert < pause
 
 
+@dataclass(frozen=True)
+class Raised:
+    """What became of n scores.
+
+    Attributes
+    ----------
+    bar : (n,) float64
+        The score that each reading had to reach to be an anomaly.
+    is_anomaly : (n,) bool
+    starts : list of int
+        Positions of the readings that raised an alert.
+    vigilance : Vigilance
+        The state after the last of them.
+    """
+
+    bar: Floats
+    is_anomaly: Mask
+    starts: list[int]
+    vigilance: Vigilance
+
+
 def fading(indices: Floats) -> Floats:
     """Return the integral of 1 / fading time up to each reading.
 
@@ -75,40 +99,50 @@ def fading(indices: Floats) -> Floats:
 
 
 def raise_alerts(
-    scores: Floats, first: int, threshold: float, vigilance: Vigilance
-) -> tuple[Floats, list[int], Vigilance]:
-    """Decide which scores raise an alert.
+    scores: Floats,
+    own: Floats,
+    may_raise: Mask,
+    first: int,
+    threshold: float,
+    vigilance: Vigilance,
+) -> Raised:
+    """Decide which readings are anomalies, and which of them raise an alert.
 
     Parameters
     ----------
     scores : (n,) float64
         In nats.
+    own : (n,) float64
+        What of the scores is about the readings themselves, not about the runs they end: for the
+        length of a run after an alert, only that counts, as the runs still hold what it was about.
+    may_raise : (n,) bool
+        Where nobody is told, alerts only raise the bar.
     first : int
         Index of the first one, counted from the first reading ever seen.
     threshold : float
         In nats.
-
-    Returns
-    -------
-    bar : (n,) float64
-        The score that each reading had to reach to be an anomaly.
-    raised : list of int
-        Positions in `scores` of those that raised an alert.
-    vigilance : Vigilance
-        The state after the last of them.
     """
     indices = np.arange(first, first + len(scores), dtype=np.float64)
     bar = vigilance.bar(indices, threshold)
-    raised: list[int] = []
+    counting = scores.copy()
+    if vigilance.last_alert >= 0:
+        stop = max(vigilance.last_alert + RUN - first, 0)
+        counting[:stop] = own[:stop]
+    starts: list[int] = []
     for position in np.flatnonzero(scores >= threshold).tolist():
-        index = first + position
-        if scores[position] < bar[position] or vigilance.is_pausing(index):
+        index, is_told = first + position, bool(may_raise[position])
+        is_pausing = vigilance.is_pausing(index) and (vigilance.is_told or not is_told)
+        if counting[position] < bar[position] or is_pausing:
             continue
-        raised.append(position)
+        if is_told:
+            starts.append(position)
         habituation = float(bar[position]) - threshold + LOUDER
-        vigilance = replace(vigilance, habituation=habituation, last_alert=index)
-        bar[position + 1 :] = vigilance.bar(indices[position + 1 :], threshold)
-    return bar, raised, vigilance
+        vigilance = Vigilance(habituation, index, is_told)
+        later = slice(position + 1, None)
+        bar[later] = vigilance.bar(indices[later], threshold)
+        shadow = slice(position + 1, position + RUN)
+        counting[shadow] = own[shadow]
+    return Raised(bar, (counting >= bar) & may_raise, starts, vigilance)
 
 
 def grouped(flags: Mask, starts: list[int]) -> list[tuple[int, int]]:

@@ -44,7 +44,7 @@ class Manifest:
     name, kind : str
         The model's name in the bucket; the kind of detector.
     threshold : float
-        Scores strictly above it are anomalies.
+        Where scores become anomalies, as the kind has it.
     parameters
         The detector's scalars.
     libraries

@@ -2,84 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from detector.blocks import HISTORY, Block, block_start, blocks
+from detector.blocks import Block, blocks
 from detector.nearest import nearest_runs, nearest_values
+from detector.past import DISTANCES, Past
 from detector.seasonal import references
 from detector.tail import quantile
 
 if TYPE_CHECKING:
     from detector.interface import Floats
     from detector.isolation_forest import IsolationForest
-
-    Integers = npt.NDArray[np.int64]
-
-DISTANCES = ("value", "residual", "run of values", "run of residuals")
-"""The columns of the distances: how far the nearest like it was that came before."""
+    from detector.past import Integers
 
 SCALE_READINGS = 4_000
 STEP_READINGS = 256
 BOUNDS = (0.01, 0.99)
 """Quantiles of the past between which a reading is expected."""
-
-
-@dataclass(frozen=True)
-class Past:
-    """The last readings and what was computed of them, back to where a block can begin anew.
-
-    Attributes
-    ----------
-    offset : int
-        How many readings came before the first one here.
-    onset : int
-        How many readings came before the first one with a seasonal reference; -1 while none has.
-    times : (n,) int64
-        Milliseconds since 1970.
-    values, residuals : (n,) float64
-    distances : (n, 4) float64
-        See `DISTANCES`; in units of the scale at the time.
-    isolation : (n,) float64
-        The forest's scores of the distances; 0 without a forest.
-    """
-
-    offset: int
-    onset: int
-    times: Integers
-    values: Floats
-    residuals: Floats
-    distances: Floats
-    isolation: Floats
-
-    @classmethod
-    def nothing(cls) -> Self:
-        """Return the past of a series that is only about to begin."""
-        none = np.empty(0)
-        return cls(0, -1, np.empty(0, np.int64), none, none, np.empty((0, len(DISTANCES))), none)
-
-    @property
-    def count(self) -> int:
-        """How many readings have been seen since the series began."""
-        return self.offset + len(self.times)
-
-    def trimmed(self) -> Self:
-        """Return the part that what comes next can depend on."""
-        drop = max(0, block_start(self.count) - HISTORY) - self.offset
-        if drop <= 0:
-            return self
-        return replace(
-            self,
-            offset=self.offset + drop,
-            times=self.times[drop:].copy(),
-            values=self.values[drop:].copy(),
-            residuals=self.residuals[drop:].copy(),
-            distances=self.distances[drop:].copy(),
-            isolation=self.isolation[drop:].copy(),
-        )
 
 
 @dataclass(frozen=True)

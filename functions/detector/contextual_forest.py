@@ -17,23 +17,27 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.alerts import Vigilance, raise_alerts
-from detector.context import DISTANCES, Context, Past, extend
+from detector.context import Context, extend
 from detector.detection import Detection, alerts_from
 from detector.errors import CorruptArtifactError
 from detector.explanation import reason
 from detector.isolation_forest import IsolationForest
+from detector.past import DISTANCES, OWN, PAST_LAYOUT, Past, restore_past
 from detector.sensitivity import threshold_for
 from detector.surprise import contributions
-from detector.tensors import RawTensor, expect, scalar
+from detector.tensors import RawTensor, scalar, whole, within
 from detector.value_range import check_values
 
 if TYPE_CHECKING:
-    from detector.context import Integers
     from detector.interface import Floats, Times
+    from detector.past import Integers
 
 SETTLING = 64
 """Readings after the first with a seasonal reference that raise no alert: until then there was
 nothing to deviate from, and the first deviations surprise."""
+
+MOST_NATS = 1e6
+"""More than any score can have."""
 
 THRESHOLD = 0.75
 """The usual threshold, in nats; `sensitivity.py` says what it means in false alerts."""
@@ -123,25 +127,30 @@ class ContextualForest:
         causes = contributions(context)
         scores = causes.sum(axis=1)
         began = context.past.offset + context.first
-        bar, starts, vigilance = raise_alerts(scores, began, threshold, self.vigilance)
-        raising = self._raising(began + np.arange(len(scores)), context.past.onset)
-        flags = (scores >= bar) & raising
+        raised = raise_alerts(
+            scores,
+            causes[:, :OWN].sum(axis=1),
+            self._may_raise(began + np.arange(len(scores)), context.past.onset),
+            began,
+            threshold,
+            self.vigilance,
+        )
         detection = Detection(
             scores=scores,
-            bar=bar,
-            is_anomaly=flags,
+            bar=raised.bar,
+            is_anomaly=raised.is_anomaly,
             expected=context.expected,
             lower=context.lower,
             upper=context.upper,
             reasons={
                 position: reason(context, position, causes[position])
-                for position in np.flatnonzero(flags).tolist()
+                for position in np.flatnonzero(raised.is_anomaly).tolist()
             },
-            alerts=alerts_from(scores, flags, [start for start in starts if raising[start]]),
+            alerts=alerts_from(scores, raised.is_anomaly, raised.starts),
         )
-        return detection, vigilance
+        return detection, raised.vigilance
 
-    def _raising(self, index: Integers, onset: int) -> npt.NDArray[np.bool_]:
+    def _may_raise(self, index: Integers, onset: int) -> npt.NDArray[np.bool_]:
         """Tell which readings may raise an alert: (n,) indices since the first ever -> (n,)."""
         raising: npt.NDArray[np.bool_] = index >= self.probation
         if onset >= 0:
@@ -156,6 +165,7 @@ class ContextualForest:
             "probation": self.probation,
             "habituation": self.vigilance.habituation,
             "last_alert": self.vigilance.last_alert,
+            "is_told": float(self.vigilance.is_told),
             "expected_path": self.forest.expected_path if self.forest else 0.0,
         }
 
@@ -179,39 +189,18 @@ class ContextualForest:
         threshold: float,
     ) -> Self:
         """Rebuild the model from an artifact; see `Detector.restore`."""
-        count = len(tensors["times"].data) // 8 if "times" in tensors else 0
-        layout: dict[str, tuple[str, tuple[int | None, ...]]] = {
-            "times": ("I64", (count,)),
-            "values": ("F64", (count,)),
-            "residuals": ("F64", (count,)),
-            "distances": ("F64", (count, len(DISTANCES))),
-            "isolation": ("F64", (count,)),
-        }
-        stored = {name: tensor for name, tensor in tensors.items() if name in layout}
-        rest = {name: tensor for name, tensor in tensors.items() if name not in layout}
-        expect(stored, layout)
+        stored = {name: tensor for name, tensor in tensors.items() if name in PAST_LAYOUT}
+        rest = {name: tensor for name, tensor in tensors.items() if name not in PAST_LAYOUT}
+        past = restore_past(stored, parameters)
         forest = None
         if rest:
             expected_path = scalar(parameters, "expected_path")
             forest = IsolationForest.restore(rest, len(DISTANCES), expected_path)
-        arrays = {name: tensor.to_numpy() for name, tensor in stored.items()}
-        if (np.diff(arrays["times"]) <= 0).any():
-            raise CorruptArtifactError("tensor times: they do not increase")
-        past = Past(
-            whole(parameters, "offset", 0),
-            whole(parameters, "onset", -1),
-            *(arrays[name] for name in layout),
+        vigilance = Vigilance(
+            habituation=within(parameters, "habituation", 0.0, MOST_NATS),
+            last_alert=whole(parameters, "last_alert", -1, past.count - 1),
+            is_told=bool(whole(parameters, "is_told", 0, 1)),
         )
-        last_alert = whole(parameters, "last_alert", -1)
-        if last_alert >= past.count:
-            raise CorruptArtifactError("parameter last_alert: it lies after the last reading")
-        vigilance = Vigilance(scalar(parameters, "habituation"), last_alert)
+        if not 0.0 <= threshold <= MOST_NATS:
+            raise CorruptArtifactError(f"threshold {threshold} is not within 0 and {MOST_NATS}")
         return cls(forest, past, vigilance, threshold, whole(parameters, "probation", 0))
-
-
-def whole(parameters: Mapping[str, float], name: str, least: int) -> int:
-    """Return a whole number of the manifest's parameters, or raise `CorruptArtifactError`."""
-    number = scalar(parameters, name)
-    if number != int(number) or number < least:
-        raise CorruptArtifactError(f"parameter {name}: {number} is no whole number from {least} on")
-    return int(number)

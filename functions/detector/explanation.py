@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.blocks import HISTORY, block_start
 from detector.nearest import RUN
 
 if TYPE_CHECKING:
@@ -17,18 +19,33 @@ MINUTE_MS = 60_000
 DAY_MINUTES = 1_440
 
 
-def number(value: float) -> str:
-    """Return a number as people write it, to four digits.
+def number(value: float, digits: int = 4) -> str:
+    """Return a number as people write it, to so many digits.
 
     Examples
     --------
     >>> number(0.602), number(13_430_000.0), number(-2.0)
     ('0.602', '13,430,000', '-2')
     """
-    rounded = float(f"{value:.4g}")
-    if rounded and not 1e-4 <= abs(rounded) < 1e12:
-        return f"{rounded:g}"
-    return f"{rounded:,.10f}".rstrip("0").rstrip(".")
+    rounded = f"{value:.{digits}g}"
+    if float(rounded) and not 1e-4 <= abs(float(rounded)) < 1e12:
+        return rounded
+    return f"{Decimal(rounded):,f}"
+
+
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Return two numbers to as many digits as it takes to tell them apart.
+
+    Examples
+    --------
+    >>> apart(0.602, 0.33), apart(1_000_000.001, 1_000_000.0)
+    (('0.602', '0.33'), ('1,000,000.001', '1,000,000'))
+    """
+    for digits in range(4, 18):
+        written = number(one, digits), number(other, digits)
+        if written[0] != written[1]:
+            break
+    return written
 
 
 def moment(time_ms: int) -> str:
@@ -54,8 +71,8 @@ def duration(milliseconds: float) -> str:
     """
     for unit, length in (("days", 86_400_000), ("h", 3_600_000), ("min", MINUTE_MS)):
         if milliseconds >= (2 if unit == "days" else 1) * length:
-            return f"{milliseconds / length:.2g} {unit}"
-    return f"{milliseconds / 1000:.3g} s"
+            return f"{number(milliseconds / length, 2 if milliseconds < 10 * length else 3)} {unit}"
+    return f"{number(milliseconds / 1000, 3)} s"
 
 
 def reason(context: Context, position: int, causes: Floats) -> str:
@@ -69,17 +86,19 @@ def reason(context: Context, position: int, causes: Floats) -> str:
         What each distance and the forest contribute to its score.
     """
     past, index = context.past, context.first + position
-    value, expected = past.values[index], context.expected[position]
+    value, expected = float(past.values[index]), float(context.expected[position])
     match int(np.argmax(causes)):
         case 0:
-            before = past.values[:index]
-            nearest = before[np.abs(before - value).argmin()]
-            return f"never seen before: {number(value)}, nearest {number(nearest)}"
+            seen_from = max(0, block_start(past.offset + index) - HISTORY - past.offset)
+            before = past.values[seen_from:index]
+            nearest = float(before[np.abs(before - value).argmin()])
+            one, other = apart(value, nearest)
+            if past.offset + seen_from:
+                return f"not seen in the last {HISTORY:,} readings: {one}, nearest {other}"
+            return f"never seen before: {one}, nearest {other}"
         case 1:
-            return (
-                f"unusual for {moment(int(past.times[index]))}: {number(value)}, "
-                f"expected {number(expected)}"
-            )
+            one, other = apart(value, expected)
+            return f"unusual for {moment(int(past.times[index]))}: {one}, expected {other}"
         case 2 | 3:
             start = max(0, index - RUN)
             span = float(past.times[index] - past.times[start])

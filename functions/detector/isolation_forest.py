@@ -27,6 +27,10 @@ CELLS = 8_192
 """Pairs of row and tree walked at once: what fits the processor's first caches."""
 
 
+MOST_NODES = 2**18
+"""Nodes of the largest forest that can be served in time: 1,000 trees of 255."""
+
+
 @dataclass(frozen=True)
 class IsolationForest:
     """How easily a row is isolated from those the forest was fitted on.
@@ -112,7 +116,7 @@ class IsolationForest:
             },
         )
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
-        if not trees or not nodes or nodes & (nodes + 1) or nodes > 4095:
+        if not trees or not nodes or nodes & (nodes + 1) or trees * nodes > MOST_NODES:
             raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are no complete trees")
         if arrays["forest_features"].max() >= features:
             raise CorruptArtifactError(f"the forest asks for more than {features} features")

@@ -23,11 +23,18 @@ from detector.errors import CorruptArtifactError
 from detector.explanation import number
 from detector.lstm_network import LstmWeights, foretell, last_errors, scale
 from detector.tail import Tail
-from detector.tensors import RawTensor, expect, scalar
-from detector.value_range import check_values
+from detector.tensors import RawTensor, expect, within
+from detector.value_range import FLOAT32_MAX, check_values
 
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
+
+
+MOST_WINDOW = 1_024
+"""Readings of the longest window that can be served in time."""
+
+MOST_NATS = 100.0
+"""A threshold that nothing reaches: the tail would have to be e^100 times as rare."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ class LstmAutoencoder:
 
     def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
         """Return the surprise, in nats, that so many readings a week are expected to reach."""
-        return max(float(-np.log(false_alerts_a_week / readings_a_week)), 0.0)
+        return max(float(np.log(readings_a_week) - np.log(false_alerts_a_week)), 0.0)
 
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:
         """Score each value with the window that it ends; see `Detector.score_samples`."""
@@ -90,7 +97,7 @@ class LstmAutoencoder:
             lower=expected - margin,
             upper=expected + margin,
             reasons={
-                position: f"unlike what the {len(self.history)} readings before foretell: "
+                position: f"unlike what the readings before it foretell: "
                 f"{number(values[position])}, expected {number(expected[position])}"
                 for position in np.flatnonzero(flags).tolist()
             },
@@ -145,14 +152,16 @@ class LstmAutoencoder:
             | {"calibration": ("F64", (None,)), "history": ("F64", (None,))},
         )
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
-        if not len(arrays["history"]):
-            raise CorruptArtifactError("tensor history: a window has at least one reading before")
-        spread = scalar(parameters, "spread")
-        if spread <= 0:
-            raise CorruptArtifactError(f"parameter spread: {spread} is not positive")
+        if not 1 <= len(arrays["history"]) < MOST_WINDOW:
+            raise CorruptArtifactError(f"tensor history: a window has 2 to {MOST_WINDOW} readings")
+        if not 0.0 <= threshold <= MOST_NATS:
+            raise CorruptArtifactError(f"threshold {threshold} is not within 0 and {MOST_NATS}")
+        spread = within(parameters, "spread", 0.0, FLOAT32_MAX)
+        if not spread:
+            raise CorruptArtifactError("parameter spread: it is 0")
         return cls(
             weights=LstmWeights(**{name: arrays[name] for name in weights_layout}),
-            center=scalar(parameters, "center"),
+            center=within(parameters, "center", -FLOAT32_MAX, FLOAT32_MAX),
             spread=spread,
             tail=Tail.of(arrays["calibration"]),
             history=arrays["history"],

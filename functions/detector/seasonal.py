@@ -19,6 +19,9 @@ SEASONS = ((DAY_MS, 7), (7 * DAY_MS, 3))
 """Length of each season in milliseconds, and how many of them are looked back."""
 
 LEAST_TOLERANCE_MS = 600_000
+MOST_READINGS = 128
+"""Readings of one season that a median takes: of a dense series, those next to the same time."""
+
 PADDED_AT_ONCE = 2_000_000
 """Readings laid out at once for the medians: bounds the memory of a dense series."""
 
@@ -73,6 +76,8 @@ def seasonal_medians(
     tolerance = tolerances[:, np.newaxis]
     lows = np.maximum(np.searchsorted(times, moments - tolerance, "left"), oldest[:, np.newaxis])
     highs = np.minimum(np.searchsorted(times, moments + tolerance, "right"), index[:, np.newaxis])
+    spare = np.maximum(highs - lows - MOST_READINGS, 0)
+    lows, highs = lows + spare // 2, highs - (spare + 1) // 2
     counts = np.maximum(highs - lows, 0)
     width = int(counts.max(initial=0))
     medians = np.full(len(index), np.nan)

@@ -93,3 +93,25 @@ def scalar(parameters: Mapping[str, float], name: str) -> float:
         except OverflowError:
             pass  # an integer beyond any float
     raise CorruptArtifactError(f"parameter {name} is not a finite number")
+
+
+def within(parameters: Mapping[str, float], name: str, least: float, most: float) -> float:
+    """Return one number of the manifest's parameters that lies within limits.
+
+    Raises
+    ------
+    CorruptArtifactError
+        If it is missing, no number, or does not.
+    """
+    number = scalar(parameters, name)
+    if not least <= number <= most:
+        raise CorruptArtifactError(f"parameter {name}: {number} is not within {least} and {most}")
+    return number
+
+
+def whole(parameters: Mapping[str, float], name: str, least: int, most: int = 2**53) -> int:
+    """Return one whole number of the manifest's parameters; raises as `within`."""
+    number = within(parameters, name, least, most)
+    if number != int(number):
+        raise CorruptArtifactError(f"parameter {name}: {number} is no whole number")
+    return int(number)

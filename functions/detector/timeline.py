@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 GAP = 1.5
 """A step is a gap if it is so many times the usual one."""
 
+LEAST_STEPS = 4
+
 IRREGULAR = 0.1
 """A series is irregular if so large a share of its steps is not the usual one, within 5 %."""
 
@@ -84,9 +86,9 @@ def put_in_order(timestamps: Times, values: Floats, after: np.datetime64 | None)
 
 def described_steps(times: Times) -> list[str]:
     """Return notes on gaps and on irregular steps."""
+    if len(times) <= LEAST_STEPS:
+        return []  # of so few, none is the usual one
     usual = usual_step_ms(times)
-    if not usual:
-        return []
     steps = np.diff(times).astype(np.int64)
     notes = []
     irregular = float((np.abs(steps - usual) > 0.05 * usual).mean())

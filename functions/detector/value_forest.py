@@ -154,6 +154,8 @@ class ValueForest:
             raise CorruptArtifactError(
                 f"{len(breaks)} breaks need one score more, not {len(scores)}"
             )
+        if not all(0.0 < score <= 1.0 for score in (*scores, threshold)):
+            raise CorruptArtifactError("a score of the forest, or its threshold, is not in (0, 1]")
         if not all(left < right for left, right in pairwise(breaks)):
             raise CorruptArtifactError("breaks do not increase")
         return cls(breaks, scores, threshold)

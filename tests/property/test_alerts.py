@@ -3,53 +3,105 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.alerts import Vigilance, event_starts, grouped, raise_alerts, severity
+from detector.alerts import Raised, Vigilance, event_starts, grouped, raise_alerts, severity
 
 scores = st.lists(st.floats(0, 12), min_size=1, max_size=300)
 
 
-def plain_alerts(scores: list[float], threshold: float) -> list[int]:
-    added, last, raised = 0.0, None, []
+NOTHING_YET = Vigilance()
+
+
+def alerts(
+    scores: list[float],
+    threshold: float,
+    *,
+    first: int = 0,
+    state: Vigilance = NOTHING_YET,
+    own: list[float] | None = None,
+    held_back: int = 0,
+) -> Raised:
+    """Raise alerts; `own` is the scores themselves, and the first ones may be held back."""
+    told = np.arange(first, first + len(scores)) >= held_back
+    mine = np.array(scores if own is None else own, float)
+    return raise_alerts(np.array(scores, float), mine, told, first, threshold, state)
+
+
+def plain_alerts(
+    scores: list[float], own: list[float], threshold: float, held_back: int
+) -> tuple[list[int], list[bool]]:
+    added, last, was_told, raised, flags = 0.0, None, False, [], []
     for t, score in enumerate(scores):
         if t:
-            # what was added fades by 1/e in 7 t readings, at most 30,000
-            before, now = max(t - 1, 1), max(t, 1)
-            added *= (before / now) ** (1 / 7)
+            # what was added fades by 1/e in 8 t readings
+            added *= (max(t - 1, 1) / max(t, 1)) ** (1 / 8)
+        counting = own[t] if last is not None and t - last < 24 else score
+        is_told = t >= held_back
+        flags.append(is_told and counting >= threshold + added)
         pause = min(max(0.045 * t, 24), 150)
-        if score >= threshold + added and (last is None or t - last >= pause):
-            raised.append(t)
-            last, added = t, added + 0.6
-    return raised
+        pausing = last is not None and t - last < pause and (was_told or not is_told)
+        if counting >= threshold + added and not pausing:
+            last, was_told, added = t, is_told, added + 0.55
+            if is_told:
+                raised.append(t)
+    return raised, flags
 
 
-@given(scores, st.floats(0.1, 8))
-def test_they_are_those_of_a_plain_loop(scores: list[float], threshold: float) -> None:
-    _, raised, _ = raise_alerts(np.array(scores), 0, threshold, Vigilance())
-    assert raised == plain_alerts(scores, threshold)
-
-
-@given(scores, st.floats(0.1, 8), st.data())
-def test_they_do_not_depend_on_the_chunks(
-    scores: list[float], threshold: float, data: st.DataObject
+@given(scores, st.floats(0.1, 8), st.integers(0, 150), st.randoms())
+def test_they_are_those_of_a_plain_loop(
+    scores: list[float], threshold: float, held_back: int, random: Random
 ) -> None:
-    _, whole, _ = raise_alerts(np.array(scores), 0, threshold, Vigilance())
+    own = [score * random.choice([0.0, 0.5, 1.0]) for score in scores]
+    raised = alerts(scores, threshold, own=own, held_back=held_back)
+    starts, flags = plain_alerts(scores, own, threshold, held_back)
+    assert raised.starts == starts
+    assert raised.is_anomaly.tolist() == flags
+
+
+@given(scores, st.floats(0.1, 8), st.integers(0, 150), st.data())
+def test_they_do_not_depend_on_the_chunks(
+    scores: list[float], threshold: float, held_back: int, data: st.DataObject
+) -> None:
+    whole = alerts(scores, threshold, held_back=held_back)
     cut = data.draw(st.integers(0, len(scores)))
-    _, early, state = raise_alerts(np.array(scores[:cut]), 0, threshold, Vigilance())
-    _, late, _ = raise_alerts(np.array(scores[cut:]), cut, threshold, state)
-    assert early + [cut + position for position in late] == whole
+    early = alerts(scores[:cut], threshold, held_back=held_back)
+    late = alerts(scores[cut:], threshold, first=cut, state=early.vigilance, held_back=held_back)
+    assert early.starts + [cut + position for position in late.starts] == whole.starts
+    assert [*early.is_anomaly, *late.is_anomaly] == whole.is_anomaly.tolist()
+
+
+@given(scores, st.floats(0.1, 8), st.integers(0, 150))
+def test_every_anomaly_belongs_to_an_alert(
+    scores: list[float], threshold: float, held_back: int
+) -> None:
+    raised = alerts(scores, threshold, held_back=held_back)
+    events = grouped(raised.is_anomaly, raised.starts)
+    inside = sum(raised.is_anomaly[start : end + 1].sum() for start, end in events)
+    assert inside == raised.is_anomaly.sum()
 
 
 def test_an_alert_raises_the_bar_and_time_lowers_it() -> None:
-    bar, raised, _ = raise_alerts(np.array([0.0] * 10 + [9.0] + [0.0] * 90), 0, 2.0, Vigilance())
-    assert raised == [10]
-    assert bar[10] == 2.0
-    assert 2.5 < bar[11] < 2.6
-    assert (np.diff(bar[11:]) < 0).all()
+    raised = alerts([0.0] * 10 + [9.0] + [0.0] * 90, 2.0)
+    assert raised.starts == [10]
+    assert raised.bar[10] == 2.0
+    assert 2.5 < raised.bar[11] < 2.55
+    assert (np.diff(raised.bar[11:]) < 0).all()
+
+
+def test_an_alert_that_was_held_back_delays_none() -> None:
+    raised = alerts([0.0] * 50 + [9.0] + [0.0] * 9 + [9.0], 2.0, held_back=60)
+    assert raised.starts == [60]
+
+
+def test_what_a_run_still_holds_is_no_anomaly_again() -> None:
+    scores = [0.0] * 50 + [9.0] * 24 + [0.0]
+    own = [0.0] * 50 + [9.0] + [0.0] * 24
+    assert np.flatnonzero(alerts(scores, 2.0, own=own).is_anomaly).tolist() == [50]
 
 
 def test_much_later_it_fades_exponentially() -> None:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.artifact import digest, pack, unpack
-from detector.context import Past, extend
+from detector.context import extend
 from detector.contextual_forest import SETTLING, ContextualForest
 from detector.errors import CorruptArtifactError, ValueOutOfRangeError
+from detector.past import Past
 from detector.surprise import contributions
 from detector.tail import Tail
 from detector.tensors import RawTensor
@@ -85,7 +86,7 @@ def test_in_chunks_it_judges_as_in_one(
 
 def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> None:
     monkeypatch.setattr("detector.blocks.HISTORY", 512)
-    monkeypatch.setattr("detector.context.HISTORY", 512)
+    monkeypatch.setattr("detector.past.HISTORY", 512)
     monkeypatch.setattr("detector.nearest.LAGS", 300)
     times, values = readings(5, 900)
     detector = ContextualForest.untrained()
@@ -185,6 +186,9 @@ def test_an_artifact_is_smaller_than_a_megabyte(trained: ContextualForest) -> No
         ("times", lambda a: a[::-1]),
         ("values", lambda a: a[1:]),
         ("values", lambda a: a * np.nan),
+        ("values", lambda a: a * 1e300),
+        ("times", lambda a: a * 2**20),
+        ("isolation", lambda a: a + 1),
         ("distances", lambda a: a[:, :3]),
         ("isolation", lambda a: a[:, np.newaxis]),
     ],
@@ -203,7 +207,17 @@ def test_tensors_that_do_not_fit_are_refused(trained: ContextualForest, name: st
 
 @pytest.mark.parametrize(
     ("parameter", "number"),
-    [("offset", 0.5), ("offset", -1), ("last_alert", 10**9), ("onset", -2), ("probation", -1)],
+    [
+        ("offset", 0.5),
+        ("offset", -1),
+        ("offset", 100),
+        ("offset", 1e19),
+        ("last_alert", 10**9),
+        ("onset", -2),
+        ("probation", -1),
+        ("habituation", -5),
+        ("is_told", 2),
+    ],
 )
 def test_parameters_that_do_not_fit_are_refused(
     trained: ContextualForest, parameter: str, number: float

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import ensemble
 
-from detector.context import Past, extend
+from detector.context import extend
 from detector.contextual_forest import ContextualForest
 from detector.isolation_forest import IsolationForest
+from detector.past import Past
 from detector.surprise import SKIPPED
 from detector.value_range import FLOAT32_MAX
 from training.candidates.candidate import Candidate

@@ -15,7 +15,7 @@ from training.nab.judgement import Judgement, judge_scores
 from training.nab.plots import draw_all
 from training.nab.profiles import PROFILES
 from training.nab.published import published_here
-from training.nab.results import SCORES_JSON, write_results
+from training.nab.results import SCORES_JSON, check_writable, write_results
 from training.nab.run import Scored, run_detectors, runs
 from training.nab.tables import categories_table, files_table, totals_table
 
@@ -34,6 +34,7 @@ def judge_by_nab(
 ) -> list[Judgement]:
     """Run the detectors over NAB's files below `root`, judge them, write and show the results."""
     files = read_corpus(root)
+    check_writable(out)
     published = published_here(root, files)
     windows = sum(len(file.windows) for file in files)
     console.print(f"{len(files)} files with {windows} anomaly windows from {escape(str(root))}")

@@ -118,13 +118,18 @@ def read_file(nab: Nab, name: str, labels: list[str], windows: list[list[str]]) 
     stamps = np.array(times, "datetime64[s]")
     is_later = np.ones(len(stamps), bool)
     is_later[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]
+    try:
+        labelled = np.array(labels, "datetime64[s]")
+        limits = np.array(windows, "datetime64[s]").reshape(-1, 2)
+    except (ValueError, TypeError) as error:
+        raise SourceError(f"NAB's labels of {name} are no times: {error}") from error
     series = Series(
         name=path.stem,
         origin=f"NAB {name}",
         timestamps=stamps[is_later],
         values=np.array(values)[is_later],
-        labels=np.array(labels, "datetime64[s]"),
-        windows=np.array(windows, "datetime64[s]").reshape(-1, 2),
+        labels=labelled,
+        windows=limits,
     )
     return NabFile(
         name=name,
@@ -133,14 +138,14 @@ def read_file(nab: Nab, name: str, labels: list[str], windows: list[list[str]]) 
         series=series,
         rows=np.flatnonzero(is_later),
         windows=[
-            (row_of(stamps, first, name), row_of(stamps, last, name)) for first, last in windows
+            (row_of(stamps, first, name), row_of(stamps, last, name)) for first, last in limits
         ],
     )
 
 
-def row_of(stamps: np.ndarray, text: str, name: str) -> int:
+def row_of(stamps: np.ndarray, time: np.datetime64, name: str) -> int:
     """Return the first row of a time, or raise `SourceError`."""
-    found = np.flatnonzero(stamps == np.datetime64(text, "s"))
+    found = np.flatnonzero(stamps == time)
     if not found.size:
-        raise SourceError(f"NAB's window limit {text} is no time of {name}")
+        raise SourceError(f"NAB's window limit {time} is no time of {name}")
     return int(found[0])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from training.errors import RunError
 from training.nab.corpus import NabFile
 from training.nab.judgement import Judgement
 from training.nab.results import folder_name
@@ -22,8 +23,11 @@ def draw_all(
     """Draw every file of a run into OUT/plots/RUN/CATEGORY, and yield each path."""
     for file, scores in zip(files, scored.scores, strict=True):
         path = (out / "plots" / folder_name(scored) / file.name).with_suffix(".png")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw_file(file, scores, judgement).savefig(path, dpi=DPI, metadata={"Software": None})
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw_file(file, scores, judgement).savefig(path, dpi=DPI, metadata={"Software": None})
+        except OSError as error:
+            raise RunError(f"{path} can't be written: {error}") from error
         yield path
 
 

@@ -47,7 +47,7 @@ def published_here(root: Path, files: list[NabFile]) -> dict[str, dict[str, floa
             for row in csv.DictReader(file):
                 scores = raw.setdefault((row["Detector"], row["Profile"]), {})
                 scores[row["File"]] = float(row["Score"])
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise SourceError(f"{path} can't be read: {error!r}") from error
     totals: dict[str, dict[str, float]] = {}
     for (detector, profile), scores in raw.items():

@@ -18,6 +18,14 @@ COLUMNS = ("timestamp", "value", "anomaly_score", "label")
 SCORES_JSON = "scores.json"
 
 
+def check_writable(out: Path) -> None:
+    """Make the folder of the results, or raise `RunError` before anything is computed."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out} can't be written: {error}; give another --out") from error
+
+
 def folder_name(scored: Scored) -> str:
     """Return what a run is called in the results: seeds after the first are named."""
     return scored.detector if scored.seed == 0 else f"{scored.detector}.seed{scored.seed}"

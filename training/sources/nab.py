@@ -33,8 +33,8 @@ class Nab:
         for part in ("data", LABELS, WINDOWS):
             if not (self.root / part).exists():
                 raise SourceError(
-                    f"{self.root} is not laid out as NAB is: {part} is missing. Point --nab-root "
-                    "or NAB_ROOT to the folder that holds data/ and labels/"
+                    f"{self.root} is not laid out as NAB is: {part} is missing. Point NAB_ROOT, "
+                    "or the command's option, to the folder that holds data/ and labels/"
                 )
 
     def series(self, file: str = SEED_FILE) -> Series:

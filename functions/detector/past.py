@@ -1,0 +1,124 @@
+"""The past of a series: the last readings, and what was computed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.blocks import BLOCK, HISTORY, block_start
+from detector.errors import CorruptArtifactError
+from detector.tensors import RawTensor, expect, whole
+from detector.value_range import FLOAT32_MAX
+
+if TYPE_CHECKING:
+    from detector.interface import Floats
+
+    Integers = npt.NDArray[np.int64]
+
+DISTANCES = ("value", "residual", "run of values", "run of residuals")
+"""The columns of the distances: how far the nearest like it was that came before."""
+
+OWN = 2
+"""So many of them, the first, are about the reading itself."""
+
+PAST_LAYOUT: dict[str, tuple[str, tuple[int | None, ...]]] = {
+    "times": ("I64", (None,)),
+    "values": ("F64", (None,)),
+    "residuals": ("F64", (None,)),
+    "distances": ("F64", (None, len(DISTANCES))),
+    "isolation": ("F64", (None,)),
+}
+
+LIMITS = {
+    "times": (-(2**47), 2**47),  # some 4,000 years around 1970, in milliseconds
+    "values": (-FLOAT32_MAX, FLOAT32_MAX),
+    "residuals": (-2 * FLOAT32_MAX, 2 * FLOAT32_MAX),
+    "distances": (0.0, 1e60),
+    "isolation": (0.0, 1.0),
+}
+
+
+@dataclass(frozen=True)
+class Past:
+    """The last readings and what was computed of them, back to where a block can begin anew.
+
+    Attributes
+    ----------
+    offset : int
+        How many readings came before the first one here.
+    onset : int
+        How many readings came before the first one with a seasonal reference; -1 while none has.
+    times : (n,) int64
+        Milliseconds since 1970.
+    values, residuals : (n,) float64
+    distances : (n, 4) float64
+        See `DISTANCES`; in units of the scale at the time.
+    isolation : (n,) float64
+        The forest's scores of the distances; 0 without a forest.
+    """
+
+    offset: int
+    onset: int
+    times: Integers
+    values: Floats
+    residuals: Floats
+    distances: Floats
+    isolation: Floats
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return the past of a series that is only about to begin."""
+        none = np.empty(0)
+        return cls(0, -1, np.empty(0, np.int64), none, none, np.empty((0, len(DISTANCES))), none)
+
+    @property
+    def count(self) -> int:
+        """How many readings have been seen since the series began."""
+        return self.offset + len(self.times)
+
+    def trimmed(self) -> Self:
+        """Return the part that what comes next can depend on."""
+        drop = max(0, block_start(self.count) - HISTORY) - self.offset
+        if drop <= 0:
+            return self
+        return replace(
+            self,
+            offset=self.offset + drop,
+            times=self.times[drop:].copy(),
+            values=self.values[drop:].copy(),
+            residuals=self.residuals[drop:].copy(),
+            distances=self.distances[drop:].copy(),
+            isolation=self.isolation[drop:].copy(),
+        )
+
+
+def restore_past(tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Past:
+    """Rebuild a past from an artifact.
+
+    Raises
+    ------
+    CorruptArtifactError
+        If its arrays are not equally long, too long, out of their limits or out of order.
+    """
+    expect(tensors, PAST_LAYOUT)
+    arrays = {name: tensors[name].to_numpy() for name in PAST_LAYOUT}
+    count = len(arrays["times"])
+    for name, array in arrays.items():
+        low, high = LIMITS[name]
+        if len(array) != count or ((array < low) | (array > high)).any():
+            raise CorruptArtifactError(f"tensor {name}: too long, too short, or out of its limits")
+    if (np.diff(arrays["times"]) <= 0).any():
+        raise CorruptArtifactError("tensor times: they do not increase")
+    past = Past(
+        offset=whole(parameters, "offset", 0),
+        onset=whole(parameters, "onset", -1),
+        **arrays,
+    )
+    kept = max(0, block_start(past.count) - HISTORY)
+    if count > HISTORY + BLOCK or past.offset > kept:
+        raise CorruptArtifactError(f"a past of {count} readings after {past.offset} is not whole")
+    return past
