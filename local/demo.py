@@ -48,9 +48,11 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
 
         step(console, 3, "The API")
         from api.handler import lambda_handler  # reads the environment when it is imported
+        from local.detection import show_detection
 
         url = started.enter_context(serve(lambda_handler, listener))
         show_answers(url, console)
+        show_detection(url, series, console)
         if once:
             console.print("All answers are as they should be.")
             return
