@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.alerts import Vigilance, raise_alerts
-from detector.context import Context, extend
+from detector.context import Context, extend, usual_step
 from detector.detection import Detection, alerts_from
 from detector.errors import CorruptArtifactError
 from detector.explanation import reason
@@ -104,7 +104,7 @@ class ContextualForest:
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
         times = self.past.times
-        step = int(np.median(np.diff(times[-256:]))) if len(times) > 1 else 1
+        step = max(int(usual_step(times)), 1)
         following = np.array([times[-1] + step if len(times) else 0]).astype("datetime64[ms]")
         return bool(self.detect(following, np.array([value], np.float64)).is_anomaly[0])
 

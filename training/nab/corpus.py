@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from training.errors import SourceError
-from training.sources.csv_file import COLUMNS, read_row
+from training.sources.csv_file import read_rows
 from training.sources.nab import LABELS, WINDOWS, Nab
 from training.sources.series import Floats, Series
 
@@ -100,21 +98,10 @@ def read_corpus(root: Path) -> list[NabFile]:
 def read_file(nab: Nab, name: str, labels: list[str], windows: list[list[str]]) -> NabFile:
     """Read one file of the benchmark, with its labels and windows as NAB writes them."""
     path = nab.root / "data" / name
-    texts: list[str] = []
-    times: list[Any] = []
-    values: list[float] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            if not set(COLUMNS) <= set(table.fieldnames or ()):
-                raise SourceError(f"{path}: the header must name {' and '.join(COLUMNS)}")
-            for row in table:
-                time, value = read_row(row, f"{path}: line {table.line_num}")
-                texts.append(str(row["timestamp"]))
-                times.append(time)
-                values.append(value)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} can't be read: {error}") from error
+    rows = list(read_rows(path))
+    texts = [text for _, text, _, _ in rows]
+    values = [value for _, _, _, value in rows]
+    times = [time for _, _, time, _ in rows]
     stamps = np.array(times, "datetime64[s]")
     is_later = np.ones(len(stamps), bool)
     is_later[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -59,6 +60,28 @@ def read_readings(path: Path, *, skip_repeats: bool = False) -> tuple[Times, Flo
     """
     times: list[datetime] = []
     values: list[float] = []
+    for line, text, time, value in read_rows(path):
+        if times and time <= times[-1]:
+            if skip_repeats:
+                continue
+            fault = "repeats the time of" if time == times[-1] else "is earlier than"
+            raise SourceError(
+                f"{path}: line {line}: {text} {fault} the reading before; sort the file and keep "
+                "one reading a time"
+            )
+        times.append(time)
+        values.append(value)
+    return np.array(times, "datetime64[s]"), np.array(values, np.float64)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, str, datetime, float]]:
+    """Yield each row's line number, its time as written and as naive UTC, and its value.
+
+    Raises
+    ------
+    SourceError
+        If the file can't be read, or naming the line that is not a reading.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
@@ -66,19 +89,9 @@ def read_readings(path: Path, *, skip_repeats: bool = False) -> tuple[Times, Flo
                 raise SourceError(f"{path}: line 1: the header must name {' and '.join(COLUMNS)}")
             for row in rows:
                 time, value = read_row(row, f"{path}: line {rows.line_num}")
-                if times and time <= times[-1]:
-                    if skip_repeats:
-                        continue
-                    fault = "repeats the time of" if time == times[-1] else "is earlier than"
-                    raise SourceError(
-                        f"{path}: line {rows.line_num}: {row['timestamp']} {fault} the reading "
-                        "before; sort the file and keep one reading a time"
-                    )
-                times.append(time)
-                values.append(value)
+                yield rows.line_num, row["timestamp"] or "", time, value
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceError(f"{path} can't be read: {error}") from error
-    return np.array(times, "datetime64[s]"), np.array(values, np.float64)
 
 
 def read_row(row: dict[str, str | None], where: str) -> tuple[datetime, float]:
