@@ -73,8 +73,9 @@ class IsolationForest:
                 at = node + first_node
                 right = cells.take(features.take(at) + first_cell) > splits.take(at)
                 node = 2 * node + 1 + right
-            # tree after tree, as scikit-learn adds them up
-            total = np.add.reduce(paths.take(node - nodes + first_leaf), axis=0)
+            # Tree after tree, as scikit-learn adds them up: a sum would add in an order that
+            # depends on how many rows there are.
+            total = np.add.accumulate(paths.take(node - nodes + first_leaf), axis=0)[-1]
             scores[start : start + at_once] = 2.0 ** -(total / (trees * self.expected_path))
         return scores
 

@@ -99,6 +99,21 @@ def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> N
     assert len(detector.past.times) < 512 + 128
 
 
+def test_reading_by_reading_a_trained_model_judges_as_in_one(
+    trained: ContextualForest, simulated: Series
+) -> None:
+    times, values = simulated.timestamps[700:1000], simulated.values[700:1000]
+    whole, detector, scores, starts = trained.detect(times, values), trained, [], []
+    for at in range(len(values)):
+        now = slice(at, at + 1)
+        part = detector.detect(times[now], values[now])
+        scores.append(part.scores[0])
+        starts += [at] * len(part.alerts)
+        detector = detector.advance(times[now], values[now])
+    np.testing.assert_array_equal(scores, whole.scores)
+    assert starts == [alert.start for alert in whole.alerts]
+
+
 def test_each_column_is_calibrated_on_what_came_before_its_block(simulated: Series) -> None:
     times = simulated.timestamps.astype("datetime64[ms]").astype(np.int64)[:700]
     context = extend(Past.nothing(), times, simulated.values[:700], None)

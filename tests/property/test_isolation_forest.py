@@ -46,7 +46,10 @@ def test_it_equals_scikit_learn_to_the_bit(seed: int, rows: int) -> None:
             [[0.0] * 4, [1e30] * 4, [3.4e38] * 4],
         ]
     )
-    np.testing.assert_array_equal(ours.score_samples(asked), -theirs.score_samples(asked))
+    expected = -theirs.score_samples(asked)
+    np.testing.assert_array_equal(ours.score_samples(asked), expected)
+    one_by_one = [ours.score_samples(row[np.newaxis])[0] for row in asked]
+    np.testing.assert_array_equal(one_by_one, expected)
 
 
 def test_a_distance_beyond_float32_scores_like_the_largest() -> None:
