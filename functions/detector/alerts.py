@@ -28,7 +28,7 @@ run, the runs still hold what the alert was about."""
 
 FADING_SHARE = 8.0
 SLOWEST_FADING = 30_000.0
-"""What an alert added to the bar fades by 1/e in so many times the readings seen, within this
+"""What an alert added to the bar fades to 1/e in so many times the readings seen, within this
 bound, in readings."""
 
 EVENT = np.timedelta64(1, "h")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from detector.past import Integers
 
 SCALE_READINGS = 4_000
+LEAST_SCALE = 1e-20
+"""So that the farthest distance, in units of the scale, is a finite number."""
+
 STEP_READINGS = 256
 BOUNDS = (0.01, 0.99)
 """Quantiles of the past between which a reading is expected."""
@@ -114,11 +117,12 @@ def scale(values: Floats) -> float:
     last = np.sort(values[-SCALE_READINGS:])
     if not last.size:
         return 1.0
-    return (
+    spread = (
         quantile(last, 0.95) - quantile(last, 0.05)
         or 0.2 * float(last[-1] - last[0])
         or max(0.05 * float(np.abs(last).max()), 1e-9)
     )
+    return max(spread, LEAST_SCALE)
 
 
 def usual_step(times: Integers) -> float:

@@ -201,6 +201,6 @@ class ContextualForest:
             last_alert=whole(parameters, "last_alert", -1, past.count - 1),
             is_told=bool(whole(parameters, "is_told", 0, 1)),
         )
-        if not 0.0 <= threshold <= MOST_NATS:
-            raise CorruptArtifactError(f"threshold {threshold} is not within 0 and {MOST_NATS}")
+        if not 0.0 < threshold <= MOST_NATS:
+            raise CorruptArtifactError(f"threshold {threshold} is not above 0, to {MOST_NATS}")
         return cls(forest, past, vigilance, threshold, whole(parameters, "probation", 0))

@@ -27,8 +27,11 @@ CELLS = 8_192
 """Pairs of row and tree walked at once: what fits the processor's first caches."""
 
 
-MOST_NODES = 2**18
-"""Nodes of the largest forest that can be served in time: 1,000 trees of 255."""
+MOST_TREES = 1_000
+MOST_NODES = 4_095
+"""Trees, and inner nodes of each, of the largest forest that can be served in time."""
+
+MOST_PATH = 1e6
 
 
 @dataclass(frozen=True)
@@ -117,15 +120,16 @@ class IsolationForest:
             },
         )
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
-        if not trees or not nodes or nodes & (nodes + 1) or trees * nodes > MOST_NODES:
+        is_complete = nodes > 0 and not nodes & (nodes + 1)
+        if not (is_complete and 0 < trees <= MOST_TREES and nodes <= MOST_NODES):
             raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are no complete trees")
         if arrays["forest_features"].max() >= features:
             raise CorruptArtifactError(f"the forest asks for more than {features} features")
         lengths, leaves = arrays["forest_lengths"], arrays["forest_leaves"]
         if leaves.max() >= len(lengths):
             raise CorruptArtifactError("a leaf of the forest has no path length")
-        if expected_path <= 0 or lengths.min() < 0:
-            raise CorruptArtifactError("a path length of the forest is not positive")
+        if not 0.1 <= expected_path <= MOST_PATH or lengths.min() < 0 or lengths.max() > MOST_PATH:
+            raise CorruptArtifactError("a path length of the forest is out of all proportion")
         return cls(
             features=arrays["forest_features"].astype(np.uint8),
             splits=arrays["forest_splits"].astype(np.float32),

@@ -10,18 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.artifact import digest, pack, unpack
 from detector.context import extend
 from detector.contextual_forest import SETTLING, ContextualForest
-from detector.errors import CorruptArtifactError, ValueOutOfRangeError
+from detector.errors import ValueOutOfRangeError
 from detector.past import Past
 from detector.surprise import contributions
 from detector.tail import Tail
-from detector.tensors import RawTensor
 from detector.value_range import FLOAT32_MAX
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
-from training.sources.simulated import simulate_ec2_cpu
 
 STEP = np.timedelta64(300_000, "ms")
 
@@ -174,78 +171,6 @@ def test_the_first_deviations_from_a_season_raise_no_alert() -> None:
     times = np.datetime64("2026-01-01", "ms") + STEP * np.arange(360)
     flags = ContextualForest.untrained(probation=54).detect(times, values).is_anomaly
     assert not flags[288 - 2 : 288 - 2 + SETTLING].any()
-
-
-def test_it_comes_back_from_the_artifact_as_it_was(trained: ContextualForest) -> None:
-    data = pack(trained, "cpu", libraries={}, training_data={}, figures={})
-    again, _ = unpack(data, digest(data))
-    times, values = readings(3, 200)
-    times = times - times[0] + trained.until + STEP
-    one, two = trained.detect(times, values), again.detect(times, values)
-    np.testing.assert_array_equal(one.scores, two.scores)
-    assert one.reasons == two.reasons
-    assert pack(again, "cpu", libraries={}, training_data={}, figures={}) == data
-
-
-def test_an_artifact_is_smaller_than_a_megabyte(trained: ContextualForest) -> None:
-    year = [simulate_ec2_cpu(seed).values for seed in range(9)]
-    values = np.concatenate(year)
-    times = trained.until + STEP * np.arange(1, len(values) + 1)
-    grown = trained.advance(times, values)
-    assert len(pack(grown, "cpu", libraries={}, training_data={}, figures={})) < 1_000_000
-
-
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("times", lambda a: a[::-1]),
-        ("values", lambda a: a[1:]),
-        ("values", lambda a: a * np.nan),
-        ("values", lambda a: a * 1e300),
-        ("times", lambda a: a * 2**20),
-        ("isolation", lambda a: a + 1),
-        ("distances", lambda a: a[:, :3]),
-        ("isolation", lambda a: a[:, np.newaxis]),
-    ],
-)
-def test_tensors_that_do_not_fit_are_refused(trained: ContextualForest, name: str, change) -> None:
-    codes = {"float64": "F64", "float32": "F32", "uint8": "U8", "uint16": "U16", "int64": "I64"}
-    arrays = {key: np.ascontiguousarray(array) for key, array in trained.tensors().items()}
-    arrays[name] = np.ascontiguousarray(change(arrays[name]))
-    tensors = {
-        key: RawTensor(codes[array.dtype.name], array.shape, array.tobytes())
-        for key, array in arrays.items()
-    }
-    with pytest.raises(CorruptArtifactError):
-        ContextualForest.restore(tensors, trained.parameters(), 1.0)
-
-
-@pytest.mark.parametrize(
-    ("parameter", "number"),
-    [
-        ("offset", 0.5),
-        ("offset", -1),
-        ("offset", 100),
-        ("offset", 1e19),
-        ("last_alert", 10**9),
-        ("onset", -2),
-        ("probation", -1),
-        ("habituation", -5),
-        ("is_told", 2),
-    ],
-)
-def test_parameters_that_do_not_fit_are_refused(
-    trained: ContextualForest, parameter: str, number: float
-) -> None:
-    data = pack(trained, "cpu", libraries={}, training_data={}, figures={})
-    detector, _ = unpack(data, digest(data))
-    codes = {"float64": "F64", "float32": "F32", "uint8": "U8", "uint16": "U16", "int64": "I64"}
-    tensors = {
-        key: RawTensor(codes[array.dtype.name], array.shape, array.tobytes())
-        for key, array in detector.tensors().items()
-    }
-    with pytest.raises(CorruptArtifactError):
-        ContextualForest.restore(tensors, detector.parameters() | {parameter: number}, 1.0)
 
 
 def test_a_lower_sensitivity_raises_fewer_alerts(simulated: Series) -> None:

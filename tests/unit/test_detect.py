@@ -181,3 +181,13 @@ def test_an_unknown_model(api: Api) -> None:
 def test_times_are_iso_8601_in_utc(api: Api, written: str, understood: str) -> None:
     given = answer(api, {"series": [GOOD | {"timestamp": written}]})
     assert given["points"][0]["timestamp"] == understood
+
+
+def test_a_series_of_hardly_any_spread_is_answered_in_valid_json(api: Api) -> None:
+    values = [5e-324 * (number % 40) for number in range(1000)] + [3e38, 1.0, -3e38]
+    times = np.datetime64("2026-01-01", "s") + STEP * np.arange(len(values))
+    series = [
+        {"timestamp": f"{time}Z", "value": value} for time, value in zip(times, values, strict=True)
+    ]
+    points = answer(api, {"series": series})["points"]
+    assert all(math.isfinite(point["score"] + point["severity"]) for point in points)
