@@ -68,7 +68,7 @@ Sensitivity = Annotated[
         ge=0.001,
         le=1000,
         description="False alerts a week that are acceptable, as far as past ones tell: about "
-        "1.4 at 5-minute readings where nothing is asked for",
+        "1.5 at 5-minute readings where nothing is asked for",
         examples=[1.0],
     ),
 ]

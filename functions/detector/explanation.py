@@ -100,7 +100,7 @@ def reason(context: Context, position: int, causes: Floats) -> str:
             one, other = apart(value, expected)
             return f"unusual for {moment(int(past.times[index]))}: {one}, expected {other}"
         case 2 | 3:
-            start = max(0, index - RUN)  # a run of 5-minute readings is about 2 hours
+            start = max(0, index - RUN)  # each reading stands for the step before it
             span = float(past.times[index] - past.times[start])
             return f"unusual shape over the last {duration(span)}"
         case _:

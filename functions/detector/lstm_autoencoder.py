@@ -21,7 +21,7 @@ import numpy.typing as npt
 from detector.detection import Detection, alerts_of_events
 from detector.errors import CorruptArtifactError
 from detector.explanation import number
-from detector.lstm_network import LstmWeights, foretell, last_errors, scale
+from detector.lstm_network import LstmWeights, errors_of, foretell, scale
 from detector.tail import Tail
 from detector.tensors import RawTensor, expect, within
 from detector.value_range import FLOAT32_MAX, check_values
@@ -74,19 +74,15 @@ class LstmAutoencoder:
 
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:
         """Score each value with the window that it ends; see `Detector.score_samples`."""
-        check_values(values)
-        scaled = scale(np.concatenate([self.history, values]), self.center, self.spread)
-        return self.tail.surprise(last_errors(self.weights, scaled, len(self.history) + 1))
+        return self._judge(values)[0]
 
     def detect(
         self, timestamps: Times, values: Floats, threshold: float | None = None
     ) -> Detection:
         """Judge each value with the window that it ends; see `Detector.detect`."""
         threshold = self.threshold if threshold is None else threshold
-        scores = self.score_samples(timestamps, values)
+        scores, foretold = self._judge(values)
         flags = scores > threshold
-        scaled = scale(np.concatenate([self.history, values]), self.center, self.spread)
-        foretold = foretell(self.weights, scaled, len(self.history) + 1).astype(np.float64)
         expected = self.center + self.spread * foretold
         margin = self.spread * self.tail.score_of(threshold)
         return Detection(
@@ -97,12 +93,20 @@ class LstmAutoencoder:
             lower=expected - margin,
             upper=expected + margin,
             reasons={
-                position: f"unlike what the readings before it foretell: "
+                position: "unlike what the readings before it foretell: "
                 f"{number(values[position])}, expected {number(expected[position])}"
                 for position in np.flatnonzero(flags).tolist()
             },
             alerts=alerts_of_events(timestamps, scores, flags),
         )
+
+    def _judge(self, values: Floats) -> tuple[Floats, Floats]:
+        """Return the score of each value, and what was foretold, scaled: (n,) and (n,)."""
+        check_values(values)
+        scaled = scale(np.concatenate([self.history, values]), self.center, self.spread)
+        foretold = foretell(self.weights, scaled, len(self.history) + 1)
+        errors = errors_of(foretold, scaled)
+        return self.tail.surprise(errors), foretold.astype(np.float64)
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""

@@ -123,10 +123,12 @@ def foretell(weights: LstmWeights, scaled: Floats, length: int) -> Weights:
 
 
 def last_errors(weights: LstmWeights, scaled: Floats, length: int) -> Floats:
-    """Return how badly the last reading of each window is foretold: absolute, scaled.
+    """Return how badly the last reading of each window is foretold; as `foretell`, and float64."""
+    return errors_of(foretell(weights, scaled, length), scaled)
 
-    Parameters and shape as for `foretell`.
-    """
-    actual = scaled.astype(np.float32)[length - 1 :]
-    errors: Floats = np.abs(foretell(weights, scaled, length) - actual).astype(np.float64)
+
+def errors_of(foretold: Weights, scaled: Floats) -> Floats:
+    """Return how far m last readings of n scaled ones are from what was foretold: (m,) float64."""
+    actual = scaled.astype(np.float32)[len(scaled) - len(foretold) :]
+    errors: Floats = np.abs(foretold - actual).astype(np.float64)
     return errors

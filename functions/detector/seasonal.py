@@ -5,15 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from detector.interface import Floats
+    from detector.past import Integers
 
-    Integers = npt.NDArray[np.int64]
-
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
+DAY_MS = 86_400_000
 
 SEASONS = ((DAY_MS, 7), (7 * DAY_MS, 3))
 """Length of each season in milliseconds, and how many of them are looked back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -117,7 +118,7 @@ def test_flags_close_in_time_are_one_alert(flagged: list[bool]) -> None:
     events = grouped(flags, event_starts(times, flags))
     assert sum(flags[start : end + 1].sum() for start, end in events) == flags.sum()
     assert all(flags[start] and flags[end] for start, end in events)
-    assert all(later[0] - earlier[1] > 12 for earlier, later in zip(events, events[1:]))  # noqa: B905,RUF007
+    assert all(later[0] - earlier[1] > 12 for earlier, later in pairwise(events))
 
 
 @given(st.floats(0, 1e6), st.floats(1e-3, 1e3))

@@ -44,7 +44,8 @@ def test_what_is_not_later_than_the_history_is_left_out() -> None:
 def test_gaps_are_counted_and_nothing_is_filled_in() -> None:
     timeline = put_in_order(at(*range(0, 100, 5), 200, *range(205, 300, 5)), np.zeros(40), None)
     assert len(timeline.values) == 40
-    assert timeline.notes == ["1 gap, the longest 1.8 h from 2026-01-01T01:35:00Z: nothing was filled in."]  # fmt: skip # noqa: E501
+    (note,) = timeline.notes
+    assert note == "1 gap, the longest 1.8 h from 2026-01-01T01:35:00Z: nothing was filled in."
 
 
 def test_irregular_steps_are_said() -> None:

@@ -31,7 +31,7 @@ def judge_by_nab(
     plots: bool,
     curve: bool,
     console: Console,
-) -> list[Judgement]:
+) -> None:
     """Run the detectors over NAB's files below `root`, judge them, write and show the results."""
     files = read_corpus(root)
     check_writable(out)
@@ -55,7 +55,6 @@ def judge_by_nab(
         console.print(curve_table(false_alert_curve(files, seeds)))
     if plots:
         draw(files, scored, judgements, out, console)
-    return judgements
 
 
 def show(

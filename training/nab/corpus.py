@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,16 @@ class NabFile:
         for first, last in self.windows:
             label[first : last + 1] = 1
         return label
+
+    @property
+    def unlabelled(self) -> Series:
+        """The series as detectors get it."""
+        return replace(self.series, labels=None, windows=np.empty((0, 2), "datetime64[s]"))
+
+    @property
+    def probation_readings(self) -> int:
+        """How many readings of `series` lie in the rows that are not judged."""
+        return int((self.rows < self.probation).sum())
 
     def on_rows(self, scores: Floats) -> Floats:
         """Return scores of the series as scores of the rows; 0 where a time is repeated."""

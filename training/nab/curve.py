@@ -29,9 +29,8 @@ def false_alert_curve(files: Sequence[NabFile], seeds: int) -> list[tuple[float,
 
 def count_false_alerts(file: NabFile, seed: int) -> tuple[list[int], int]:
     """Return false alerts at each threshold of the curve, and readings that could raise one."""
-    series = file.series
-    probation = int((file.rows < file.probation).sum())
-    detector = fit_contextual_forest(series.part(0, probation), seed).detector
+    series, probation = file.series, file.probation_readings
+    detector = fit_contextual_forest(file.unlabelled.part(0, probation), seed).detector
     ordinary = ~series.in_window[probation:]
     counts = []
     for threshold, _ in CURVE:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import joblib
-import numpy as np
 
 from training.nab.corpus import NabFile
 from training.nab.detectors import DETECTORS, UNSEEDED
@@ -62,6 +61,4 @@ def runs(names: Sequence[str], seeds: int) -> list[tuple[str, int]]:
 
 def score_file(name: str, file: NabFile, seed: int) -> Floats:
     """Return one detector's scores of a file's rows; it sees no label."""
-    unlabelled = replace(file.series, labels=None, windows=np.empty((0, 2), "datetime64[s]"))
-    probation = int((file.rows < file.probation).sum())
-    return file.on_rows(DETECTORS[name](unlabelled, probation, seed))
+    return file.on_rows(DETECTORS[name](file.unlabelled, file.probation_readings, seed))
