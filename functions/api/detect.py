@@ -10,7 +10,7 @@ import numpy as np
 from pydantic_core import to_json
 
 from detector.blocks import HISTORY
-from detector.contextual_forest import ContextualForest
+from detector.contextual_forest import ContextualForest, usual_probation
 from detector.timeline import confidence, put_in_order
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from detector.interface import Detector, Floats
     from detector.timeline import Timeline
     from registry.models import LoadedModel
-
-MOST_PROBATION = 750
-PROBATION_SHARE = 0.15
-"""Of a series without a model, so many of the first readings only teach the detector."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +51,7 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
     else:
         timeline = put_in_order(timestamps, values, None)
         readings = min(len(timeline.values), HISTORY)
-        probation = min(int(PROBATION_SHARE * readings), MOST_PROBATION)
-        detector = ContextualForest.untrained(probation=probation)
+        detector = ContextualForest.untrained(probation=usual_probation(readings))
     threshold = None
     if request.sensitivity is not None:
         threshold = detector.threshold_for(request.sensitivity, timeline.readings_a_week)

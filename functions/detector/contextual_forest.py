@@ -36,6 +36,9 @@ SETTLING = 64
 """Readings after the first with a seasonal reference that raise no alert: until then there was
 nothing to deviate from, and the first deviations surprise."""
 
+PROBATION_SHARE = 0.15
+MOST_PROBATION = 750
+
 MOST_NATS = 1e6
 """More than any score can have."""
 
@@ -204,3 +207,14 @@ class ContextualForest:
         if not 0.0 < threshold <= MOST_NATS:
             raise CorruptArtifactError(f"threshold {threshold} is not above 0, to {MOST_NATS}")
         return cls(forest, past, vigilance, threshold, whole(parameters, "probation", 0))
+
+
+def usual_probation(readings: int) -> int:
+    """Return how many readings of a series without a model should only teach the detector.
+
+    Examples
+    --------
+    >>> usual_probation(300), usual_probation(10_000)
+    (45, 750)
+    """
+    return min(int(PROBATION_SHARE * readings), MOST_PROBATION)
