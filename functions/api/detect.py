@@ -45,7 +45,7 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
     if model:
         detector: Detector = model.detector
         timeline = put_in_order(timestamps, values, detector.until)
-        readings = trained_on(model)
+        readings = model.trained_on
         if detector.until is not None:  # it calibrates on what it sees, within its history
             readings = min(readings + len(timeline.values), HISTORY)
     else:
@@ -62,12 +62,6 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
         anomalies=int(detection.is_anomaly.sum()),
         alerts=len(detection.alerts),
     )
-
-
-def trained_on(model: LoadedModel) -> float:
-    """Return how many readings a model was trained on, as its manifest says; 0 if it does not."""
-    readings = model.manifest.training_data.get("readings")
-    return readings if type(readings) is int and 0 <= readings < 2**53 else 0
 
 
 def answer(

@@ -104,6 +104,14 @@ class ContextualForest:
         """Judge each reading; see `Detector.detect`."""
         return self._judge(self._context(timestamps, values), threshold)[0]
 
+    def follow(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> tuple[Detection, Self]:
+        """Judge each reading, and move on; see `Detector.follow`."""
+        context = self._context(timestamps, values)
+        detection, vigilance = self._judge(context, threshold)
+        return detection, replace(self, past=context.past.trimmed(), vigilance=vigilance)
+
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
         times = self.past.times
@@ -113,11 +121,7 @@ class ContextualForest:
 
     def advance(self, timestamps: Times, values: Floats) -> Self:
         """Return the same model after these readings."""
-        if not len(values):
-            return self
-        context = self._context(timestamps, values)
-        _, vigilance = self._judge(context, None)
-        return replace(self, past=context.past.trimmed(), vigilance=vigilance)
+        return self.follow(timestamps, values)[1] if len(values) else self
 
     def _context(self, timestamps: Times, values: Floats) -> Context:
         check_values(values)

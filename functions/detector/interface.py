@@ -70,6 +70,15 @@ class Detector(Protocol):
         """
         ...
 
+    def follow(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> tuple[Detection, Self]:
+        """Judge readings as `detect` does, and return with it the model after them.
+
+        It is `advance` at this threshold, for the price of `detect` alone.
+        """
+        ...
+
     def score_samples(self, timestamps: Times, values: Floats) -> Floats:
         """Score readings that follow the stored history, each from itself and what came before.
 

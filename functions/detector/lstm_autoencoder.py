@@ -100,6 +100,13 @@ class LstmAutoencoder:
             alerts=alerts_of_events(timestamps, scores, flags),
         )
 
+    def follow(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> tuple[Detection, Self]:
+        """Judge each value, and move on; see `Detector.follow`."""
+        detection = self.detect(timestamps, values, threshold)
+        return detection, self.advance(timestamps, values)
+
     def _judge(self, values: Floats) -> tuple[Floats, Floats]:
         """Return the score of each value, and what was foretold, scaled: (n,) and (n,)."""
         check_values(values)

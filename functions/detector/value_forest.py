@@ -105,6 +105,12 @@ class ValueForest:
             alerts=alerts_of_events(timestamps, scores, flags),
         )
 
+    def follow(
+        self, timestamps: Times, values: Floats, threshold: float | None = None
+    ) -> tuple[Detection, Self]:
+        """Judge each value; see `Detector.follow`."""
+        return self.detect(timestamps, values, threshold), self
+
     def _ordinary(self, threshold: float) -> tuple[float, float, float]:
         """Return the most ordinary value, and how far around it values are no anomalies."""
         import numpy as np

@@ -33,3 +33,31 @@ class ModelNotFoundError(RegistryError):
 
 class ModelUnavailableError(RegistryError):
     """The model can't be loaded now: the bucket does not answer, or its artifact is unusable."""
+
+
+class InvalidMetricError(RegistryError, ValueError):
+    """A metric's text, statistic or period is malformed."""
+
+
+class InvalidWatchFileError(RegistryError, ValueError):
+    """The watch file is malformed; the message names every field that is."""
+
+
+class ConflictError(RegistryError):
+    """Somebody else wrote the object in between: read it again, then decide again."""
+
+
+class CloudWatchError(RegistryError):
+    """CloudWatch did not give what it was asked for."""
+
+
+class CloudWatchDeniedError(CloudWatchError):
+    """A permission is missing."""
+
+
+class CloudWatchRefusedError(CloudWatchError):
+    """CloudWatch does not understand the question: an expression, a period, a statistic."""
+
+
+class CloudWatchUnavailableError(CloudWatchError):
+    """CloudWatch did not answer: throttled, timed out, unreachable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 from registry.errors import InvalidModelNameError
@@ -11,6 +12,12 @@ NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
 
 INDEX_KEY = "models/index.json"
 """The names of all published models: the API may read objects, but not list the bucket."""
+
+WATCH_KEY = "watch/watch.json"
+"""The watch file, as published."""
+
+SHARDS_KEY = "state/shards.json"
+"""Into how many shards the fleet is cut."""
 
 DIGEST_METADATA = "sha256"
 CREATED_METADATA = "created"
@@ -38,3 +45,19 @@ def model_key(name: str) -> str:
 def run_prefix(name: str, run: str) -> str:
     """Return the prefix under which a training run keeps its report; serving never reads it."""
     return f"runs/{check_name(name)}/{run}/"
+
+
+def state_key(of: int, shard: int) -> str:
+    """Return the key of what the watcher remembers of one of `of` shards of the fleet.
+
+    Examples
+    --------
+    >>> state_key(4, 3)
+    'state/metrics/4/3'
+    """
+    return f"state/metrics/{of}/{shard}"
+
+
+def alarm_key(arn: str) -> str:
+    """Return the key of what the watcher remembers of an alarm."""
+    return f"state/alarms/{hashlib.sha256(arn.encode()).hexdigest()}.json"

@@ -50,6 +50,12 @@ class LoadedModel:
     size: int
     checked_at: float
 
+    @property
+    def trained_on(self) -> int:
+        """How many readings it was trained on, as its manifest says; 0 if it does not."""
+        readings = self.manifest.training_data.get("readings")
+        return readings if type(readings) is int and 0 <= readings < 2**53 else 0
+
 
 def valid_time(text: str) -> str:
     """Return `text` if it is a time of ISO 8601 with an offset, else nothing."""

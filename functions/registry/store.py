@@ -1,4 +1,4 @@
-"""Reading objects: the small part of S3 that serving needs, and its implementation by obstore."""
+"""Objects: the small part of S3 that serving and watching need, and obstore's implementation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from registry.errors import ObjectNotFoundError, StoreUnavailableError
+from registry.errors import ConflictError, ObjectNotFoundError, StoreUnavailableError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -25,7 +25,7 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Where objects are read from."""
+    """Where objects are kept."""
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
         """Return the current version, or None if its ETag is still `unless_etag`.
@@ -39,12 +39,36 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        """Write an object if the one there is still that of `if_etag`; return the new ETag.
+
+        Parameters
+        ----------
+        if_etag
+            None where there must be none yet.
+
+        Raises
+        ------
+        ConflictError
+            If another object is there, or others write at the same time.
+        StoreUnavailableError
+            If the bucket does not answer, or refuses.
+        """
+        ...
+
 
 class S3ObjectStore:
-    """A bucket, read by obstore (45 ms from import to answer, where boto3 takes 770)."""
+    """A bucket, by obstore (45 ms from import to answer, where boto3 takes 770).
 
-    def __init__(self, bucket: str) -> None:
+    Parameters
+    ----------
+    timeout_seconds
+        Bound on one request; three are tried at most.
+    """
+
+    def __init__(self, bucket: str, timeout_seconds: int = 4) -> None:
         self.bucket = bucket
+        self._timeout_seconds = timeout_seconds
 
     @cached_property
     def _store(self) -> S3Store:
@@ -55,8 +79,15 @@ class S3ObjectStore:
         # plain HTTP is spoken only to an AWS_ENDPOINT_URL that asks for it, such as a laptop's.
         return S3Store(
             self.bucket,
-            client_options={"connect_timeout": "2s", "timeout": "4s", "allow_http": True},
-            retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=5)},
+            client_options={
+                "connect_timeout": "2s",
+                "timeout": f"{self._timeout_seconds}s",
+                "allow_http": True,
+            },
+            retry_config={
+                "max_retries": 2,
+                "retry_timeout": timedelta(seconds=self._timeout_seconds + 1),
+            },
         )
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
@@ -77,11 +108,31 @@ class S3ObjectStore:
         ) as error:
             raise ObjectNotFoundError(f"s3://{self.bucket}/{key}") from error
         except exceptions.BaseError as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise StoreUnavailableError(f"s3://{self.bucket}/{key}: {reason}") from error
+            raise self._unavailable(key, error) from error
         return StoredObject(
             data=data,
             etag=result.meta["e_tag"] or "",
             version=result.meta["version"] or "",
             metadata={str(name): str(value) for name, value in result.attributes.items()},
         )
+
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        """Write one object; see `ObjectStore.write`."""
+        from obstore import exceptions
+
+        try:
+            result = self._store.put(
+                key,
+                data,
+                mode={"e_tag": if_etag} if if_etag else "create",
+                use_multipart=False,  # one request, and so one condition
+            )
+        except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
+            raise ConflictError(f"s3://{self.bucket}/{key}: somebody else wrote it") from error
+        except exceptions.BaseError as error:
+            raise self._unavailable(key, error) from error
+        return result["e_tag"] or ""
+
+    def _unavailable(self, key: str, error: Exception) -> StoreUnavailableError:
+        reason = str(error).strip().partition("\n")[0]
+        return StoreUnavailableError(f"s3://{self.bucket}/{key}: {reason}")

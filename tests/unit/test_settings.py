@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.settings import Settings, SettingsError
+from api.settings import Settings
+from registry.settings import SettingsError
 
 
 def test_defaults() -> None:
@@ -20,7 +21,9 @@ def test_every_variable() -> None:
             "MODEL_CACHE_BYTES": "10",
         }
     )
-    assert settings == Settings("b", "web", 1.5, 10)
+    assert settings == Settings(
+        bucket="b", default_model="web", model_ttl_seconds=1.5, model_cache_bytes=10
+    )
 
 
 def test_a_missing_bucket_is_named() -> None:

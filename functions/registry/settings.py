@@ -1,0 +1,78 @@
+"""What the environment says of the bucket, read once; every function needs it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or malformed; `template.yaml` sets them all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketSettings:
+    """Where the models lie, and how they are kept in memory.
+
+    Attributes
+    ----------
+    bucket : str
+        `MODEL_BUCKET`: where the models lie.
+    model_ttl_seconds : float
+        `MODEL_TTL_SECONDS`: how long a model is served before the bucket is asked again.
+    model_cache_bytes : int
+        `MODEL_CACHE_BYTES`: bound on the artifacts kept in memory.
+    """
+
+    bucket: str
+    model_ttl_seconds: float = 300.0
+    model_cache_bytes: int = 64 * 2**20
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], **more: str) -> Self:
+        """Read the settings.
+
+        Parameters
+        ----------
+        more
+            What a function has beside these, as it is.
+
+        Raises
+        ------
+        SettingsError
+            Naming the variable and what it should be.
+
+        Examples
+        --------
+        >>> BucketSettings.from_environment({"MODEL_BUCKET": "b", "MODEL_TTL_SECONDS": "5"})
+        BucketSettings(bucket='b', model_ttl_seconds=5.0, model_cache_bytes=67108864)
+        """
+        return cls(
+            bucket=required(environ, "MODEL_BUCKET", "name the bucket that holds the models"),
+            model_ttl_seconds=_number(environ, "MODEL_TTL_SECONDS", cls.model_ttl_seconds),
+            model_cache_bytes=int(_number(environ, "MODEL_CACHE_BYTES", cls.model_cache_bytes)),
+            **more,
+        )
+
+
+def required(environ: Mapping[str, str], name: str, remedy: str) -> str:
+    """Return a variable that must be set, else raise `SettingsError` with what to do."""
+    text = environ.get(name, "")
+    if not text:
+        raise SettingsError(f"{name} is not set: {remedy}")
+    return text
+
+
+def _number(environ: Mapping[str, str], name: str, default: float) -> float:
+    text = environ.get(name)
+    if not text:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise SettingsError(f"{name} is {text!r}: a number of at least 0 is needed")
+    return number

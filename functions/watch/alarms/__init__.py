@@ -1,0 +1,1 @@
+"""Alarms of CloudWatch, judged as they fire."""

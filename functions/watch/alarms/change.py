@@ -1,0 +1,88 @@
+"""A change of a CloudWatch alarm's state, by whichever route it came."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from watch.clock import parse_time
+from watch.errors import UnknownEventError
+
+DETAIL_TYPE = "CloudWatch Alarm State Change"
+
+
+@dataclass(frozen=True)
+class AlarmChange:
+    """What an alarm says when its state changes.
+
+    Attributes
+    ----------
+    state : str
+        ALARM, OK or INSUFFICIENT_DATA.
+    at : float
+        When it changed, in seconds since 1970.
+    why : str
+        CloudWatch's reason.
+    evaluated_from : float or None
+        When the first reading that was evaluated begins, where it says so.
+    metrics : list of mapping
+        As the event writes them; empty for a composite alarm.
+    children : list of str
+        ARNs of the alarms that made a composite alarm change, where it names them.
+    rule : str or None
+        Of a composite alarm.
+    """
+
+    name: str
+    arn: str
+    state: str
+    at: float
+    why: str
+    evaluated_from: float | None
+    metrics: list[Mapping[str, Any]]
+    children: list[str]
+    rule: str | None
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any]) -> AlarmChange:
+        """Read an event of EventBridge, or of an alarm's own action.
+
+        Raises
+        ------
+        UnknownEventError
+            If it lacks what every alarm's event has.
+        """
+        try:
+            if event.get("detail-type") == DETAIL_TYPE:
+                arn, told = event["resources"][0], event["detail"]
+            else:
+                arn, told = event["alarmArn"], event["alarmData"]
+            state, configuration = told["state"], told.get("configuration") or {}
+            at = parse_time(state["timestamp"])
+            if at is None:
+                raise ValueError(f"{state['timestamp']!r} is no time")
+            data = reason_data(state)
+            return cls(
+                name=str(told["alarmName"]),
+                arn=str(arn),
+                state=str(state["value"]),
+                at=at,
+                why=str(state.get("reason", "")),
+                evaluated_from=parse_time(data.get("startDate")),
+                metrics=list(configuration.get("metrics") or []),
+                children=[str(child["arn"]) for child in data.get("triggeringAlarms") or []],
+                rule=configuration.get("alarmRule"),
+            )
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise UnknownEventError(f"an alarm's event without its parts: {error!r}") from error
+
+
+def reason_data(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a state's reasonData: JSON in a string, which may be absent or no object."""
+    try:
+        data = json.loads(state.get("reasonData") or "{}")
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

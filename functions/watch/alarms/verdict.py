@@ -1,0 +1,141 @@
+"""How unusual a series is that an alarm is about: since when, and compared with what."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from detector.contextual_forest import ContextualForest, usual_probation
+from detector.explanation import number
+from registry.errors import CloudWatchDeniedError, CloudWatchRefusedError
+from registry.history import read_queries
+from watch.clock import floor_to, iso, spoken
+from watch.fleet.judge import slots_of
+
+if TYPE_CHECKING:
+    from registry.history import Readings
+    from watch.alarms.question import Question
+
+HISTORY_DAYS = 14
+RECENT_SECONDS = 3_600
+RECENT_READINGS = 3
+"""An alarm is judged by the readings that it evaluated; where it does not say which, by those of
+the last hour, and by so many at least."""
+
+LEAST_READINGS = 30
+"""Readings below which nothing can be said of what is usual."""
+
+
+class Verdict(BaseModel):
+    """What is found of one series, as events carry it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: str
+    alarm: str
+    value: float | None = None
+    expected: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    score: float | None = None
+    severity: float | None = None
+    is_unusual: bool | None = None
+    since: str | None = None
+    reason: str | None = None
+    compared_with: str | None = None
+    cannot: str | None = None
+
+    @property
+    def words(self) -> str:
+        """The verdict as a sentence."""
+        if self.cannot is not None or self.value is None or self.severity is None:
+            return f"{self.metric} could not be judged: {self.cannot}."
+        if self.is_unusual:
+            return (
+                f"{self.metric} is unusual since {self.since}, severity {self.severity:.2f}: "
+                f"{self.reason}. Compared with {self.compared_with}."
+            )
+        ordinary = ""
+        if self.lower is not None and self.upper is not None:
+            ordinary = f" ({number(self.lower)} to {number(self.upper)} is ordinary)"
+        return (
+            f"{self.metric} is at {number(self.value)}, which is not unusual for it{ordinary}. "
+            f"Compared with {self.compared_with}."
+        )
+
+
+def judge_question(
+    cloudwatch: Any, question: Question, at: float, evaluated_from: float | None
+) -> Verdict:
+    """Read the history of a series and judge its end; what can't be judged is said.
+
+    Parameters
+    ----------
+    at : float
+        When the alarm changed, in seconds since 1970.
+    evaluated_from : float or None
+        When the readings begin that it evaluated.
+
+    Raises
+    ------
+    CloudWatchUnavailableError
+        If CloudWatch does not answer: a retry may help.
+    """
+    verdict = Verdict(metric=question.series, alarm=question.alarm)
+    if question.cannot is not None:
+        return verdict.model_copy(update={"cannot": question.cannot})
+    period = question.period
+    end = floor_to(at, period) + period  # the period that it evaluated last may go on
+    start = end - slots_of(HISTORY_DAYS, period) * period
+    queries = [{**q, "ReturnData": q["Id"] == question.answer} for q in question.queries]
+    try:
+        found = read_queries(cloudwatch, queries, start, end)
+    except (CloudWatchRefusedError, CloudWatchDeniedError) as error:
+        return verdict.model_copy(update={"cannot": str(error)})
+    readings = found.get(question.answer)
+    if readings is None or len(readings) < LEAST_READINGS:
+        has = len(readings) if readings else 0
+        why = f"CloudWatch has {has} readings of it, and {LEAST_READINGS} are needed"
+        return verdict.model_copy(update={"cannot": why})
+    return judged(verdict, readings, at, evaluated_from)
+
+
+def judged(
+    verdict: Verdict, readings: Readings, at: float, evaluated_from: float | None
+) -> Verdict:
+    """Judge the last readings of a series by those before them."""
+    count = len(readings)
+    detector = ContextualForest.untrained(probation=usual_probation(count))
+    detection = detector.detect(readings.timestamps, readings.values)
+    times = readings.timestamps.astype(np.int64)
+    recent_from = min(evaluated_from or math.inf, at - RECENT_SECONDS)
+    first = min(int(np.searchsorted(times, recent_from)), count - RECENT_READINGS)
+    severity = detection.severity
+    flagged = first + np.flatnonzero(detection.is_anomaly[first:])
+    if len(flagged):
+        position = int(flagged[severity[flagged].argmax()])
+        begins = [alert.start for alert in detection.alerts if alert.start <= position]
+        since = int(times[begins[-1] if begins else flagged[0]])
+    else:
+        position, since = count - 1, None
+    expected, lower, upper = (
+        float(bound[position]) if math.isfinite(bound[position]) else None
+        for bound in (detection.expected, detection.lower, detection.upper)
+    )
+    return verdict.model_copy(
+        update={
+            "value": float(readings.values[position]),
+            "expected": expected,
+            "lower": lower,
+            "upper": upper,
+            "score": float(detection.scores[position]),
+            "severity": round(float(severity[position]), 4),
+            "is_unusual": since is not None,
+            "since": iso(since) if since is not None else None,
+            "reason": detection.reasons.get(position),
+            "compared_with": f"{count:,} readings since {spoken(int(times[0]))}",
+        }
+    )

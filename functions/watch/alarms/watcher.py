@@ -1,0 +1,102 @@
+"""Alarms as they change: one verdict when one fires, and one notice when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from registry.errors import ConflictError
+from registry.keys import alarm_key
+from watch.alarms.children import questions_of_children
+from watch.alarms.memory import AlarmMemory, read_alarm, write_alarm
+from watch.alarms.notices import cleared, fired
+from watch.alarms.question import from_event
+from watch.alarms.verdict import Verdict, judge_question
+from watch.errors import BusyError, UndeliveredError
+from watch.notebook import ATTEMPTS, Notebook
+
+if TYPE_CHECKING:
+    from registry.store import ObjectStore
+    from watch.alarms.change import AlarmChange
+    from watch.outbox import Channel, Notice
+    from watch.reporter import Reporter
+
+
+class AlarmWatcher:
+    """Takes alarms as they change.
+
+    Parameters
+    ----------
+    cloudwatch
+        Returns a client of boto3.
+    clock
+        Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        cloudwatch: Callable[[], Any],
+        store: ObjectStore,
+        channels: Sequence[Channel],
+        reporter: Reporter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._cloudwatch = cloudwatch
+        self._store = store
+        self._channels = channels
+        self._reporter = reporter
+        self._clock = clock
+
+    def take(self, change: AlarmChange) -> Notice | None:
+        """Judge an alarm that fires, or close the one that is over; return what is told.
+
+        Raises
+        ------
+        CloudWatchUnavailableError, StoreUnavailableError, BusyError, UndeliveredError
+            If a retry is needed: it does what is left to do.
+        """
+        key = alarm_key(change.arn)
+        notebook = Notebook(self._store, key, AlarmMemory(), read_alarm, write_alarm)
+        for _ in range(ATTEMPTS):
+            page = notebook.open()
+            if page.is_unreadable:
+                self._reporter.state_rebuilt(key)
+            memory, notice = page.state, None
+            if change.at > memory.until:
+                memory, notice = self._after(memory, change)
+            elif not memory.outbox:
+                return None
+            try:
+                left = notebook.note_and_tell(
+                    page, memory, self._channels, self._clock, self._reporter.given_up
+                )
+            except ConflictError:
+                continue
+            if left.outbox:
+                raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} notices wait")
+            return notice
+        raise BusyError(f"{key}: others keep writing it")
+
+    def _after(self, memory: AlarmMemory, change: AlarmChange) -> tuple[AlarmMemory, Notice | None]:
+        """Return what is remembered after a change, and what is told of it."""
+        memory, notice = replace(memory, until=change.at), None
+        if change.state == "ALARM":
+            verdicts = self._verdicts(change)
+            incident, notice = fired(change, verdicts, self._clock())
+            memory = replace(memory, incident=incident)
+        elif change.state == "OK" and memory.incident:
+            notice = cleared(change, memory.incident, self._clock())
+            memory = replace(memory, incident=None)
+        return replace(memory, outbox=(*memory.outbox, *([notice] if notice else []))), notice
+
+    def _verdicts(self, change: AlarmChange) -> list[Verdict]:
+        cloudwatch = self._cloudwatch()
+        questions = (
+            [from_event(change.name, change.metrics)]
+            if change.metrics
+            else questions_of_children(cloudwatch, change)
+        )
+        return [
+            judge_question(cloudwatch, each, change.at, change.evaluated_from) for each in questions
+        ]

@@ -1,0 +1,110 @@
+"""What the watcher remembers of a shard of the fleet, as one object in the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from registry.metric import Metric
+from watch.errors import UnreadableMemoryError
+from watch.fleet.grid import Grid
+from watch.fleet.incident import Course, Incident
+from watch.outbox import Notice
+
+if TYPE_CHECKING:
+    from detector.interface import Floats
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What is remembered between two looks.
+
+    Attributes
+    ----------
+    grids : dict of str to Grid
+        By the metric's text.
+    outbox : tuple of Notice
+        What has been decided to be told, and is not known to have arrived.
+    """
+
+    grids: Mapping[str, Grid] = field(default_factory=dict)
+    outbox: tuple[Notice, ...] = ()
+
+
+class _GridRecord(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    metric: str
+    start: int
+    slots: int
+    told_until: int
+    incident: Incident | None
+
+
+class _Record(BaseModel):
+    """All of it but the readings, which lie one metric after the other in one array."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: Literal[1] = 1
+    grids: list[_GridRecord]
+    outbox: list[Notice]
+
+
+def write_memory(memory: Memory) -> bytes:
+    """Return the object."""
+    grids = memory.grids.values()
+    record = _Record(
+        grids=[
+            _GridRecord(
+                metric=str(grid.metric),
+                start=grid.start,
+                slots=len(grid.values),
+                told_until=grid.course.told_until,
+                incident=grid.course.incident,
+            )
+            for grid in grids
+        ],
+        outbox=list(memory.outbox),
+    )
+    return save(
+        {
+            "record": np.frombuffer(record.model_dump_json().encode(), np.uint8),
+            "values": np.concatenate([np.empty(0), *(grid.values for grid in grids)]),
+        }
+    )
+
+
+def read_memory(data: bytes) -> Memory:
+    """Read the object.
+
+    Raises
+    ------
+    UnreadableMemoryError
+        If it is anything but what `write_memory` writes.
+    """
+    try:
+        tensors = {name: bytes(tensor["data"]) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call] # its stub has no types
+        record = _Record.model_validate_json(tensors["record"])
+        values = np.frombuffer(tensors["values"], "<f8")
+        ends = np.cumsum([each.slots for each in record.grids], dtype=np.int64)
+        if np.isinf(values).any() or len(values) != (ends[-1] if len(ends) else 0):
+            raise UnreadableMemoryError("its readings are not whole")
+        own = np.split(values, ends[:-1])
+        grids = [_grid(each, own[number]) for number, each in enumerate(record.grids)]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UnreadableMemoryError(f"not what the watcher remembers: {error}") from error
+    return Memory({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
+
+
+def _grid(record: _GridRecord, values: Floats) -> Grid:
+    metric = Metric.parse(record.metric)
+    if len(values) != record.slots or record.start % metric.period:
+        raise UnreadableMemoryError(f"the slots of {metric} are not whole")
+    return Grid(metric, record.start, values, Course(record.incident, record.told_until))

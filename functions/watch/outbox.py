@@ -1,0 +1,138 @@
+"""What has been decided to be told: kept with the decision, and told by one watcher alone.
+
+A notice is written in the same object, and by the same conditional PUT, as the incident that it is
+about. Whoever wrote it has claimed it, tells it, and then takes it out. If that watcher dies in
+between, its claim runs out, and the next one tells it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+ChannelName = Literal["event", "message"]
+
+VERSION = "1"
+"""Of the events' detail; `docs/events.md` describes it."""
+
+SUBJECT_LENGTH = 100
+"""What SNS takes, in ASCII."""
+
+LEASE_SECONDS = 300
+"""More than a function may run: a claim that is older is that of a watcher that died."""
+
+GIVEN_UP_SECONDS = 86_400
+"""What could not be told for a day is old news."""
+
+
+class Notice(BaseModel):
+    """One thing to tell, as an event for programs and as a message for people.
+
+    Attributes
+    ----------
+    id : str
+        The same whoever tells it: who receives it twice can tell.
+    about : str
+        The incident: its notices are told in order.
+    waiting : tuple of str
+        The channels that it has not gone through.
+    made_at, claimed_at : float
+        Seconds since 1970; 0 is not claimed.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    about: str
+    detail_type: str
+    detail: dict[str, Any]
+    subject: str
+    message: str
+    made_at: float
+    claimed_at: float = 0.0
+    waiting: tuple[ChannelName, ...] = ("event", "message")
+
+
+class Channel(Protocol):
+    """A way to tell."""
+
+    @property
+    def name(self) -> ChannelName:
+        """Which way it is."""
+
+    def send(self, notices: Sequence[Notice]) -> set[str]:
+        """Send notices in order; return the ids of those that did not arrive."""
+        ...
+
+
+Outbox = tuple[Notice, ...]
+
+
+def subject_line(text: str) -> str:
+    """Return a subject that SNS takes: one line of printable ASCII."""
+    printable = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
+    return (
+        printable if len(printable) <= SUBJECT_LENGTH else f"{printable[: SUBJECT_LENGTH - 3]}..."
+    )
+
+
+def claim(outbox: Outbox, now: float) -> tuple[Outbox, Outbox]:
+    """Claim what nobody has claimed, or whose claim has run out.
+
+    Returns
+    -------
+    Outbox
+        With the claims in it, to be written before anything is told.
+    Outbox
+        What has been claimed.
+    """
+    mine = {each.id for each in outbox if now - each.claimed_at >= LEASE_SECONDS}
+    claimed = tuple(
+        each.model_copy(update={"claimed_at": now}) if each.id in mine else each for each in outbox
+    )
+    return claimed, tuple(each for each in claimed if each.id in mine)
+
+
+def tell(notices: Outbox, channels: Iterable[Channel]) -> dict[str, tuple[ChannelName, ...]]:
+    """Send what has been claimed; return for each notice the channels that it still waits for."""
+    waiting = {notice.id: notice.waiting for notice in notices}
+    for channel in channels:
+        due = [notice for notice in notices if channel.name in notice.waiting]
+        stuck: set[str] = set()
+        while due:
+            # of each incident the first: its end must not be told before its beginning
+            batch = list({notice.about: notice for notice in reversed(due)}.values())[::-1]
+            failed = channel.send(batch)
+            for notice in batch:
+                if notice.id in failed:
+                    stuck.add(notice.about)
+                else:
+                    waiting[notice.id] = tuple(
+                        name for name in waiting[notice.id] if name != channel.name
+                    )
+            sent = {notice.id for notice in batch}
+            due = [n for n in due if n.id not in sent and n.about not in stuck]
+    return waiting
+
+
+def settled(
+    outbox: Outbox,
+    waiting: dict[str, tuple[ChannelName, ...]],
+    now: float,
+    on_given_up: Callable[[Notice], None],
+) -> Outbox:
+    """Return what is left after telling: unclaimed, so that the next look tries again."""
+    left = []
+    for notice in outbox:
+        if notice.id not in waiting:
+            left.append(notice)
+        elif not waiting[notice.id]:
+            continue
+        elif now - notice.made_at > GIVEN_UP_SECONDS:
+            on_given_up(notice)
+        else:
+            update = {"waiting": waiting[notice.id], "claimed_at": 0.0}
+            left.append(notice.model_copy(update=update))
+    return tuple(left)
