@@ -1,14 +1,17 @@
-"""In-memory stand-ins for what the code is handed: a bucket, a clock; and a small model."""
+"""In-memory stand-ins for what the code is handed: a bucket, a clock, a channel; a small model."""
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from dataclasses import replace
 
 from detector.artifact import digest, pack
 from detector.value_forest import ValueForest
-from registry.errors import ObjectNotFoundError
+from registry.errors import ConflictError, ObjectNotFoundError
 from registry.keys import CREATED_METADATA, DIGEST_METADATA, model_key
 from registry.store import StoredObject
+from watch.outbox import ChannelName, Notice
 
 CREATED = "2026-01-01T00:00:00+00:00"
 
@@ -50,6 +53,16 @@ class FakeStore:
         }
         return self.put(model_key(name), data, **metadata)
 
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        if self.failure:
+            raise self.failure
+        there = self.objects.get(key)
+        if (there.etag if there else None) != if_etag:
+            raise ConflictError(key)
+        self.put(key, data)
+        self.objects[key] = replace(self.objects[key], etag=f'"{self.writes}"')
+        return self.objects[key].etag
+
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
         self.reads += 1
         if self.failure:
@@ -68,3 +81,18 @@ class FakeClock:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+class FakeChannel:
+    """A way to tell that remembers what it was told, and refuses on demand."""
+
+    def __init__(self, name: ChannelName) -> None:
+        self.name = name
+        self.told: list[Notice] = []
+        self.refuses: set[str] = set()
+        self.is_down = False
+
+    def send(self, notices: Sequence[Notice]) -> set[str]:
+        failed = {n.id for n in notices if self.is_down or n.about in self.refuses}
+        self.told += [notice for notice in notices if notice.id not in failed]
+        return failed
