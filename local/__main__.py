@@ -30,10 +30,24 @@ def demo(
         typer.Option(envvar="NAB_ROOT", help="A copy of NAB: the folder of data/ and labels/."),
     ] = None,
 ) -> None:
-    """Train, publish into a local bucket, serve, and send the first requests."""
+    """Train, publish into a local bucket, serve, send the first requests, and watch a fleet."""
     from local.demo import demo as run_demo
 
     run_demo(port, nab_root, once=once, console=Console())
+
+
+@app.command()
+def event(
+    file: Annotated[Path, typer.Argument(help="An event in JSON: see events/.")],
+) -> None:
+    """Send one event to the handler that takes it, and show what it answers, logs and tells.
+
+    What the event is about is put into a local CloudWatch first: two days of readings, of which
+    the last ones run away. Requests are answered by the model in runs/ec2-cpu.
+    """
+    from local.send_event import send_event
+
+    send_event(file, Console())
 
 
 @app.command()

@@ -6,10 +6,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import boto3
 from moto.server import ThreadedMotoServer
 
-from local.environment import CREDENTIALS
+from local.environment import local_client
 
 BUCKET = "models"
 
@@ -23,13 +22,7 @@ def local_bucket() -> Iterator[str]:
     try:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
-        s3 = boto3.client(
-            "s3",
-            endpoint_url=url,
-            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-            region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
-        )
+        s3 = local_client("s3", url)
         s3.create_bucket(Bucket=BUCKET)
         s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield url

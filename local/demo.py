@@ -1,7 +1,8 @@
-"""The main job on the laptop: data, training, publishing, serving, and the seed's requests."""
+"""The main job on the laptop: data, training, publishing, serving, watching."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from local.bucket import BUCKET, local_bucket
 from local.door import listen, serve
 from local.environment import CREDENTIALS, forget_aws, use_local_bucket
 from local.requests_of_the_seed import EXCHANGES
+from local.watch_stack import make_watch_stack
 from training.errors import RunError
 from training.run_folder import StoredRun, read_run
 from training.sources.obtain import SourceOptions, obtain_series
@@ -53,6 +55,13 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
         url = started.enter_context(serve(lambda_handler, listener))
         show_answers(url, console)
         show_detection(url, series, console)
+
+        step(console, 4, "The watcher")
+        stack = make_watch_stack(endpoint_url, "ops-anomaly")
+        os.environ.update(stack.environment())
+        from local.watching import show_watching
+
+        show_watching(stack, BUCKET, console)
         if once:
             console.print("All answers are as they should be.")
             return

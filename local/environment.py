@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+from typing import Any
+
+import boto3
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
     "AWS_SECRET_ACCESS_KEY": "local",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+def local_client(service: str, endpoint_url: str) -> Any:
+    """Return a client of boto3 for a server on this machine."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+    )
 
 
 def forget_aws() -> None:
@@ -35,4 +49,5 @@ def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: fl
         POWERTOOLS_SERVICE_NAME="anomaly-api",
         POWERTOOLS_METRICS_NAMESPACE="AnomalyDetection",
         POWERTOOLS_METRICS_DISABLED="true",  # they are log lines, and nobody collects them here
+        POWERTOOLS_LOG_LEVEL="WARNING",
     )

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-
-from local.environment import CREDENTIALS
+from local.environment import CREDENTIALS, local_client
 
 DEAD_AFTER = 3
 """Times that a turn is tried, as in the template."""
@@ -77,17 +75,6 @@ class WatchStack:
                 bodies.append(message["Body"])
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
         return bodies
-
-
-def local_client(service: str, endpoint_url: str) -> Any:
-    """Return a client of boto3 for moto's server."""
-    return boto3.client(
-        service,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
-    )
 
 
 def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
