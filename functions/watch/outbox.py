@@ -17,9 +17,6 @@ ChannelName = Literal["event", "message"]
 VERSION = "1"
 """Of the events' detail; `docs/events.md` describes it."""
 
-SUBJECT_LENGTH = 100
-"""What SNS takes, in ASCII."""
-
 LEASE_SECONDS = 300
 """More than a function may run: a claim that is older is that of a watcher that died."""
 
@@ -68,14 +65,6 @@ class Channel(Protocol):
 
 
 Outbox = tuple[Notice, ...]
-
-
-def subject_line(text: str) -> str:
-    """Return a subject that SNS takes: one line of printable ASCII."""
-    printable = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-    return (
-        printable if len(printable) <= SUBJECT_LENGTH else f"{printable[: SUBJECT_LENGTH - 3]}..."
-    )
 
 
 def claim(outbox: Outbox, now: float) -> tuple[Outbox, Outbox]:

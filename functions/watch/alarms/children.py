@@ -44,13 +44,13 @@ def questions_of_children(cloudwatch: Any, change: AlarmChange) -> list[Question
             questions += [from_description(alarm) for alarm in metric_alarms]
             known = {alarm["AlarmName"] for alarm in (*metric_alarms, *composite_alarms)}
             questions += [
-                Question(name, f"alarm {name}", cannot="there is no such alarm any more")
+                Question(name, name, f"alarm {name}", cannot="there is no such alarm any more")
                 for name in names
                 if name not in known
             ]
             names = [n for alarm in composite_alarms for n in children_of_rule(alarm["AlarmRule"])]
     except (CloudWatchDeniedError, CloudWatchRefusedError) as error:
-        questions.append(Question(change.name, "its children", cannot=str(error)))
+        questions.append(Question(change.name, change.name, change.name, cannot=str(error)))
     return questions
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from detector.explanation import duration
 from watch.alarms.memory import AlarmIncident
 from watch.clock import iso, spoken
-from watch.outbox import VERSION, Notice, subject_line
+from watch.outbox import VERSION, Notice
+from watch.words import subject_line
 
 if TYPE_CHECKING:
     from watch.alarms.change import AlarmChange

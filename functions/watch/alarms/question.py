@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from watch.words import called
+
 BAND = "ANOMALY_DETECTION_BAND"
 QUERY_ID = r"^[a-z][a-zA-Z0-9_]*$"
 USUAL_PERIOD = 300
@@ -20,8 +22,8 @@ class Question:
     ----------
     alarm : str
         The alarm's name: a composite one asks for its children.
-    series : str
-        What it is, for people.
+    series, title : str
+        What it is, exactly; and as people call it.
     queries : list of mapping
         As GetMetricData takes them; exactly one returns data, that of `answer`.
     period : int
@@ -32,6 +34,7 @@ class Question:
 
     alarm: str
     series: str
+    title: str
     queries: Sequence[Mapping[str, Any]] = ()
     answer: str = ""
     period: int = USUAL_PERIOD
@@ -43,7 +46,7 @@ def from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
     try:
         return question(alarm, [query_of_event(metric) for metric in metrics])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Question(alarm, "its metrics", cannot=f"its event can't be read: {error!r}")
+        return Question(alarm, alarm, alarm, cannot=f"its event can't be read: {error!r}")
 
 
 def from_description(described: Mapping[str, Any]) -> Question:
@@ -96,7 +99,7 @@ def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
     returning = [each for each in queries if each.get("ReturnData", True)]
     if len(returning) != 1:
         return Question(
-            alarm, "its metrics", cannot=f"its metrics return {len(returning)} series, not one"
+            alarm, alarm, alarm, cannot=f"its metrics return {len(returning)} series, not one"
         )
     [asked] = returning
     for number, each in enumerate(queries):
@@ -106,6 +109,7 @@ def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
     return Question(
         alarm,
         series_name(asked),
+        title_of(asked),
         queries,
         asked["Id"],
         int(asked.get("Period") or max(periods, default=USUAL_PERIOD)),
@@ -120,3 +124,11 @@ def series_name(query: Mapping[str, Any]) -> str:
     pairs = [f"{pair['Name']}={pair['Value']}" for pair in stat["Metric"].get("Dimensions", [])]
     parts = [stat["Metric"]["Namespace"], stat["Metric"]["MetricName"], *pairs]
     return " ".join([*parts, stat["Stat"], str(stat["Period"])])
+
+
+def title_of(query: Mapping[str, Any]) -> str:
+    """Return what a query asks for, as people call it."""
+    if "MetricStat" not in query:
+        return str(query.get("Label") or query.get("Expression") or query["Id"])
+    metric = query["MetricStat"]["Metric"]
+    return called(metric["MetricName"], [pair["Value"] for pair in metric.get("Dimensions", [])])

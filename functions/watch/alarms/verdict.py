@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from detector.contextual_forest import ContextualForest, usual_probation
 from detector.explanation import number
 from registry.errors import CloudWatchDeniedError, CloudWatchRefusedError
 from registry.history import read_queries
-from watch.clock import floor_to, iso, spoken
+from watch.clock import floor_to, iso, parse_time, spoken
 from watch.fleet.judge import slots_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ LEAST_READINGS = 30
 
 
 class Verdict(BaseModel):
-    """What is found of one series, as events carry it."""
+    """What is found of one series, as events carry it; `title` is what people call it."""
 
     model_config = ConfigDict(frozen=True)
 
+    title: Annotated[str, Field(exclude=True)]
     metric: str
     alarm: str
     value: float | None = None
@@ -52,17 +53,18 @@ class Verdict(BaseModel):
     def words(self) -> str:
         """The verdict as a sentence."""
         if self.cannot is not None or self.value is None or self.severity is None:
-            return f"{self.metric} could not be judged: {self.cannot}."
+            return f"{self.title} could not be judged: {self.cannot}."
         if self.is_unusual:
+            since = spoken(parse_time(self.since) or 0.0)
             return (
-                f"{self.metric} is unusual since {self.since}, severity {self.severity:.2f}: "
+                f"{self.title} is unusual since {since}, severity {self.severity:.2f}: "
                 f"{self.reason}. Compared with {self.compared_with}."
             )
         ordinary = ""
         if self.lower is not None and self.upper is not None:
             ordinary = f" ({number(self.lower)} to {number(self.upper)} is ordinary)"
         return (
-            f"{self.metric} is at {number(self.value)}, which is not unusual for it{ordinary}. "
+            f"{self.title} is at {number(self.value)}, which is not unusual for it{ordinary}. "
             f"Compared with {self.compared_with}."
         )
 
@@ -84,7 +86,7 @@ def judge_question(
     CloudWatchUnavailableError
         If CloudWatch does not answer: a retry may help.
     """
-    verdict = Verdict(metric=question.series, alarm=question.alarm)
+    verdict = Verdict(title=question.title, metric=question.series, alarm=question.alarm)
     if question.cannot is not None:
         return verdict.model_copy(update={"cannot": question.cannot})
     period = question.period

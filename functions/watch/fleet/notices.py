@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from detector.explanation import duration, number
 from watch.clock import iso, spoken
 from watch.fleet.incident import Closed, Opened
-from watch.outbox import VERSION, Notice, subject_line
+from watch.outbox import VERSION, Notice
+from watch.words import called, subject_line
 
 if TYPE_CHECKING:
     from registry.metric import Metric
@@ -69,15 +70,8 @@ def metric_detail(metric: Metric) -> dict[str, Any]:
 
 
 def short(metric: Metric) -> str:
-    """Return a metric as people call it.
-
-    Examples
-    --------
-    >>> short(Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"))
-    'CPUUtilization of i-0123'
-    """
-    where = ", ".join(value for _, value in metric.dimensions)
-    return f"{metric.name} of {where}" if where else f"{metric.namespace} {metric.name}"
+    """Return a metric as people call it."""
+    return called(metric.name, [value for _, value in metric.dimensions])
 
 
 def lasted(incident: Incident, metric: Metric) -> str:
