@@ -63,6 +63,11 @@ class FakeStore:
         self.objects[key] = replace(self.objects[key], etag=f'"{self.writes}"')
         return self.objects[key].etag
 
+    def overwrite(self, key: str, data: bytes) -> None:
+        if self.failure:
+            raise self.failure
+        self.put(key, data)
+
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
         self.reads += 1
         if self.failure:

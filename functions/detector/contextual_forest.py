@@ -123,6 +123,10 @@ class ContextualForest:
         """Return the same model after these readings."""
         return self.follow(timestamps, values)[1] if len(values) else self
 
+    def resumed(self, past: Past, vigilance: Vigilance) -> Self:
+        """Return the same model at another place: after that past, with alerts in that state."""
+        return replace(self, past=past, vigilance=vigilance)
+
     def _context(self, timestamps: Times, values: Floats) -> Context:
         check_values(values)
         times = timestamps.astype("datetime64[ms]").astype(np.int64)

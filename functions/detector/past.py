@@ -80,9 +80,21 @@ class Past:
         """How many readings have been seen since the series began."""
         return self.offset + len(self.times)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of its arrays in memory."""
+        return sum(getattr(self, name).nbytes for name in PAST_LAYOUT)
+
     def trimmed(self) -> Self:
         """Return the part that what comes next can depend on."""
-        drop = max(0, block_start(self.count) - HISTORY) - self.offset
+        return self._without(max(0, block_start(self.count) - HISTORY) - self.offset)
+
+    def last(self, readings: int) -> Self:
+        """Return the part of the last so many readings."""
+        return self._without(len(self.times) - readings)
+
+    def _without(self, drop: int) -> Self:
+        """Return what is left without the first readings."""
         if drop <= 0:
             return self
         return replace(

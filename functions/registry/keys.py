@@ -58,6 +58,11 @@ def state_key(of: int, shard: int) -> str:
     return f"state/metrics/{of}/{shard}"
 
 
+def shelf_key(of: int, shard: int) -> str:
+    """Return the key of where the detectors of a shard have got to; a cache, and no more."""
+    return f"state/detectors/{of}/{shard}"
+
+
 def alarm_key(arn: str) -> str:
     """Return the key of what the watcher remembers of an alarm."""
     return f"state/alarms/{hashlib.sha256(arn.encode()).hexdigest()}.json"

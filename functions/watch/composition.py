@@ -11,6 +11,8 @@ from watch.channels import EventChannel, MessageChannel
 from watch.fleet.judge import Judge
 from watch.fleet.planner import Planner
 from watch.fleet.shard import ShardWatcher
+from watch.fleet.shelf import Shelf
+from watch.fleet.warm import WarmPlaces
 from watch.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -52,10 +54,13 @@ def compose(
         cache_bytes=settings.model_cache_bytes,
         on_refresh_failed=reporter.refresh_failed,
     )
-    judge = Judge(models, reporter.model_unavailable)
+    places = WarmPlaces()
+    judge = Judge(models, places, reporter.model_unavailable)
     return Watcher(
         planner=Planner(cloudwatch, store, clock),
-        shards=ShardWatcher(cloudwatch, store, judge, channels, reporter, clock),
+        shards=ShardWatcher(
+            cloudwatch, store, judge, places, Shelf(store), channels, reporter, clock
+        ),
         alarms=AlarmWatcher(cloudwatch, store, channels, reporter, clock),
         reporter=reporter,
         send=send,

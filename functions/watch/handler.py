@@ -31,9 +31,13 @@ def client(service: str) -> Any:
     import boto3
     from botocore.config import Config
 
-    # adaptive: where CloudWatch throttles, all calls of this function slow down
-    retries = Config(retries={"mode": "adaptive", "total_max_attempts": 6})
-    return boto3.client(service, config=retries)
+    config = Config(
+        connect_timeout=5,
+        read_timeout=20,
+        # adaptive: where CloudWatch throttles, all calls of this function slow down
+        retries={"mode": "adaptive", "total_max_attempts": 6},
+    )
+    return boto3.client(service, config=config)
 
 
 metrics = Metrics()

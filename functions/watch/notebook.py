@@ -49,6 +49,8 @@ class Notebook(Generic[State]):
     ----------
     nothing
         What is remembered before the first look.
+    lease_seconds
+        How long whoever has written may take to tell, before somebody else does.
     read, write
         From bytes, raising `UnreadableMemoryError`, and to bytes.
     """
@@ -58,6 +60,7 @@ class Notebook(Generic[State]):
     nothing: State
     read: Callable[[bytes], State]
     write: Callable[[State], bytes]
+    lease_seconds: float
 
     def open(self) -> Page[State]:
         """Read what is remembered.
@@ -112,7 +115,7 @@ class Notebook(Generic[State]):
         BusyError
             If others kept writing after it was told: it may be told again, under the same ids.
         """
-        outbox, mine = claim(state.outbox, clock())
+        outbox, mine = claim(state.outbox, clock(), self.lease_seconds)
         page = self.note(page, replace(state, outbox=outbox))
         if not mine:
             return page.state

@@ -17,9 +17,6 @@ ChannelName = Literal["event", "message"]
 VERSION = "1"
 """Of the events' detail; `docs/events.md` describes it."""
 
-LEASE_SECONDS = 300
-"""More than a function may run: a claim that is older is that of a watcher that died."""
-
 GIVEN_UP_SECONDS = 86_400
 """What could not be told for a day is old news."""
 
@@ -67,8 +64,13 @@ class Channel(Protocol):
 Outbox = tuple[Notice, ...]
 
 
-def claim(outbox: Outbox, now: float) -> tuple[Outbox, Outbox]:
+def claim(outbox: Outbox, now: float, lease_seconds: float) -> tuple[Outbox, Outbox]:
     """Claim what nobody has claimed, or whose claim has run out.
+
+    Parameters
+    ----------
+    lease_seconds
+        How long a claim holds: a watcher whose claim is older has died.
 
     Returns
     -------
@@ -77,7 +79,7 @@ def claim(outbox: Outbox, now: float) -> tuple[Outbox, Outbox]:
     Outbox
         What has been claimed.
     """
-    mine = {each.id for each in outbox if now - each.claimed_at >= LEASE_SECONDS}
+    mine = {each.id for each in outbox if now - each.claimed_at >= lease_seconds}
     claimed = tuple(
         each.model_copy(update={"claimed_at": now}) if each.id in mine else each for each in outbox
     )

@@ -35,6 +35,7 @@ class Reporter:
             "AlertsPending": tally.pending,
             "ReadingsLate": tally.late,
             "MetricsMissing": tally.missing,
+            "MetricsPostponed": tally.postponed,
         }
         for name, count in counts.items():
             self._count(name, count)

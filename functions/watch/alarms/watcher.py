@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from watch.reporter import Reporter
 
 
+LEASE_SECONDS = 50
+"""More than it takes to tell, and less than AWS waits before it tries an event again."""
+
+
 class AlarmWatcher:
     """Takes alarms as they change.
 
@@ -57,7 +61,7 @@ class AlarmWatcher:
             If a retry is needed: it does what is left to do.
         """
         key = alarm_key(change.arn)
-        notebook = Notebook(self._store, key, AlarmMemory(), read_alarm, write_alarm)
+        notebook = Notebook(self._store, key, AlarmMemory(), read_alarm, write_alarm, LEASE_SECONDS)
         for _ in range(ATTEMPTS):
             page = notebook.open()
             if page.is_unreadable:
@@ -73,7 +77,7 @@ class AlarmWatcher:
                 )
             except ConflictError:
                 continue
-            if left.outbox:
+            if any(not waiting.claimed_at for waiting in left.outbox):  # it was tried, and refused
                 raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} notices wait")
             return notice
         raise BusyError(f"{key}: others keep writing it")

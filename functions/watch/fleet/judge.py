@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from detector.errors import FixedSensitivityError
 from detector.timeline import confidence
 from registry.errors import RegistryError
 from watch.fleet.incident import JudgedBy
+from watch.fleet.warm import Warm
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,25 +25,10 @@ if TYPE_CHECKING:
     from registry.models import LoadedModel, ModelRegistry
     from registry.watch_file import Options
     from watch.fleet.grid import Grid
+    from watch.fleet.warm import WarmPlaces
 
 WEEK_SECONDS = 7 * 86_400
 DAY_SECONDS = 86_400
-
-WARM_BYTES = 384 * 2**20
-"""Bound on the detectors that a warm function keeps between two looks."""
-
-Basis = tuple[str | None, float | None]
-"""What a verdict depends on besides the readings: the model's version, and the threshold."""
-
-
-@dataclass(frozen=True)
-class Warm:
-    """A detector that has followed a metric up to a reading, and need not do so again."""
-
-    basis: Basis
-    until: int
-    detector: Detector
-    size: int
 
 
 @dataclass(frozen=True)
@@ -56,8 +41,10 @@ class Judgement:
         Seconds since 1970, int64; float64.
     fresh : list of int
         Positions of the readings that are new.
-    warm : Warm
-        The detector after them.
+    followed : int
+        How many readings the detector had to follow before the fresh ones.
+    place : Warm or None
+        Where the detector has got to, of the kind that takes long to get there.
     """
 
     times: Integers
@@ -65,7 +52,8 @@ class Judgement:
     detection: Detection
     fresh: list[int]
     judged_by: JudgedBy
-    warm: Warm
+    followed: int
+    place: Warm | None
 
     def is_outside(self, position: int) -> bool:
         """Tell whether a reading lies outside the bounds of what was expected."""
@@ -74,13 +62,12 @@ class Judgement:
 
 
 class Judge:
-    """Judges metrics, and keeps in memory what a next look can begin with.
-
-    A detector that follows reading by reading decides, to the bit, as one that is given all of
-    them at once; so what is kept saves time. It may only reach further back than the grid.
+    """Judges metrics.
 
     Parameters
     ----------
+    places
+        Where detectors have got to; read here, and kept by whoever notes what was judged.
     on_unavailable
         Called with the model's name and the error where it can't be loaded; the metric is then
         judged by its own history.
@@ -89,14 +76,12 @@ class Judge:
     def __init__(
         self,
         registry: ModelRegistry,
+        places: WarmPlaces,
         on_unavailable: Callable[[str, Exception], None],
-        warm_bytes: int = WARM_BYTES,
     ) -> None:
         self._registry = registry
+        self._places = places
         self._on_unavailable = on_unavailable
-        self._warm_bytes = warm_bytes
-        self._warm: OrderedDict[str, Warm] = OrderedDict()
-        self._bytes = 0
 
     def judge(
         self, grid: Grid, is_fresh: npt.NDArray[np.bool_], options: Options
@@ -112,48 +97,35 @@ class Judge:
         if not is_fresh.any():
             return None
         model = self._model(options)
+        version = model.version if model else None
         threshold = self._threshold(model, options, WEEK_SECONDS / grid.metric.period)
-        basis = (model.version if model else None, threshold)
+        detector = model.detector if model else untrained(len(grid.values))
         first = int(np.argmax(is_fresh))
-        warm = self._warm.get(str(grid.metric))
-        if (
-            warm
-            and warm.basis == basis
-            and first
-            and warm.until == times[first - 1]
-            and is_fresh[first:].all()
-        ):
-            begin, detector = first, warm.detector
-        else:
-            detector = model.detector if model else untrained(len(grid.values))
+        moments = times.astype("datetime64[s]")
+        if isinstance(detector, ContextualForest):
+            warm = self._places.get(str(grid.metric))
+            if warm and warm.goes_on(version, threshold, int(times[first])):
+                detector = detector.resumed(warm.past, warm.vigilance)
             begin = begin_after(detector, times)
+        else:  # what it has to know of the past is soon followed
+            detector, begin = detector.advance(moments[:first], values[:first]), first
         if begin >= len(times):
             return None  # the model has been trained on all of it
-        times, values = times[begin:], values[begin:]
-        detection, after = detector.follow(times.astype("datetime64[s]"), values, threshold)
+        detection, after = detector.follow(moments[begin:], values[begin:], threshold)
+        place = None
+        if isinstance(after, ContextualForest):
+            # what has no model knows as much as if it began with the grid
+            past = after.past if model else after.past.last(len(grid.values))
+            place = Warm(version, threshold, int(times[-1]), past, after.vigilance)
         return Judgement(
-            times=times,
-            values=values,
+            times=times[begin:],
+            values=values[begin:],
             detection=detection,
             fresh=np.flatnonzero(is_fresh[begin:]).tolist(),
-            judged_by=judged_by(options, model, len(grid.readings[0])),
-            warm=Warm(
-                basis, int(times[-1]), after, sum(a.nbytes for a in after.tensors().values())
-            ),
+            judged_by=judged_by(options, model, len(times)),
+            followed=max(first - begin, 0),
+            place=place,
         )
-
-    def keep(self, metric: str, warm: Warm) -> None:
-        """Begin the metric's next look with this detector: what it followed has been noted."""
-        self.forget(metric)
-        self._warm[metric] = warm
-        self._bytes += warm.size
-        while self._bytes > self._warm_bytes:
-            self.forget(next(iter(self._warm)))
-
-    def forget(self, metric: str) -> None:
-        """Drop what is kept of a metric."""
-        dropped = self._warm.pop(metric, None)
-        self._bytes -= dropped.size if dropped else 0
 
     def _model(self, options: Options) -> LoadedModel | None:
         if options.model is None:

@@ -21,12 +21,32 @@ if TYPE_CHECKING:
     from registry.history import Readings
     from registry.metric import Metric
     from watch.fleet.incident import Opened
-    from watch.fleet.judge import Judge, Warm
+    from watch.fleet.judge import Judge, Judgement
+    from watch.fleet.warm import Warm
 
 MISSING = 3
 """A metric is missing if the last periods, so many, have no reading."""
 
+MOST_SECONDS = 120.0
+"""After so long a look ends, well before the function's time does."""
+
 OnRefused = Callable[["Metric", Exception], None]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What is new of one metric.
+
+    Attributes
+    ----------
+    late : int
+        Readings that came after their period had been asked for.
+    """
+
+    grid: Grid
+    judgement: Judgement | None
+    steps: Sequence[Opened | Closed]
+    late: int
 
 
 @dataclass(frozen=True)
@@ -37,24 +57,42 @@ class Looked:
     ----------
     is_changed : bool
         Whether there is anything to note.
-    warm : dict of str to Warm
-        The detectors after it, by metric.
+    steps : list of Opened or Closed
+        Of all metrics, those that have left the fleet among them.
     scores : dict of Metric to float
         The last score of each metric that publishes it.
-    steps : list of Opened or Closed
-    late : int
-        Readings that came after their period had been asked for.
     missing : int
         Metrics without a reading in the last periods.
+    postponed : int
+        Metrics that are left for the next look, as time ran out.
     """
 
     memory: Memory
     is_changed: bool
-    warm: Mapping[str, Warm]
-    scores: Mapping[Metric, float]
+    seen: Mapping[Metric, Seen]
     steps: Sequence[Opened | Closed]
-    late: int
+    scores: Mapping[Metric, float]
     missing: int
+    postponed: int
+
+    @property
+    def late(self) -> int:
+        """Readings that came after their period had been asked for."""
+        return sum(each.late for each in self.seen.values())
+
+    @property
+    def followed(self) -> int:
+        """How many readings detectors had to follow before the fresh ones."""
+        return sum(each.judgement.followed for each in self.seen.values() if each.judgement)
+
+    @property
+    def places(self) -> dict[str, Warm]:
+        """Where the detectors have got to, by metric."""
+        return {
+            str(metric): each.judgement.place
+            for metric, each in self.seen.items()
+            if each.judgement and each.judgement.place
+        }
 
 
 def look(
@@ -62,7 +100,7 @@ def look(
     fleet: Sequence[Watched],
     cloudwatch: Callable[[], Any],
     judge: Judge,
-    now: float,
+    clock: Callable[[], float],
     on_refused: OnRefused,
 ) -> Looked:
     """Look at the metrics of a fleet.
@@ -73,7 +111,7 @@ def look(
         What was known of them.
     cloudwatch
         Returns a client of boto3; called if something is due.
-    now : float
+    clock
         Seconds since 1970.
     on_refused
         Called with a metric that CloudWatch refuses, and its error; the others are looked at.
@@ -83,6 +121,7 @@ def look(
     CloudWatchError
         If CloudWatch does not answer.
     """
+    now = clock()
     options = {metric: watched.options for watched in fleet for metric in watched.metrics}
     grids = {metric: memory.grids.get(str(metric)) or Grid.nothing(metric) for metric in options}
     spans = [
@@ -90,44 +129,60 @@ def look(
         for metric, grid in grids.items()
         if (due := grid.span(now, slots_of(options[metric].history_days, metric.period)))
     ]
-    warm: dict[str, Warm] = {}
-    scores: dict[Metric, float] = {}
-    steps: list[tuple[Metric, Opened | Closed]] = []
-    late = 0
+    # what is new to the watcher takes longest: it comes last, and what is left of it, next time
+    spans.sort(key=lambda span: len(grids[span.metric].values) == 0)
+    seen: dict[Metric, Seen] = {}
+    postponed = 0
     for span, readings in read_each(cloudwatch, spans, on_refused):
-        metric, before = span.metric, grids[span.metric]
-        slots = slots_of(options[metric].history_days, metric.period)
-        grid, is_fresh = before.noted(readings, span.end, slots)
-        if len(before.values):
-            late += int((grid.readings[0][is_fresh] < before.end).sum())
-        judgement = judge.judge(grid, is_fresh, options[metric])
-        if judgement:
-            course, found = go_on(grid.course, metric, judgement)
-            grid = replace(grid, course=course)
-            steps += [(metric, step) for step in found]
-            warm[str(metric)] = judgement.warm
-            if options[metric].score_metric:
-                scores[metric] = float(judgement.detection.scores[-1])
-        grids[metric], ended = ended_if_over(grid)
-        steps += [(metric, step) for step in ended]
-    for key, grid in memory.grids.items():
-        if grid.metric in grids:
+        if clock() - now > MOST_SECONDS:
+            postponed += 1
             continue
-        judge.forget(key)
-        if grid.course.incident:
-            steps.append((grid.metric, Closed(grid.course.incident, "no longer watched")))
+        own = options[span.metric]
+        seen[span.metric] = look_at(grids[span.metric], readings, span.end, own, judge)
+    grids |= {metric: each.grid for metric, each in seen.items()}
+    left = [grid for grid in memory.grids.values() if grid.metric not in options]
+    steps = [(metric, step) for metric, each in seen.items() for step in each.steps]
+    steps += [
+        (grid.metric, Closed(grid.course.incident, "no longer watched"))
+        for grid in left
+        if grid.course.incident
+    ]
     return Looked(
         memory=Memory(
             {str(metric): grid for metric, grid in grids.items() if len(grid.values)},
             (*memory.outbox, *(notice_of(step, metric, now) for metric, step in steps)),
         ),
-        is_changed=bool(spans) or any(grid.metric not in grids for grid in memory.grids.values()),
-        warm=warm,
-        scores=scores,
+        is_changed=bool(seen or left),
+        seen=seen,
         steps=[step for _, step in steps],
-        late=late,
+        scores={
+            metric: float(each.judgement.detection.scores[-1])
+            for metric, each in seen.items()
+            if each.judgement and options[metric].score_metric
+        },
         missing=sum(bool(np.isnan(grid.values[-MISSING:]).all()) for grid in grids.values()),
+        postponed=postponed,
     )
+
+
+def look_at(before: Grid, readings: Readings, end: int, options: Options, judge: Judge) -> Seen:
+    """Put what is new of a metric into its grid, judge it, and say what began or ended.
+
+    Parameters
+    ----------
+    readings
+        What CloudWatch has up to `end`, in seconds since 1970.
+    """
+    slots = slots_of(options.history_days, before.metric.period)
+    grid, is_fresh = before.noted(readings, end, slots)
+    late = int((grid.readings[0][is_fresh] < before.end).sum()) if len(before.values) else 0
+    judgement = judge.judge(grid, is_fresh, options)
+    steps: list[Opened | Closed] = []
+    if judgement:
+        course, steps = go_on(grid.course, grid.metric, judgement)
+        grid = replace(grid, course=course)
+    grid, ended = ended_if_over(grid)
+    return Seen(grid, judgement, [*steps, *ended], late)
 
 
 def ended_if_over(grid: Grid) -> tuple[Grid, list[Closed]]:

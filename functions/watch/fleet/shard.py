@@ -21,8 +21,18 @@ if TYPE_CHECKING:
     from registry.store import ObjectStore
     from watch.fleet.judge import Judge
     from watch.fleet.look import Looked
+    from watch.fleet.shelf import Shelf
+    from watch.fleet.warm import WarmPlaces
     from watch.outbox import Channel
     from watch.reporter import Reporter
+
+
+LEASE_SECONDS = 270
+"""More than the function may run, and less than it takes to the next tick."""
+
+
+MUCH_FOLLOWED = 64
+"""Readings a metric that had to be followed again, beyond which the shelf is out of date."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,7 @@ class Tally:
     closed: int
     late: int
     missing: int
+    postponed: int
     pending: int
     scores: dict[Metric, float] = field(default_factory=dict)
 
@@ -54,6 +65,8 @@ class ShardWatcher:
         cloudwatch: Callable[[], Any],
         store: ObjectStore,
         judge: Judge,
+        places: WarmPlaces,
+        shelf: Shelf,
         channels: Sequence[Channel],
         reporter: Reporter,
         clock: Callable[[], float],
@@ -61,6 +74,8 @@ class ShardWatcher:
         self._cloudwatch = cloudwatch
         self._store = store
         self._judge = judge
+        self._places = places
+        self._shelf = shelf
         self._channels = channels
         self._reporter = reporter
         self._clock = clock
@@ -86,8 +101,9 @@ class ShardWatcher:
             if page.is_unreadable:
                 self._reporter.state_rebuilt(notebook.key)
             known = self._inherited(of, number) if page.is_new else page.state
+            self._warm_up(of, number, known)
             looked = look(
-                known, fleet, self._cloudwatch, self._judge, self._clock(), self._reporter.refused
+                known, fleet, self._cloudwatch, self._judge, self._clock, self._reporter.refused
             )
             if not looked.is_changed and not looked.memory.outbox:
                 return tally(looked, 0)  # nothing is due, as after a retry
@@ -97,13 +113,29 @@ class ShardWatcher:
                 )
             except ConflictError:
                 continue  # another watcher has looked: see what it has left to do
-            for metric, warm in looked.warm.items():
-                self._judge.keep(metric, warm)
+            self._keep(of, number, looked)
             return tally(looked, len(after.outbox))
         raise BusyError(f"{notebook.key}: others keep writing it")
 
+    def _warm_up(self, of: int, number: int, known: Memory) -> None:
+        """Take from the shelf where the detectors have got to, if most of it is not known here."""
+        cold = sum(metric not in self._places for metric in known.grids)
+        if 2 * cold > len(known.grids):
+            for metric, place in self._shelf.take(of, number).items():
+                if metric not in self._places:
+                    self._places.keep(metric, place)
+
+    def _keep(self, of: int, number: int, looked: Looked) -> None:
+        """Keep where the detectors have got to; if that took long, let others go on from there."""
+        for metric, place in looked.places.items():
+            self._places.keep(metric, place)
+        if looked.followed > MUCH_FOLLOWED * len(looked.memory.grids):
+            self._shelf.leave(of, number, looked.places)
+
     def _notebook(self, of: int, number: int) -> Notebook[Memory]:
-        return Notebook(self._store, state_key(of, number), Memory(), read_memory, write_memory)
+        return Notebook(
+            self._store, state_key(of, number), Memory(), read_memory, write_memory, LEASE_SECONDS
+        )
 
     def _inherited(self, of: int, number: int) -> Memory:
         """Return what is known of a new shard's metrics by the one that it was cut from."""
@@ -130,6 +162,7 @@ def tally(looked: Looked, pending: int) -> Tally:
         closed=len(looked.steps) - opened,
         late=looked.late,
         missing=looked.missing,
+        postponed=looked.postponed,
         pending=pending,
         scores=dict(looked.scores),
     )

@@ -1,0 +1,117 @@
+"""Where the detectors of a shard have got to, as an object in the bucket: a cache, and no more.
+
+Following two weeks of a metric costs fifty times what its next reading does. In a large fleet any
+shard may come to any instance of the function, and most of them find nothing warm. So what one
+instance followed is left in the bucket now and then, for others to go on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from detector.alerts import Vigilance
+from detector.past import PAST_LAYOUT, Past
+from detector.tensors import NUMPY_DTYPES
+from registry.errors import ObjectNotFoundError, StoreUnavailableError
+from registry.keys import shelf_key
+from watch.fleet.warm import Warm
+
+if TYPE_CHECKING:
+    from registry.store import ObjectStore
+
+
+class _Place(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    metric: str
+    version: str | None
+    threshold: float | None
+    until: int
+    readings: int
+    offset: int
+    onset: int
+    habituation: float
+    last_alert: int
+    is_told: bool
+
+
+_PLACES = TypeAdapter(list[_Place])
+
+
+class Shelf:
+    """The shelves of all shards. What can't be read or written is done without."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def take(self, of: int, number: int) -> dict[str, Warm]:
+        """Return what was left there, by metric."""
+        try:
+            stored = self._store.read(shelf_key(of, number))
+            return unpacked(stored.data) if stored else {}
+        except (ObjectNotFoundError, StoreUnavailableError, ValueError, KeyError, SafetensorError):
+            return {}
+
+    def leave(self, of: int, number: int, places: Mapping[str, Warm]) -> None:
+        """Leave where the detectors have got to, for others."""
+        try:
+            self._store.overwrite(shelf_key(of, number), packed(places))
+        except StoreUnavailableError:
+            return  # the next look leaves its own
+
+
+def packed(places: Mapping[str, Warm]) -> bytes:
+    """Return the object: the pasts of all metrics, one after the other, column by column."""
+    pasts = [warm.past for warm in places.values()]
+    nothing = Past.nothing()
+    record = [
+        _Place(
+            metric=metric,
+            version=warm.version,
+            threshold=warm.threshold,
+            until=warm.until,
+            readings=len(warm.past.times),
+            offset=warm.past.offset,
+            onset=warm.past.onset,
+            habituation=warm.vigilance.habituation,
+            last_alert=warm.vigilance.last_alert,
+            is_told=warm.vigilance.is_told,
+        )
+        for metric, warm in places.items()
+    ]
+    columns = {
+        name: np.concatenate([getattr(past, name) for past in (nothing, *pasts)])
+        for name in PAST_LAYOUT
+    }
+    return save({"record": np.frombuffer(_PLACES.dump_json(record), np.uint8), **columns})
+
+
+def unpacked(data: bytes) -> dict[str, Warm]:
+    """Read the object.
+
+    Raises
+    ------
+    SafetensorError, ValueError, KeyError
+        If it is anything but what `packed` writes.
+    """
+    tensors = {name: tensor["data"] for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call] # its stub has no types
+    columns = {
+        name: np.frombuffer(tensors[name], NUMPY_DTYPES[dtype]).reshape(-1, *shape[1:])
+        for name, (dtype, shape) in PAST_LAYOUT.items()
+    }
+    places, begin = {}, 0
+    for each in _PLACES.validate_json(bytes(tensors["record"])):
+        own = slice(begin, begin + each.readings)
+        past = Past(each.offset, each.onset, **{name: c[own] for name, c in columns.items()})
+        if not all(len(getattr(past, name)) == each.readings > 0 for name in PAST_LAYOUT):
+            raise ValueError(f"the past of {each.metric} is not whole")
+        vigilance = Vigilance(each.habituation, each.last_alert, each.is_told)
+        places[each.metric] = Warm(each.version, each.threshold, each.until, past, vigilance)
+        begin = own.stop
+    return places
