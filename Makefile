@@ -58,7 +58,8 @@ build: $(INSTALLED)
 deploy: PARAMETERS = $(shell \
 	sed -n '/^\[$(TO)\./,/^\[/ s/^parameter_overrides = "\(.*\)"/\1/p' samconfig.toml)
 deploy: build
-	@$(SAM) deploy --config-env $(TO) --parameter-overrides $(PARAMETERS) Architecture=$(ARCHITECTURE)
+	@$(SAM) deploy --config-env $(TO) \
+		--parameter-overrides "$(PARAMETERS) Architecture=$(ARCHITECTURE)"
 
 clean:
 	@rm -rf .venv .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info \

@@ -12,7 +12,11 @@ import numpy as np
 
 from detector.value_range import FLOAT32_MAX
 from registry.cloudwatch import explained
-from registry.errors import CloudWatchDeniedError, CloudWatchUnavailableError
+from registry.errors import (
+    CloudWatchDeniedError,
+    CloudWatchRefusedError,
+    CloudWatchUnavailableError,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -107,13 +111,14 @@ def read_queries(
     CloudWatchDeniedError
         If the permission is missing, for all or for one of the queries.
     CloudWatchRefusedError
-        If a query is not understood.
+        If a query is not understood, or returns several series.
     CloudWatchUnavailableError
         If it does not answer, or not completely.
     """
     what = f"reading {len(queries)} series from CloudWatch"
     times: dict[str, list[float]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
+    labels: dict[str, set[str]] = defaultdict(set)
     last: dict[str, Mapping[str, Any]] = {}
     token: dict[str, str] = {}
     while True:
@@ -129,11 +134,14 @@ def read_queries(
         for result in page["MetricDataResults"]:
             times[result["Id"]] += [moment.timestamp() for moment in result["Timestamps"]]
             values[result["Id"]] += result["Values"]
+            labels[result["Id"]].add(result.get("Label", ""))
             last[result["Id"]] = result
         if not page.get("NextToken"):
             break
         token = {"NextToken": page["NextToken"]}
-    for result in last.values():
+    for key, result in last.items():
+        if len(labels[key]) > 1:  # an expression such as SEARCH, or one with GROUP BY
+            raise CloudWatchRefusedError(f"{what}: {key} is not one series, but {len(labels[key])}")
         _check(what, result)
     return {key: _readings(times[key], values[key]) for key in last}
 

@@ -33,8 +33,9 @@ class Options(BaseModel):
         The entry's, which alerts carry.
     model : str or None
         A published model; None judges each metric by its own history.
-    sensitivity : float or None
-        False alerts a week and metric that are accepted; None takes the model's threshold.
+    sensitivity : float
+        False alerts a week and metric that are accepted. The models' own thresholds mean about
+        1.5, which a fleet soon makes too many.
     history_days : int
         How far back a metric is compared.
     score_metric : bool
@@ -45,7 +46,7 @@ class Options(BaseModel):
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
     model: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    sensitivity: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] | None = None
+    sensitivity: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 0.2
     history_days: Annotated[int, Field(ge=1, le=60)] = 14
     score_metric: bool = False
 

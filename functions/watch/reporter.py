@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -49,10 +50,12 @@ class Reporter:
         """Say that a turn came so late that a newer one has taken its place."""
         self._logger.warning("turn superseded", shard=shard, age_seconds=round(age_seconds))
 
-    def alarm_judged(self, name: str, state: str, told: Notice | None) -> None:
+    def alarm_taken(self, name: str, state: str, told: Sequence[Notice]) -> None:
         """Say what became of an alarm's change."""
         self._count("AlarmsTaken", 1)
-        self._logger.info("alarm taken", alarm=name, state=state, told=told.id if told else None)
+        self._logger.info(
+            "alarm taken", alarm=name, state=state, told=[notice.id for notice in told]
+        )
 
     def unknown(self, error: Exception) -> None:
         """Say that an event is of no kind that the watcher takes."""

@@ -65,7 +65,7 @@ class Watcher:
                     self._look(message)
             case AlarmChange() as change:
                 told = self.alarms.take(change)
-                self.reporter.alarm_judged(change.name, change.state, told)
+                self.reporter.alarm_taken(change.name, change.state, told)
 
     def _look(self, message: ShardMessage) -> None:
         shard, began = f"{message.shard} of {message.of}", self.clock()

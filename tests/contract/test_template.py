@@ -6,32 +6,58 @@ import json
 import re
 import subprocess
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract import cloudformation
+from tests.contract.cloudformation import (
+    BUCKETS,
+    FUNCTIONS,
+    RESOURCES,
+    ROOT,
+    TEMPLATE,
+    as_list,
+    of_type,
+    room,
+    statements,
+)
 
-ROOT = Path(__file__).parents[2]
-TEMPLATE = cloudformation.load(ROOT / "template.yaml")
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
+# All that the functions' roles may do, by action; each on these resources and no others.
+MODELS, WATCH, STATE = (
+    {"Fn::Sub": f"${{ModelBucket.Arn}}/{prefix}/*"} for prefix in ("models", "watch", "state")
+)
+MAY = {
+    "ApiFunction": {"s3:GetObject": [MODELS]},
+    "WatchFunction": {
+        "s3:GetObject": [MODELS, WATCH, STATE],
+        "s3:PutObject": [STATE],
+        "cloudwatch:GetMetricData": ["*"],
+        "cloudwatch:ListMetrics": ["*"],
+        "cloudwatch:DescribeAlarms": ["*"],
+        "events:PutEvents": [
+            {
+                "Fn::If": [
+                    "OwnsEventBus",
+                    {"Fn::GetAtt": "AlertBus.Arn"},
+                    {
+                        "Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}"
+                        ":event-bus/default"
+                    },
+                ]
+            }
+        ],
+        "sns:Publish": [{"Ref": "AlertTopic"}],
+        "sqs:SendMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
+        "sqs:ReceiveMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
+        "sqs:DeleteMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
+        "sqs:GetQueueAttributes": [{"Fn::GetAtt": "WatchQueue.Arn"}],
+    },
+}
 
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    """Return the properties of all resources of a type, by logical name."""
-    return {
-        name: resource.get("Properties", {})
-        for name, resource in RESOURCES.items()
-        if resource["Type"] == kind
-    }
-
-
-FUNCTIONS = of_type("AWS::Serverless::Function")
-BUCKETS = of_type("AWS::S3::Bucket")
-ALARMS = of_type("AWS::CloudWatch::Alarm")
-API = RESOURCES["Api"]["Properties"]
+# SAM events that bring no managed policy along: that of SQS would cover every queue there is.
+EVENTS_WITHOUT_A_POLICY = {"Api", "ScheduleV2", "EventBridgeRule"}
 
 
 # --- the bucket ---------------------------------------------------------------------------------
@@ -70,27 +96,39 @@ def test_bucket_takes_tls_only(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUCKETS)
-def test_bucket_keeps_every_version(name: str) -> None:
+def test_bucket_keeps_every_version_of_a_model(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] == "Retain"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
     for rule in BUCKETS[name]["LifecycleConfiguration"]["Rules"]:
-        assert set(rule) == {"Id", "Status", "AbortIncompleteMultipartUpload"}
+        does = set(rule) - {"Id", "Status", "Prefix"}
+        if rule.get("Prefix") == "state/":
+            assert does == {"NoncurrentVersionExpiration"}
+            assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+        else:
+            assert does == {"AbortIncompleteMultipartUpload"}
 
 
-# --- the function -------------------------------------------------------------------------------
+# --- the functions ------------------------------------------------------------------------------
 
 
-def test_function_may_read_models_and_nothing_else() -> None:
-    function = FUNCTIONS["ApiFunction"]
-    [policy] = function["Policies"]
-    [statement] = policy["Statement"]
-    assert statement == {
-        "Sid": "ReadModels",
-        "Effect": "Allow",
-        "Action": "s3:GetObject",
-        "Resource": {"Fn::Sub": "${ModelBucket.Arn}/models/*"},
-    }
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
+    may: dict[str, list[Any]] = {}
+    for statement in statements(name):
+        assert statement["Effect"] == "Allow"
+        for action in as_list(statement["Action"]):
+            may.setdefault(action, []).extend(as_list(statement["Resource"]))
+    assert may == MAY[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nothing_else_widens_what_a_function_may_do(name: str) -> None:
+    function = FUNCTIONS[name]
     assert "Role" not in function
+    assert all(
+        isinstance(policy, dict) and "Statement" in policy for policy in function["Policies"]
+    )
+    assert {event["Type"] for event in function["Events"].values()} <= EVENTS_WITHOUT_A_POLICY
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -106,119 +144,47 @@ def test_function_is_built_by_the_makefile_for_python_3_13(name: str) -> None:
     assert FUNCTIONS[name]["Runtime"] == "python3.13"
     assert RESOURCES[name]["Metadata"] == {"BuildMethod": "makefile"}
     makefile = (ROOT / FUNCTIONS[name]["CodeUri"] / "Makefile").read_text()
-    assert f"build-{name}:" in makefile
-
-
-def test_function_is_given_the_settings_it_reads() -> None:
-    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', (ROOT / "functions/api/settings.py").read_text()))
-    given = FUNCTIONS["ApiFunction"]["Environment"]["Variables"]
-    assert read
-    assert {name for name in given if not name.startswith("POWERTOOLS_")} == read
+    assert re.search(rf"^(build-\w+ )*build-{name}( build-\w+)*:", makefile, re.M)
+    [rooms] = re.findall(r"^ROOMS := (.*)$", makefile, re.M)
+    assert {room(name).name, "registry", "detector"} <= set(rooms.split())
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_function_is_traced_and_answers_before_the_gateway_gives_up(name: str) -> None:
+def test_function_is_given_the_settings_it_reads(name: str) -> None:
+    files = (room(name) / "settings.py", room(name).with_name("registry") / "settings.py")
+    read = {word for file in files for word in re.findall(r'"([A-Z]+_[A-Z_]+)"', file.read_text())}
+    given = FUNCTIONS[name]["Environment"]["Variables"]
+    assert read
+    assert {word for word in given if not word.startswith("POWERTOOLS_")} == read
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_sam_local_can_be_told_the_settings_that_have_no_default(name: str) -> None:
+    told = json.loads((ROOT / "events/env.json").read_text())[name]
+    given = FUNCTIONS[name]["Environment"]["Variables"]
+    assert set(told) <= set(given)
+    assert {word for word in given if isinstance(given[word], dict)} - set(told) <= {
+        *("MODEL_TTL_SECONDS", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL")
+    }
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_is_traced(name: str) -> None:
     assert FUNCTIONS[name]["Tracing"] == "Active"
-    assert FUNCTIONS[name]["Timeout"] < 29
 
 
-# --- the API ------------------------------------------------------------------------------------
-
-
-def operations() -> list[tuple[str, dict[str, Any]]]:
-    """Return every path and operation that the gateway lets through."""
-    paths = API["DefinitionBody"]["paths"]
-    return [(path, each) for path, methods in paths.items() for each in methods.values()]
-
-
-def test_every_request_shows_a_key_or_a_signature() -> None:
-    assert TEMPLATE["Parameters"]["Authorization"]["Default"] == "ApiKey"
-    for _, operation in operations():
-        assert operation["security"] == {
-            "Fn::If": ["UsesApiKey", [{"api_key": []}], [{"sigv4": []}]]
-        }
-    schemes = API["DefinitionBody"]["components"]["securitySchemes"]
-    assert schemes["api_key"]["name"] == "x-api-key"
-    assert schemes["sigv4"]["x-amazon-apigateway-authtype"] == "awsSigv4"
-
-
-def test_a_changed_authorization_reaches_the_stage() -> None:
-    assert API["AlwaysDeploy"] is True
-
-
-def test_key_belongs_to_a_throttled_usage_plan_of_the_stage() -> None:
-    [plan] = of_type("AWS::ApiGateway::UsagePlan").values()
-    [link] = of_type("AWS::ApiGateway::UsagePlanKey").values()
-    assert plan["ApiStages"] == [{"ApiId": {"Ref": "Api"}, "Stage": {"Ref": "Api.Stage"}}]
-    assert {"RateLimit", "BurstLimit"} <= set(plan["Throttle"])
-    assert link["KeyId"] == {"Ref": "ApiKey"}
-    assert link["UsagePlanId"] == {"Ref": "UsagePlan"}
-
-
-def test_all_paths_reach_the_function() -> None:
-    assert [path for path, _ in operations()] == ["/", "/{proxy+}"]
-    events = FUNCTIONS["ApiFunction"]["Events"].values()
-    assert {event["Properties"]["Path"] for event in events} == {"/", "/{proxy+}"}
-    assert {event["Properties"]["Method"] for event in events} == {"ANY"}
-
-
-@pytest.mark.parametrize("kind", API["GatewayResponses"])
-def test_gateway_answers_with_problem_details(kind: str) -> None:
-    response = API["GatewayResponses"][kind]
-    headers = response["ResponseParameters"]["Headers"]
-    assert headers["Content-Type"] == "'application/problem+json'"
-    template = response["ResponseTemplates"]["application/json"]
-    body = json.loads(template.replace("$context.error.messageString", '"as the gateway says"'))
-    assert body["title"]
-    assert body["detail"]
-
-
-def test_gateway_answers_for_all_of_its_errors() -> None:
-    assert {"INVALID_API_KEY", "THROTTLED", "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT"} <= set(
-        API["GatewayResponses"]
-    )
-    assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(API["GatewayResponses"])
-
-
-# --- logs and alarms ----------------------------------------------------------------------------
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_function_writes_to_a_group_of_its_own(name: str) -> None:
+    group = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
+    assert group == f"{name}LogGroup"
+    assert of_type("AWS::Logs::LogGroup")[group]["LogGroupName"] == {
+        "Fn::Sub": f"/aws/lambda/${{AWS::StackName}}-{room(name).name}"
+    }
 
 
 @pytest.mark.parametrize("name", of_type("AWS::Logs::LogGroup"))
 def test_logs_are_not_kept_for_ever(name: str) -> None:
     assert RESOURCES[name]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
-
-
-def test_function_and_stage_write_to_groups_with_retention() -> None:
-    groups = of_type("AWS::Logs::LogGroup")
-    for function in FUNCTIONS.values():
-        assert function["LoggingConfig"]["LogGroup"]["Ref"] in groups
-    destination = API["AccessLogSetting"]["DestinationArn"]["Fn::GetAtt"]
-    assert destination.removesuffix(".Arn") in groups
-
-
-def test_access_log_tells_no_secrets() -> None:
-    record = json.loads(API["AccessLogSetting"]["Format"])
-    assert not {"$context.identity.apiKey", "$context.identity.sourceIp"} & set(record.values())
-
-
-@pytest.mark.parametrize("name", ALARMS)
-def test_alarm_says_what_missing_data_means_and_what_to_do(name: str) -> None:
-    assert ALARMS[name]["TreatMissingData"] == "notBreaching"
-    assert ALARMS[name]["AlarmDescription"]
-    told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
-    assert ALARMS[name]["AlarmActions"] == told
-    assert ALARMS[name]["OKActions"] == told
-
-
-@pytest.mark.parametrize("metric", ["ModelRefreshFailed", "ModelLoadFailed"])
-def test_alarm_watches_the_metric_as_the_function_publishes_it(metric: str) -> None:
-    [alarm] = [each for each in ALARMS.values() if each["MetricName"] == metric]
-    environment = FUNCTIONS["ApiFunction"]["Environment"]["Variables"]
-    service = environment["POWERTOOLS_SERVICE_NAME"]
-    assert alarm["Namespace"] == environment["POWERTOOLS_METRICS_NAMESPACE"]
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": service}]
-    sources = (ROOT / "functions/api").glob("*.py")
-    assert any(f'"{metric}"' in source.read_text() for source in sources)
 
 
 # --- what is deployed ---------------------------------------------------------------------------
@@ -232,6 +198,15 @@ def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(environment
     parameters = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
     options = f"--config-env {environment} --parameter-overrides {parameters}"
     assert f"sam deploy {options} Architecture=x86_64\n" in commands
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_samconfig_sets_parameters_that_the_template_has(environment: str) -> None:
+    overrides = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
+    for pair in overrides.split():
+        name, value = pair.split("=", 1)
+        allowed = TEMPLATE["Parameters"][name].get("AllowedValues")
+        assert allowed is None or value in map(str, allowed)
 
 
 def pins(file: str) -> dict[str, str]:

@@ -19,8 +19,8 @@ class AlarmChange:
 
     Attributes
     ----------
-    state : str
-        ALARM, OK or INSUFFICIENT_DATA.
+    state, before : str
+        ALARM, OK or INSUFFICIENT_DATA; empty where the event does not say what was before.
     at : float
         When it changed, in seconds since 1970.
     why : str
@@ -38,6 +38,7 @@ class AlarmChange:
     name: str
     arn: str
     state: str
+    before: str
     at: float
     why: str
     evaluated_from: float | None
@@ -68,6 +69,7 @@ class AlarmChange:
                 name=str(told["alarmName"]),
                 arn=str(arn),
                 state=str(state["value"]),
+                before=str((told.get("previousState") or {}).get("value", "")),
                 at=at,
                 why=str(state.get("reason", "")),
                 evaluated_from=parse_time(data.get("startDate")),

@@ -102,14 +102,16 @@ def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
             alarm, alarm, alarm, cannot=f"its metrics return {len(returning)} series, not one"
         )
     [asked] = returning
+    series, title = series_name(asked), title_of(asked)
     for number, each in enumerate(queries):
+        each.pop("Label", None)  # it may tell pages apart, as it may hold the last value
         if not re.fullmatch(QUERY_ID, each["Id"]):  # as in alarms on one metric
             each["Id"] = f"q{number}"
     periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]
     return Question(
         alarm,
-        series_name(asked),
-        title_of(asked),
+        series,
+        title,
         queries,
         asked["Id"],
         int(asked.get("Period") or max(periods, default=USUAL_PERIOD)),

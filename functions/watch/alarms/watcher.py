@@ -52,7 +52,7 @@ class AlarmWatcher:
         self._reporter = reporter
         self._clock = clock
 
-    def take(self, change: AlarmChange) -> Notice | None:
+    def take(self, change: AlarmChange) -> list[Notice]:
         """Judge an alarm that fires, or close the one that is over; return what is told.
 
         Raises
@@ -66,11 +66,12 @@ class AlarmWatcher:
             page = notebook.open()
             if page.is_unreadable:
                 self._reporter.state_rebuilt(key)
-            memory, notice = page.state, None
+            memory = page.state
+            notices: list[Notice] = []
             if change.at > memory.until:
-                memory, notice = self._after(memory, change)
+                memory, notices = self._after(memory, change)
             elif not memory.outbox:
-                return None
+                return []
             try:
                 left = notebook.note_and_tell(
                     page, memory, self._channels, self._clock, self._reporter.given_up
@@ -79,20 +80,25 @@ class AlarmWatcher:
                 continue
             if any(not waiting.claimed_at for waiting in left.outbox):  # it was tried, and refused
                 raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} notices wait")
-            return notice
+            return notices
         raise BusyError(f"{key}: others keep writing it")
 
-    def _after(self, memory: AlarmMemory, change: AlarmChange) -> tuple[AlarmMemory, Notice | None]:
-        """Return what is remembered after a change, and what is told of it."""
-        memory, notice = replace(memory, until=change.at), None
-        if change.state == "ALARM":
-            verdicts = self._verdicts(change)
-            incident, notice = fired(change, verdicts, self._clock())
-            memory = replace(memory, incident=incident)
-        elif change.state == "OK" and memory.incident:
-            notice = cleared(change, memory.incident, self._clock())
+    def _after(self, memory: AlarmMemory, change: AlarmChange) -> tuple[AlarmMemory, list[Notice]]:
+        """Return what is remembered after a change, and what is told of it.
+
+        An alarm may say ALARM again while it is on: after a lack of data, or when its actions were
+        suppressed for a while. Only where it was OK in between, which was missed, it is new.
+        """
+        memory = replace(memory, until=change.at)
+        notices: list[Notice] = []
+        if memory.incident and "OK" in (change.state, change.before):
+            notices.append(cleared(replace(change, state="OK"), memory.incident, self._clock()))
             memory = replace(memory, incident=None)
-        return replace(memory, outbox=(*memory.outbox, *([notice] if notice else []))), notice
+        if change.state == "ALARM" and memory.incident is None:
+            incident, notice = fired(change, self._verdicts(change), self._clock())
+            notices.append(notice)
+            memory = replace(memory, incident=incident)
+        return replace(memory, outbox=(*memory.outbox, *notices)), notices
 
     def _verdicts(self, change: AlarmChange) -> list[Verdict]:
         cloudwatch = self._cloudwatch()

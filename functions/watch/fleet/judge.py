@@ -98,8 +98,8 @@ class Judge:
             return None
         model = self._model(options)
         version = model.version if model else None
-        threshold = self._threshold(model, options, WEEK_SECONDS / grid.metric.period)
         detector = model.detector if model else untrained(len(grid.values))
+        threshold = threshold_of(detector, options, WEEK_SECONDS / grid.metric.period)
         first = int(np.argmax(is_fresh))
         moments = times.astype("datetime64[s]")
         if isinstance(detector, ContextualForest):
@@ -136,16 +136,13 @@ class Judge:
             self._on_unavailable(options.model, error)
             return None
 
-    def _threshold(
-        self, model: LoadedModel | None, options: Options, readings_a_week: float
-    ) -> float | None:
-        if options.sensitivity is None:
-            return None
-        detector = model.detector if model else ContextualForest.untrained()
-        try:
-            return detector.threshold_for(options.sensitivity, readings_a_week)
-        except FixedSensitivityError:
-            return None  # whoever publishes the watch file is told
+
+def threshold_of(detector: Detector, options: Options, readings_a_week: float) -> float | None:
+    """Return the threshold that an entry asks for; None where the detector has one only."""
+    try:
+        return detector.threshold_for(options.sensitivity, readings_a_week)
+    except FixedSensitivityError:
+        return None  # whoever publishes the watch file is told
 
 
 def untrained(slots: int) -> ContextualForest:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registry.fleet import Watched
     from registry.history import Readings
     from registry.metric import Metric
+    from registry.watch_file import Options
     from watch.fleet.incident import Opened
     from watch.fleet.judge import Judge, Judgement
     from watch.fleet.warm import Warm

@@ -1,0 +1,203 @@
+"""A fleet on a schedule, end to end: whatever goes wrong, nothing is lost, nothing told twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Bucket
+from tests.fake_cloudwatch import client_error
+from tests.integration.watched_fleet import WatchedFleet
+from watch.fleet.incident import QUIET
+
+OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
+
+
+@pytest.fixture(autouse=True)
+def bucket_of_moto(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
+
+
+@pytest.fixture
+def fleet(bucket: Bucket) -> WatchedFleet:
+    """Three machines that the watcher has looked at once."""
+    return looked_at(WatchedFleet(bucket, machines=3))
+
+
+def looked_at(fleet: WatchedFleet) -> WatchedFleet:
+    fleet.publish_watch_file()
+    fleet.put_history()
+    fleet.tick()
+    assert fleet.told() == [], "what came before the first look teaches"
+    return fleet
+
+
+def pass_quietly(fleet: WatchedFleet, periods: int) -> None:
+    for _ in range(periods):
+        fleet.pass_period()
+        fleet.tick()
+
+
+def test_one_of_fifty_runs_away_and_comes_back(bucket: Bucket) -> None:
+    fleet = looked_at(WatchedFleet(bucket, machines=50))
+    for cpu in (95.0, 96.0, 94.5):
+        fleet.pass_period(m17=cpu)
+        fleet.tick()
+    [opened] = fleet.stack.hear_events()
+    assert opened["source"] == "ops-anomaly"
+    assert opened["detail-type"] == OPENED
+    detail = opened["detail"]
+    assert detail["metric"]["dimensions"] == dict(fleet.machines[17].dimensions)
+    assert detail["value"] == 95.0
+    assert 20 < detail["lower"] < detail["expected"] < detail["upper"] < 40
+    assert detail["severity"] > 0.9
+    assert detail["reason"].startswith(("never seen before: 95", "unusual for Wednesday"))
+    [message] = fleet.stack.hear_messages()
+    assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0017: 95, expected")
+    assert detail["reason"] in message["Message"]
+
+    pass_quietly(fleet, QUIET + 4)
+    [closed] = fleet.stack.hear_events()
+    assert closed["detail-type"] == CLOSED
+    assert closed["detail"]["id"] == detail["id"]
+    assert closed["detail"]["closed_because"] == "quiet"
+    assert closed["detail"]["readings"] >= 3
+    [message] = fleet.stack.hear_messages()
+    assert message["Subject"].startswith(f"Over: CPUUtilization of i-{fleet.tag}-0017")
+
+
+def test_a_turn_that_comes_twice_does_nothing_the_second_time(fleet: WatchedFleet) -> None:
+    fleet.pass_period(m1=95.0)
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0001")]
+    for _ in range(2):
+        fleet.tick()
+    fleet.watcher = fleet.new_watcher()
+    fleet.tick()
+    assert fleet.told() == []
+
+
+def test_a_late_reading_is_judged_when_it_comes(fleet: WatchedFleet) -> None:
+    late, slot = fleet.machines[2], fleet.now + 1_800
+    fleet.pass_period(silent=[late])
+    fleet.tick()
+    pass_quietly(fleet, 1)
+    assert fleet.told() == []
+    fleet.put(late, [95.0], until=slot)
+    fleet.pass_period()
+    fleet.tick()
+    [event] = fleet.stack.hear_events()
+    assert (event["detail-type"], event["detail"]["value"]) == (OPENED, 95.0)
+
+
+def test_a_gap_is_no_anomaly(fleet: WatchedFleet) -> None:
+    for _ in range(5):
+        fleet.pass_period(silent=fleet.machines)
+        fleet.tick()
+    pass_quietly(fleet, 2)
+    assert fleet.told() == []
+
+
+def test_the_incident_of_a_machine_that_vanishes_ends(fleet: WatchedFleet) -> None:
+    fleet.pass_period(m0=95.0)
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0000")]
+    for _ in range(QUIET + 1):
+        fleet.pass_period(silent=fleet.machines[:1])
+        fleet.tick()
+    [event] = fleet.stack.hear_events()
+    assert (event["detail-type"], event["detail"]["closed_because"]) == (CLOSED, "no data")
+
+
+def test_a_new_machine_is_watched_within_the_hour(fleet: WatchedFleet) -> None:
+    fleet.machines.append(fleet.machine(3))
+    fleet.put(fleet.machines[3], fleet.ordinary(144))
+    pass_quietly(fleet, 3)
+    fleet.pass_period(m3=95.0)
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0003")]
+
+
+def test_a_metric_that_leaves_the_watch_file_takes_its_incident_along(fleet: WatchedFleet) -> None:
+    fleet.pass_period(m0=95.0)
+    fleet.tick()
+    fleet.publish_watch_file(dimensions={"InstanceId": "*-0001"})
+    fleet.pass_period()
+    fleet.tick()
+    [_, closed] = fleet.stack.hear_events()
+    assert closed["detail"]["closed_because"] == "no longer watched"
+
+
+def test_what_sns_refuses_is_told_with_the_next_look(fleet: WatchedFleet) -> None:
+    sns = fleet.stack.client("sns")
+    sns.delete_topic(TopicArn=fleet.stack.alert_topic)
+    fleet.pass_period(m1=95.0)
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0001")]
+    sns.create_topic(Name=fleet.stack.alert_topic.rpartition(":")[2])
+    queue = fleet.stack.client("sqs").get_queue_attributes(
+        QueueUrl=fleet.stack.heard_messages, AttributeNames=["QueueArn"]
+    )
+    sns.subscribe(
+        TopicArn=fleet.stack.alert_topic,
+        Protocol="sqs",
+        Endpoint=queue["Attributes"]["QueueArn"],
+    )
+    pass_quietly(fleet, 2)
+    [message] = fleet.stack.hear_messages()
+    assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0001: 95")
+    assert fleet.told() == [], "the event had arrived"
+
+
+def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> None:
+    fleet.client = crash_at("events", fleet.client)
+    fleet.pass_period(m1=95.0)
+    with pytest.raises(MemoryError):
+        fleet.tick()
+    fleet.client = fleet.stack.client
+    fleet.watcher = fleet.new_watcher()
+    pass_quietly(fleet, 2)
+    assert fleet.told() == [(OPENED, "0001")]
+    assert len(fleet.stack.hear_messages()) == 1
+
+
+def test_when_cloudwatch_throttles_the_turn_comes_again(fleet: WatchedFleet) -> None:
+    class Throttled:
+        def get_metric_data(self, **_: object) -> None:
+            raise client_error("Throttling", "GetMetricData", "Rate exceeded")
+
+    fleet.client = lambda service: (
+        Throttled() if service == "cloudwatch" else fleet.stack.client(service)
+    )
+    fleet.pass_period(m1=95.0)
+    with pytest.raises(Exception, match="Throttling"):
+        fleet.tick()
+    fleet.client = fleet.stack.client
+    queue = {"QueueUrl": fleet.stack.shard_queue}
+    sqs = fleet.stack.client("sqs")
+    state = sqs.get_queue_attributes(**queue, AttributeNames=["All"])["Attributes"]
+    assert state["ApproximateNumberOfMessagesNotVisible"] == "1", "the turn is not lost"
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0001")]
+
+
+def test_a_state_that_cannot_be_read_is_built_anew(
+    fleet: WatchedFleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleet.bucket.s3.put_object(
+        Bucket=fleet.bucket.name, Key="state/metrics/1/0", Body=b"not what the watcher writes"
+    )
+    fleet.pass_period(m2=95.0)
+    fleet.tick()
+    assert fleet.told() == [(OPENED, "0002")]
+    assert "state unreadable" in capsys.readouterr().out
+
+
+def crash_at(service: str, client):
+    """Return clients of which one takes the function down, as running out of memory does."""
+
+    def crashing(asked: str):
+        if asked == service:
+            raise MemoryError
+        return client(asked)
+
+    return crashing
