@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -30,8 +29,8 @@ class FakeCloudWatch:
     ----------
     failures
         Raised one by one by the next calls, before anything is answered.
-    calls
-        Every request of GetMetricData.
+    calls, listed
+        Every request of GetMetricData, and of ListMetrics.
     page_size
         Datapoints on one page.
     """
@@ -44,7 +43,7 @@ class FakeCloudWatch:
         self.refused: set[Metric] = set()
         self.status: dict[str, str] = {}
         self.calls: list[dict[str, Any]] = []
-        self.listings = 0
+        self.listed: list[dict[str, Any]] = []
         self.page_size = page_size
 
     def __call__(self) -> FakeCloudWatch:
@@ -110,22 +109,17 @@ class FakeCloudWatch:
 
         return Paginator()
 
-    def _list_metrics(
-        self,
-        Namespace: str,
-        Dimensions: list[dict[str, str]],
-        MetricName: str = "*",
-        RecentlyActive: str | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        self.listings += 1
+    def _list_metrics(self, **request: Any) -> Iterator[dict[str, Any]]:
+        self.listed.append(request)
         for metric in self.series:
             dimensions = dict(metric.dimensions)
             wanted = all(
                 d["Name"] in dimensions
                 and d.get("Value", dimensions[d["Name"]]) == dimensions[d["Name"]]
-                for d in Dimensions
+                for d in request["Dimensions"]
             )
-            if metric.namespace == Namespace and fnmatchcase(metric.name, MetricName) and wanted:
+            is_named = request.get("MetricName", metric.name) == metric.name
+            if metric.namespace == request["Namespace"] and is_named and wanted:
                 yield {"Metrics": [metric.query["Metric"]]}
 
     def _describe_alarms(

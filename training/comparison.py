@@ -1,9 +1,8 @@
-"""Comparing the candidates: the seed's experiment as it was, the honest one, and the winner."""
+"""Comparing the candidates: the seed's experiment as it was, and the honest one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import inf
 
 import numpy as np
 
@@ -14,13 +13,6 @@ from training.candidates.candidate import Candidate
 from training.candidates.value_forest import fit_as_the_seed_did
 from training.evaluation import Confusion, Figures, confusion, judge
 from training.sources.series import Mask, Series
-
-RULE = (
-    "highest F1 over anomaly windows; if equal (or no window is left to judge by), fewest false "
-    "alarms a day; then the shortest delay; then the simpler model"
-)
-
-SIMPLEST_FIRST = ("value-forest", "contextual-forest", "lstm-autoencoder")
 
 
 @dataclass(frozen=True)
@@ -57,21 +49,6 @@ def judge_candidate(candidate: Candidate, series: Series) -> Judged:
         judge(series, flags, detection.alerts),
         confusion(series.in_window, flags),
     )
-
-
-def choose_winner(judged: list[Judged]) -> Judged:
-    """Return the winner by `RULE`."""
-
-    def rank(each: Judged) -> tuple[float, float, float, int]:
-        figures = each.figures
-        return (
-            -figures.f1 if figures.f1 is not None else 0.0,
-            figures.false_alarms_a_day,
-            inf if figures.mean_delay_minutes is None else figures.mean_delay_minutes,
-            SIMPLEST_FIRST.index(each.candidate.kind),
-        )
-
-    return min(judged, key=rank)
 
 
 def seed_experiment(series: Series, lstm: LstmAutoencoder) -> list[SeedRow]:

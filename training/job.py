@@ -8,18 +8,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import detector
 from detector.artifact import digest, pack
+from detector.interface import Detector
 from detector.lstm_autoencoder import LstmAutoencoder
+from training.backtest.backtest import Backtest, run_backtest
+from training.backtest.injection import Plan, plan_injections
+from training.backtest.sensitivity import Sensitivity, try_sensitivities
+from training.candidates.candidate import Candidate
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.candidates.lstm_autoencoder import fit_lstm_autoencoder
+from training.candidates.names import NAMES
 from training.candidates.value_forest import fit_value_forest
-from training.comparison import Judged, SeedRow, choose_winner, judge_candidate, seed_experiment
+from training.comparison import Judged, SeedRow, judge_candidate, seed_experiment
 from training.errors import SourceError
-from training.evaluation import Figures
+from training.proposals import Proposal, propose_exclusions
+from training.records import backtest_summary, data_record, figures_record
 from training.sources.series import Series
+from training.winner import choose_winner
 
 MINIMUM_LENGTH = 300
 """Readings below which there is too little to fit on, or to judge by."""
@@ -54,6 +62,16 @@ class Run:
     ----------
     judged_part : Series
         The readings that the figures are of.
+    plan : Plan
+        The faults of the backtests.
+    backtests : dict of str to Backtest
+        One a candidate, by kind.
+    winner, rule : Judged, str
+        Which candidate won, and by what.
+    sensitivities : list of Sensitivity
+        What the winner would do at each.
+    proposals : list of Proposal
+        What looks like an incident in the part fitted on.
     artifacts : dict of str to bytes
         One artifact a candidate, by kind.
     """
@@ -64,7 +82,12 @@ class Run:
     judged_part: Series
     judged: list[Judged]
     seed_rows: list[SeedRow]
+    plan: Plan
+    backtests: dict[str, Backtest]
     winner: Judged
+    rule: str
+    sensitivities: list[Sensitivity]
+    proposals: list[Proposal]
     artifacts: dict[str, bytes]
 
     @property
@@ -87,78 +110,86 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
     SourceError
         If either part of the series is too short.
     """
-    cut = int(settings.train_share * len(series))
-    if min(cut, len(series) - cut) < MINIMUM_LENGTH:
-        raise SourceError(
-            f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
-            f"judge by; each part needs {MINIMUM_LENGTH}, so give more, or another --train-share"
-        )
+    cut = split(series, settings.train_share)
     fitted_part, judged_part = series.part(0, cut), series.part(cut, len(series))
-
-    on_progress("value forest", 0, 2)
-    value_forest = fit_value_forest(fitted_part, settings.seed)
-    on_progress("contextual forest", 1, 2)
-    contextual_forest = fit_contextual_forest(fitted_part, settings.seed)
-    lstm = fit_lstm_autoencoder(
-        fitted_part,
-        settings.seed,
-        lambda epoch, most, loss: on_progress(
-            f"LSTM autoencoder, validation loss {loss:.3f}", epoch, most
-        ),
-    )
-    candidates = (value_forest, contextual_forest, lstm)
+    candidates = fit_candidates(fitted_part, settings.seed, on_progress)
     judged = [judge_candidate(candidate, judged_part) for candidate in candidates]
-    data, ordinary = describe(series, cut), ~judged_part.in_window
+
+    plan = plan_injections(series, cut, settings.seed)
+    backtests = {}
+    for done, each in enumerate(candidates):
+        on_progress(f"backtest of the {NAMES[each.kind]}", done, len(candidates))
+        backtests[each.kind] = run_backtest(each.detector, plan)
+    winner, rule = choose_winner(judged, backtests)
+    kind, served = winner.candidate.kind, winner.candidate.detector
+    on_progress(f"sensitivities of the {NAMES[kind]}", 0, 1)
     return Run(
         settings=settings,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         series=series,
         judged_part=judged_part,
         judged=judged,
-        seed_rows=seed_experiment(series, cast("LstmAutoencoder", lstm.detector)),
-        winner=choose_winner(judged),
+        seed_rows=seed_experiment(series, cast("LstmAutoencoder", candidates[-1].detector)),
+        plan=plan,
+        backtests=backtests,
+        winner=winner,
+        rule=rule,
+        sensitivities=try_sensitivities(served, plan, backtests[kind]),
+        proposals=propose_exclusions(series, cut),
         artifacts={
             each.candidate.kind: pack(
-                # what is served goes on from the end of the series, incidents left out
-                each.candidate.detector.advance(
-                    judged_part.timestamps[ordinary], judged_part.values[ordinary]
-                ),
+                advanced(each.candidate.detector, judged_part),
                 settings.name,
                 libraries=library_versions(),
-                training_data=data,
-                figures=figures_record(each.figures),
+                training_data=data_record(series, cut),
+                figures=figures_record(each.figures)
+                | {"backtest": backtest_summary(backtests[each.candidate.kind])},
             )
             for each in judged
         },
     )
 
 
-def describe(series: Series, cut: int) -> dict[str, Any]:
-    """Return what the manifest says of the training data."""
-    return {
-        "origin": series.origin,
-        "sha256": series.digest,
-        "first": str(series.timestamps[0]),
-        "last": str(series.timestamps[-1]),
-        "readings": len(series),
-        "readings_fitted_on": cut,
-    }
+def split(series: Series, train_share: float) -> int:
+    """Return how many readings are fitted on; the others judge.
+
+    Raises
+    ------
+    SourceError
+        If either part is too short.
+    """
+    cut = int(train_share * len(series))
+    if min(cut, len(series) - cut) < MINIMUM_LENGTH:
+        raise SourceError(
+            f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
+            f"judge by; each part needs {MINIMUM_LENGTH}, so give more (from CloudWatch: --days), "
+            "or another --train-share"
+        )
+    return cut
 
 
-def figures_record(figures: Figures) -> dict[str, Any]:
-    """Return figures as JSON holds them."""
-    return {
-        "judged_on": "the readings after those it was fitted on, by anomaly windows",
-        "windows": figures.windows,
-        "windows_found": figures.windows_found,
-        "window_recall": figures.window_recall,
-        "precision": figures.precision,
-        "f1": figures.f1,
-        "alerts": figures.alerts,
-        "false_alarms": figures.false_alarms,
-        "false_alarms_a_day": figures.false_alarms_a_day,
-        "mean_delay_minutes": figures.mean_delay_minutes,
-    }
+def fit_candidates(
+    part: Series, seed: int, on_progress: Callable[[str, int, int], None]
+) -> tuple[Candidate, Candidate, Candidate]:
+    """Fit the candidates; the LSTM autoencoder is the last."""
+    on_progress("value forest", 0, 2)
+    value_forest = fit_value_forest(part, seed)
+    on_progress("contextual forest", 1, 2)
+    contextual_forest = fit_contextual_forest(part, seed)
+    lstm = fit_lstm_autoencoder(
+        part,
+        seed,
+        lambda epoch, most, loss: on_progress(
+            f"LSTM autoencoder, validation loss {loss:.3f}", epoch, most
+        ),
+    )
+    return value_forest, contextual_forest, lstm
+
+
+def advanced(fitted: Detector, part: Series) -> Detector:
+    """Return the detector at the end of the series, where serving goes on, incidents left out."""
+    ordinary = ~part.in_window
+    return fitted.advance(part.timestamps[ordinary], part.values[ordinary])
 
 
 def library_versions() -> dict[str, str]:

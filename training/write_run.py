@@ -11,7 +11,8 @@ from typing import Any
 
 from detector.artifact import digest
 from training.errors import RunError
-from training.job import Run, figures_record, fingerprint
+from training.job import Run, fingerprint
+from training.records import backtest_record, figures_record, range_record
 from training.run_folder import METRICS, SUFFIX, StoredRun, check_replaceable
 
 
@@ -59,9 +60,14 @@ def run_record(run: Run) -> dict[str, Any]:
         "run": run.run_id,
         "created": run.created,
         "winner": run.winner.candidate.kind,
+        "rule": run.rule,
         "settings": asdict(run.settings),
         "fingerprint": fingerprint(run.series, run.settings),
-        "data": {"origin": run.series.origin, "sha256": run.series.digest},
+        "data": {
+            "origin": run.series.origin,
+            "sha256": run.series.digest,
+            "left_out": range_record(run.series.left_out),
+        },
         "artifacts": {kind: digest(data) for kind, data in run.artifacts.items()},
         "seed_experiment": [
             {
@@ -81,5 +87,15 @@ def run_record(run: Run) -> dict[str, Any]:
                 "readings": asdict(each.readings),
             }
             for each in run.judged
+        ],
+        "backtest": backtest_record(run.plan, run.backtests, run.sensitivities),
+        "proposed_exclusions": [
+            {
+                "first": str(each.first),
+                "last": str(each.last),
+                "severity": each.severity,
+                "reason": each.reason,
+            }
+            for each in run.proposals
         ],
     }

@@ -22,19 +22,20 @@ from detector.detection import Detection, alerts_from
 from detector.errors import CorruptArtifactError
 from detector.explanation import reason
 from detector.isolation_forest import IsolationForest
-from detector.past import DISTANCES, OWN, PAST_LAYOUT, Past, restore_past
+from detector.past import DISTANCES, OWN, PAST_LAYOUT, PLAIN, Past, restore_past
 from detector.sensitivity import threshold_for
 from detector.surprise import contributions
 from detector.tensors import RawTensor, scalar, whole, within
 from detector.value_range import check_values
 
 if TYPE_CHECKING:
+    from detector.alerts import Mask
     from detector.interface import Floats, Times
     from detector.past import Integers
 
 SETTLING = 64
-"""Readings after the first with a seasonal reference that raise no alert: until then there was
-nothing to deviate from, and the first deviations surprise."""
+"""Readings after the first with a seasonal reference whose deviations raise no alert: until then
+there was nothing to deviate from, and the first deviations surprise."""
 
 PROBATION_SHARE = 0.15
 MOST_PROBATION = 750
@@ -141,7 +142,11 @@ class ContextualForest:
         raised = raise_alerts(
             scores,
             causes[:, :OWN].sum(axis=1),
-            self._may_raise(began + np.arange(len(scores)), context.past.onset),
+            self._may_raise(
+                began + np.arange(len(scores)),
+                context.past.onset,
+                causes[:, PLAIN].sum(axis=1) >= threshold,
+            ),
             began,
             threshold,
             self.vigilance,
@@ -161,11 +166,21 @@ class ContextualForest:
         )
         return detection, raised.vigilance
 
-    def _may_raise(self, index: Integers, onset: int) -> npt.NDArray[np.bool_]:
-        """Tell which readings may raise an alert: (n,) indices since the first ever -> (n,)."""
-        raising: npt.NDArray[np.bool_] = index >= self.probation
+    def _may_raise(self, index: Integers, onset: int, is_plain: Mask) -> Mask:
+        """Tell which readings may raise an alert.
+
+        Parameters
+        ----------
+        index : (n,) int64
+            Counted from the first reading ever.
+        onset : int
+            Index of the first one with a seasonal reference, or -1.
+        is_plain : (n,) bool
+            Which are surprising enough without any.
+        """
+        raising: Mask = index >= self.probation
         if onset >= 0:
-            raising &= (index < onset) | (index >= onset + SETTLING)
+            raising &= (index < onset) | (index >= onset + SETTLING) | is_plain
         return raising
 
     def parameters(self) -> dict[str, float]:

@@ -18,6 +18,9 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 MINUTE_MS = 60_000
 DAY_MINUTES = 1_440
 
+MUCH_ODDER = 0.5
+"""What the surprise of a run weighs against that of the reading itself, as a reason."""
+
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number as people write it, to so many digits.
@@ -78,6 +81,8 @@ def duration(milliseconds: float) -> str:
 def reason(context: Context, position: int, causes: Floats) -> str:
     """Say why a reading is odd, by what its score is mostly made of.
 
+    One odd reading makes its whole run odd: the run is the reason only where it is odder by far.
+
     Parameters
     ----------
     position
@@ -87,7 +92,8 @@ def reason(context: Context, position: int, causes: Floats) -> str:
     """
     past, index = context.past, context.first + position
     value, expected = float(past.values[index]), float(context.expected[position])
-    match int(np.argmax(causes)):
+    weights = causes * [1.0, 1.0, MUCH_ODDER, MUCH_ODDER, 1.0]
+    match int(np.argmax(weights)):
         case 0:
             seen_from = max(0, block_start(past.offset + index) - HISTORY - past.offset)
             before = past.values[seen_from:index]

@@ -25,6 +25,9 @@ DISTANCES = ("value", "residual", "run of values", "run of residuals")
 OWN = 2
 """So many of them, the first, are about the reading itself."""
 
+PLAIN = (0, 2)
+"""Those that need no seasonal reference."""
+
 PAST_LAYOUT: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "times": ("I64", (None,)),
     "values": ("F64", (None,)),

@@ -196,8 +196,8 @@ def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(environment
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert " ARCHITECTURE=x86_64 " in commands
     parameters = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
-    options = f"--config-env {environment} --parameter-overrides {parameters}"
-    assert f"sam deploy {options} Architecture=x86_64\n" in commands
+    assert f"sam deploy --config-env {environment} " in commands
+    assert f'--parameter-overrides "{parameters} Architecture=x86_64"\n' in commands
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])

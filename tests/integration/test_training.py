@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from detector.artifact import digest, unpack
+from tests.command import command
 from tests.conftest import Bucket
 from training.candidates.value_forest import fit_as_the_seed_did
 from training.comparison import flags_of
@@ -22,21 +20,6 @@ from training.job import Run, Settings, train
 from training.run_folder import StoredRun, check_replaceable, read_run
 from training.sources.series import Series
 from training.write_run import write_run
-
-ROOT = Path(__file__).parents[2]
-
-
-def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "training", *arguments],
-        cwd=ROOT,
-        env=os.environ
-        | {"PYTHONPATH": str(ROOT / "functions"), "COLUMNS": "200", "NO_COLOR": "1"}
-        | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_seeds_table_comes_out_of_the_seeds_file(nab_series: Series) -> None:
@@ -79,12 +62,15 @@ def test_the_manifest_says_what_was_measured(run: Run, simulated: Series) -> Non
         assert manifest.training_data["sha256"] == simulated.digest
         assert manifest.training_data["readings_fitted_on"] == len(simulated) // 2
         assert manifest.figures["f1"] == each.figures.f1
+        backtest = run.backtests[each.candidate.kind]
+        assert manifest.figures["backtest"]["share_found"] == backtest.mean_share
         assert manifest.libraries.keys() >= {"scikit-learn", "keras", "numpy"}
 
 
 def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> None:
     names = {path.name for path in stored_run.folder.iterdir()}
     assert names == {
+        "backtest.png",
         "confusion-contextual-forest.png",
         "confusion-lstm-autoencoder.png",
         "confusion-value-forest.png",
@@ -103,12 +89,15 @@ def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> Non
         "value-forest.safetensors",
     }
     page = (stored_run.folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 8
+    assert page.count("data:image/png;base64,") == 9
     assert not re.search(r'(src|href)="(?!data:)', page), "the page is not self-contained"
     record = json.loads((stored_run.folder / "metrics.json").read_text(encoding="utf-8"))
     kinds = [row["kind"] for row in record["honest"]]
     assert kinds == ["value-forest", "contextual-forest", "lstm-autoencoder"]
     assert len(record["seed_experiment"]) == 2
+    assert [row["kind"] for row in record["backtest"]["candidates"]] == kinds
+    assert len(record["backtest"]["candidates"][0]["faults"]) == 17
+    assert len(record["backtest"]["sensitivities_of_the_winner"]) == 5
 
 
 def test_a_run_is_written_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:

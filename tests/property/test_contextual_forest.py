@@ -167,10 +167,18 @@ def test_a_series_without_a_model_learns_before_it_alerts(simulated: Series) -> 
 
 def test_the_first_deviations_from_a_season_raise_no_alert() -> None:
     values = np.tile([0.1, 0.1, 0.2, 0.1], 90)
-    values[288:] += 0.05  # the second day runs a little higher
+    values[288:] = np.roll(values[288:], 1)  # the second day runs a reading late
     times = np.datetime64("2026-01-01", "ms") + STEP * np.arange(360)
     flags = ContextualForest.untrained(probation=54).detect(times, values).is_anomaly
     assert not flags[288 - 2 : 288 - 2 + SETTLING].any()
+
+
+def test_what_was_never_seen_raises_an_alert_even_as_the_season_settles() -> None:
+    values = np.tile([0.1, 0.1, 0.2, 0.1], 90)
+    values[300] = 5.0
+    times = np.datetime64("2026-01-01", "ms") + STEP * np.arange(360)
+    alerts = ContextualForest.untrained(probation=54).detect(times, values).alerts
+    assert [alert.start for alert in alerts] == [300]
 
 
 def test_a_lower_sensitivity_raises_fewer_alerts(simulated: Series) -> None:

@@ -1,15 +1,10 @@
-"""Events, figures, and the rule that picks the winner."""
+"""Events and figures."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 
 from detector.detection import alerts_of_events
-from tests.fakes import small_forest
-from training.comparison import Judged, choose_winner
 from training.evaluation import Figures, confusion
 from training.evaluation import judge as judge_alerts
 from training.sources.series import Series
@@ -78,40 +73,3 @@ def test_confusion_counts_readings() -> None:
     counts = (matrix.true_positives, matrix.false_negatives, matrix.false_positives)
     assert (*counts, matrix.true_negatives) == (1, 1, 1, 2)
     assert (matrix.precision, matrix.recall, matrix.f1) == (0.5, 0.5, 0.5)
-
-
-class FakeCandidate:
-    """A candidate of a kind; nothing of it is run."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.detector = small_forest()
-
-
-FOUND_ONE = Figures(2, 1, 2, 1, 7.0, (10.0,))
-
-
-def judged(kind: str, figures: Figures) -> Judged:
-    none = np.zeros(1, bool)
-    detection = small_forest().detect(TIMES[:1], np.zeros(1))
-    return Judged(FakeCandidate(kind), detection, figures, confusion(none, none))
-
-
-@pytest.mark.parametrize(
-    ("forest", "lstm", "winner"),
-    [
-        (FOUND_ONE, replace(FOUND_ONE, windows_found=2), "lstm-autoencoder"),
-        (FOUND_ONE, replace(FOUND_ONE, false_alarms=0), "lstm-autoencoder"),
-        (FOUND_ONE, replace(FOUND_ONE, delays_minutes=(5.0,)), "lstm-autoencoder"),
-        (FOUND_ONE, FOUND_ONE, "value-forest"),
-        (
-            Figures(0, 0, 3, 3, 7.0, ()),
-            Figures(0, 0, 2, 2, 7.0, ()),
-            "lstm-autoencoder",
-        ),
-    ],
-    ids=["higher F1", "fewer false alarms", "shorter delay", "simpler", "no window"],
-)
-def test_the_rule(forest: Figures, lstm: Figures, winner: str) -> None:
-    candidates = [judged("lstm-autoencoder", lstm), judged("value-forest", forest)]
-    assert choose_winner(candidates).candidate.kind == winner

@@ -8,10 +8,21 @@ from pathlib import Path
 import jinja2
 
 from detector.artifact import digest
+from detector.explanation import number
 from training.candidates.names import NAMES
-from training.comparison import RULE
 from training.job import Run, library_versions
-from training.report.pictures import draw_pictures
+from training.report.backtest_table import (
+    SENSITIVITY_COLUMNS,
+    SUMMARY_COLUMNS,
+    backtest_note,
+    fault_columns,
+    fault_rows,
+    sensitivity_note,
+    sensitivity_rows,
+    sensitivity_title,
+    summary_rows,
+)
+from training.report.pictures import BACKTEST, draw_pictures
 from training.report.table import COLUMNS, sections
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -28,13 +39,30 @@ def write_report(run: Run, folder: Path) -> None:
         winner=NAMES[winner],
         digest=digest(run.artifacts[winner]),
         size=len(run.artifacts[winner]),
-        rule=RULE,
+        rule=run.rule,
         columns=COLUMNS,
         sections=sections(run),
+        spread=number(run.plan.spread, 3),
+        backtest_note=backtest_note(run),
+        fault_columns=fault_columns(run),
+        fault_rows=fault_rows(run),
+        summary_columns=SUMMARY_COLUMNS,
+        summary_rows=summary_rows(run),
+        sensitivity_title=sensitivity_title(run),
+        sensitivity_note=sensitivity_note(run),
+        sensitivity_columns=SENSITIVITY_COLUMNS,
+        sensitivity_rows=sensitivity_rows(run),
         libraries=library_versions(),
         pictures=[
-            (base64.b64encode((folder / name).read_bytes()).decode(), caption)
+            (encoded(folder / name), caption)
             for name, caption in pictures.items()
+            if name != BACKTEST
         ],
+        backtest_picture=(encoded(folder / BACKTEST), pictures[BACKTEST]),
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def encoded(path: Path) -> str:
+    """Return a file in base64, as a page holds it."""
+    return base64.b64encode(path.read_bytes()).decode()

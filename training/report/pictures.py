@@ -12,15 +12,17 @@ from training.candidates.names import NAMES
 from training.comparison import Judged
 from training.evaluation import Confusion
 from training.job import Run
+from training.report.backtest_picture import draw_backtest
+from training.report.style import ALERT, FIT, INK, WINDOW
 from training.sources.series import Series
 
-INK, WINDOW, FIT, ALERT = "#1f3b57", "#f4b942", "#eceff3", "#c8102e"
 KIND_MARKS = {
     "value-forest": ("v", "#c8102e"),
     "contextual-forest": ("D", "#1b7837"),
     "lstm-autoencoder": ("^", "#6a3d9a"),
 }
 DPI = 110
+BACKTEST = "backtest.png"
 
 
 def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
@@ -46,6 +48,11 @@ def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
                 draw_losses(each.candidate.losses),
                 f"{name}: loss by epoch; the weights of the lowest validation loss are kept.",
             )
+    figures[BACKTEST] = (
+        draw_backtest(run),
+        f"Backtest of the {NAMES[run.winner.candidate.kind]}: a fault of each kind, of its middle "
+        "size, among the readings around it; an example of how most of them went.",
+    )
     for name, (figure, _) in figures.items():
         # a fixed metadata block: the same run draws the same bytes
         figure.savefig(folder / name, dpi=DPI, metadata={"Software": None})

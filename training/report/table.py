@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich import box
 from rich.table import Table
 
 from training.candidates.names import NAMES, NOTHING
 from training.comparison import Judged, SeedRow
 from training.job import Run
+from training.report.style import new_table
 
 COLUMNS = ("candidate", "found", "recall", "prec.", "F1", "false/day", "delay")
 
@@ -78,18 +78,7 @@ def comparison_tables(run: Run) -> list[Table]:
 
 def section_table(section: Section) -> Table:
     """Return one section; it fits 80 columns."""
-    table = Table(
-        title=f"[bold]{section.title}[/bold]",
-        title_justify="left",
-        title_style="",
-        caption=section.note,
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "candidate" else "right", no_wrap=True)
+    table = new_table(section.title, section.note, *COLUMNS)
     for row in section.rows:
         table.add_row(*row)
     return table

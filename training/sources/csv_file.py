@@ -117,7 +117,7 @@ def parse_time(text: Any, where: str) -> datetime:
         return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
     except (ValueError, TypeError, OverflowError):
         raise SourceError(
-            f"{where}: {text!r} is not a time; write it like 2014-02-14 14:30:00"
+            f"{where}: {text!r} is not a time; write it like 2014-02-14T14:30:00"
         ) from None
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
+from registry.metric import Metric
 from training.errors import SourceError
 from training.sources.csv_file import read_csv_series
 from training.sources.nab import SEED_FILE, Nab
@@ -26,6 +27,8 @@ class SourceOptions:
     nab_root: Path | None = None
     nab_file: str = SEED_FILE
     simulated: bool = False
+    cloudwatch: Metric | None = None
+    days: int = 14
 
 
 def obtain_series(options: SourceOptions, console: Console) -> Series:
@@ -40,24 +43,36 @@ def obtain_series(options: SourceOptions, console: Console) -> Series:
         If what was asked for by name can't be had or read.
     """
     series = choose_series(options, console)
+    show_series(series, console)
+    return series
+
+
+def show_series(series: Series, console: Console) -> None:
+    """Print where a series comes from, and what it is."""
     known = "no labels" if series.labels is None else f"{len(series.labels)} labelled anomalies"
     console.print(
         f"Data: [bold]{escape(series.origin)}[/bold] — {len(series):,} readings, "
         f"{series.days:.1f} days, {known}"
     )
-    return series
 
 
 def choose_series(options: SourceOptions, console: Console) -> Series:
     """Return the series of the first source that `options` leave."""
     if options.labels and not options.csv:
         raise SourceError("--labels goes with --csv")
-    if options.csv and options.simulated:
-        raise SourceError("--csv and --simulated exclude each other")
+    if sum(map(bool, (options.csv, options.simulated, options.cloudwatch))) > 1:
+        raise SourceError("--csv, --cloudwatch and --simulated exclude each other; give one")
+    if options.cloudwatch:
+        return one_metric(options.cloudwatch, options.days, console)
     if options.csv:
         return read_csv_series(options.csv, options.labels)
     if options.simulated:
         return simulate_ec2_cpu()
+    return nab_or_simulated(options, console)
+
+
+def nab_or_simulated(options: SourceOptions, console: Console) -> Series:
+    """Return NAB's series from wherever it can be had, else a simulation."""
     if options.nab_root:
         return Nab(options.nab_root).series(options.nab_file)
     cached = cached_nab(options.nab_file)
@@ -74,3 +89,15 @@ def choose_series(options: SourceOptions, console: Console) -> Series:
             f"[yellow]No NAB: {escape(str(error))}. Using a simulated EC2 CPU series instead."
         )
         return simulate_ec2_cpu()
+
+
+def one_metric(metric: Metric, days: int, console: Console) -> Series:
+    """Return the last days of one metric of CloudWatch."""
+    from training.sources.cloudwatch import cloudwatch_client, missing
+    from training.sources.fetch import fetch_with_progress
+
+    cloudwatch = cloudwatch_client()
+    found = fetch_with_progress(cloudwatch, [metric], days, console)
+    if metric not in found:
+        raise missing([metric], days, cloudwatch)
+    return found[metric]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -34,9 +34,10 @@ class Series:
         Times of known anomalies; None where nobody labelled the series.
     windows : (w, 2) datetime64[s]
         First and last moment of each anomaly window.
-    cut_windows : (c, 2) datetime64[s]
-        Windows that reach beyond this part of a longer series: their readings are anomalous, but
-        nothing can be said of whether they were found.
+    left_out : (c, 2) datetime64[s]
+        First and last moment of ranges whose readings count as anomalous, but in which nothing is
+        to be found: incidents that were excluded, and windows that reach beyond this part of a
+        longer series.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Series:
     values: Floats
     labels: Times | None
     windows: Times
-    cut_windows: Times = field(default_factory=lambda: np.empty((0, 2), "datetime64[s]"))
+    left_out: Times = field(default_factory=lambda: np.empty((0, 2), "datetime64[s]"))
 
     def __post_init__(self) -> None:
         if len(self.values) < LEAST_LENGTH:
@@ -73,9 +74,9 @@ class Series:
 
     @property
     def in_window(self) -> Mask:
-        """Which readings lie in an anomaly window: (n,) bool."""
+        """Which readings lie in an anomaly window, or are left out: (n,) bool."""
         inside = np.zeros(len(self), bool)
-        for first, last in np.concatenate([self.windows, self.cut_windows]):
+        for first, last in np.concatenate([self.windows, self.left_out]):
             inside |= (self.timestamps >= first) & (self.timestamps <= last)
         return inside
 
@@ -87,21 +88,37 @@ class Series:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of readings and labels, hexadecimal: the same series, the same digest."""
+        """SHA-256 of readings, labels and what is left out, hexadecimal."""
         parts = [self.timestamps.astype("<i8"), self.values.astype("<f8"), self.windows]
         if self.labels is not None:
             parts.append(self.labels)
+        if len(self.left_out):
+            parts.append(self.left_out)
         return hashlib.sha256(
             b"|".join(np.ascontiguousarray(p).tobytes() for p in parts)
         ).hexdigest()
 
+    def leaving_out(self, ranges: Times) -> Self:
+        """Return the series with more ranges left out: (c, 2) datetime64[s].
+
+        A window that one of them touches is no longer one to be found.
+        """
+        touched = np.zeros(len(self.windows), bool)
+        for first, last in ranges:
+            touched |= overlapping(self.windows, first, last)
+        return replace(
+            self,
+            windows=self.windows[~touched],
+            left_out=np.concatenate([self.left_out, ranges, self.windows[touched]]),
+        )
+
     def part(self, start: int, stop: int) -> Self:
         """Return the readings from `start` to before `stop`, with their labels and windows.
 
-        A window that either end cuts is no longer one to be found; see `cut_windows`.
+        A window that either end cuts is no longer one to be found; see `left_out`.
         """
         first, last = self.timestamps[start], self.timestamps[stop - 1]
-        reaching = (self.windows[:, 0] <= last) & (self.windows[:, 1] >= first)
+        reaching = overlapping(self.windows, first, last)
         whole = (self.windows[:, 0] >= first) & (self.windows[:, 1] <= last)
         labels = self.labels
         if labels is not None:
@@ -113,8 +130,18 @@ class Series:
             values=self.values[start:stop],
             labels=labels,
             windows=self.windows[whole],
-            cut_windows=self.windows[reaching & ~whole],
+            left_out=np.concatenate(
+                [
+                    self.left_out[overlapping(self.left_out, first, last)],
+                    self.windows[reaching & ~whole],
+                ]
+            ),
         )
+
+
+def overlapping(ranges: Times, first: np.datetime64, last: np.datetime64) -> Mask:
+    """Tell which ranges, (c, 2), have a moment from `first` to `last`: (c,) bool."""
+    return (ranges[:, 0] <= last) & (ranges[:, 1] >= first)
 
 
 def label_windows(labels: Times, timestamps: Times) -> Times:

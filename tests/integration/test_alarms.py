@@ -1,0 +1,230 @@
+"""Alarms as they fire: every sample event, by both routes, over moto and a CloudWatch in memory.
+
+moto lacks metric math and alarm actions: where a sample needs them, `FakeCloudWatch` answers.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from local.watch_stack import WatchStack, make_watch_stack
+from registry.metric import Metric
+from registry.store import S3ObjectStore
+from tests.conftest import Bucket
+from tests.fake_cloudwatch import FakeCloudWatch, Series, client_error
+from tests.watching import WallClock, make_watcher
+from watch.alarms.change import AlarmChange
+from watch.errors import UndeliveredError
+from watch.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json.loads((ROOT / "docs" / "event.schema.json").read_text(encoding="utf-8"))
+CPU = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Average 300")
+ROUTES = ("", "-action")
+KINDS = ("metric", "math", "band", "composite", "suppressed")
+READINGS = 3 * 288
+
+
+def sample(name: str) -> dict[str, Any]:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def either(kind: str) -> list[str]:
+    return [f"alarm-{kind}{route}" for route in ROUTES]
+
+
+class Alarms:
+    """A watcher whose CloudWatch is in memory, and whose bucket, bus and topic are moto's."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.cloudwatch = FakeCloudWatch()
+        self.stack: WatchStack = make_watch_stack(bucket.endpoint_url, f"a-{uuid.uuid4().hex[:12]}")
+        self.settings = Settings(
+            bucket=bucket.name,
+            event_bus=self.stack.event_bus,
+            alert_topic=self.stack.alert_topic,
+            shard_queue=self.stack.shard_queue,
+        )
+        self.clock = WallClock()
+        self.watcher = make_watcher(
+            S3ObjectStore(bucket.name), self.client, self.clock, self.settings
+        )
+
+    def client(self, service: str) -> Any:
+        return self.cloudwatch if service == "cloudwatch" else self.stack.client(service)
+
+    def surround(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
+        """Give each metric of an alarm three ordinary days, and a last reading of its own."""
+        change = AlarmChange.from_event(event)
+        self.clock.seconds = change.at + 5
+        end = int(change.at) // 300 * 300
+        stats = [each["metricStat"] for each in change.metrics if "metricStat" in each]
+        for stat in stats:
+            self.put(event_metric(stat), end, at_the_end)
+        for each in change.metrics:
+            if "expression" in each:
+                self.cloudwatch.expressions[each["expression"]] = first_series
+        for child in change.children:
+            self.cloudwatch.alarms.append(described(child.rpartition(":")[2]))
+            self.put(CPU, end, at_the_end)
+
+    def put(self, metric: Metric, end: int, at_the_end: float | None) -> None:
+        values = 30.0 + np.random.default_rng(3).normal(0.0, 1.0, READINGS)
+        if at_the_end is not None:
+            values[-1] = at_the_end
+        self.cloudwatch.put(metric, end - (READINGS - 1) * metric.period, values)
+
+    def take(self, event: Any) -> list[dict[str, Any]]:
+        """Hand over an event; return what comes over the bus, which is as documented."""
+        self.watcher.take(event)
+        events = self.stack.hear_events()
+        for told in events:
+            jsonschema.validate(told, SCHEMA)
+        return events
+
+
+def event_metric(stat: Mapping[str, Any]) -> Metric:
+    metric = stat["metric"]
+    dimensions = tuple(metric.get("dimensions", {}).items())
+    return Metric(metric["namespace"], metric["name"], dimensions, stat["stat"], stat["period"])
+
+
+def first_series(found: Mapping[str, Series]) -> Series:
+    """Stand in for metric math: the first of the metrics it is about."""
+    return next(iter(found.values()))
+
+
+def described(name: str) -> dict[str, Any]:
+    return {
+        "AlarmName": name,
+        "Namespace": CPU.namespace,
+        "MetricName": CPU.name,
+        "Dimensions": [{"Name": key, "Value": value} for key, value in CPU.dimensions],
+        "Period": CPU.period,
+        "Statistic": CPU.statistic,
+    }
+
+
+@pytest.fixture
+def alarms(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Alarms:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
+    return Alarms(bucket)
+
+
+@pytest.mark.parametrize("name", [name for kind in KINDS for name in either(kind)])
+def test_an_alarm_on_something_unusual_is_told_so(alarms: Alarms, name: str) -> None:
+    event = sample(name)
+    alarms.surround(event, at_the_end=95.0)
+    [told] = alarms.take(event)
+    detail = told["detail"]
+    assert told["detail-type"] == "Alarm Judged"
+    assert detail["is_unusual"] is True
+    assert detail["severity"] > 0.8
+    assert "95" in detail["verdict"]
+    [message] = alarms.stack.hear_messages()
+    assert "unusual" in message["Subject"]
+    assert detail["verdict"] in message["Message"]
+
+
+@pytest.mark.parametrize("name", either("metric"))
+def test_an_alarm_on_something_ordinary_is_told_so(alarms: Alarms, name: str) -> None:
+    event = sample(name)
+    alarms.surround(event, at_the_end=None)
+    [told] = alarms.take(event)
+    assert told["detail"]["is_unusual"] is False
+    assert "not unusual" in told["detail"]["verdict"]
+    assert "864 readings" in told["detail"]["judged"][0]["compared_with"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_routes_together_tell_once(alarms: Alarms, kind: str) -> None:
+    alarms.surround(sample(f"alarm-{kind}"), at_the_end=95.0)
+    told = [alarms.take(sample(name)) for name in (*either(kind), *either(kind))]
+    assert [len(events) for events in told] == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_ok_closes_what_alarm_opened_and_nothing_else(alarms: Alarms, route: str) -> None:
+    fired, over = sample(f"alarm-metric{route}"), sample(f"alarm-metric-ok{route}")
+    alarms.surround(fired, at_the_end=95.0)
+    [opened] = alarms.take(fired)
+    [closed] = alarms.take(over)
+    assert closed["detail-type"] == "Alarm Cleared"
+    assert closed["detail"]["id"] == opened["detail"]["id"]
+    assert closed["detail"]["lasted_seconds"] > 0
+    assert alarms.take(over) == []
+    assert alarms.take(fired) == [], "an older event changes nothing"
+
+
+def test_ok_without_an_alarm_before_tells_nothing(alarms: Alarms) -> None:
+    assert alarms.take(sample("alarm-metric-ok")) == []
+
+
+def test_a_lack_of_data_is_no_alarm_and_ends_none(alarms: Alarms) -> None:
+    assert alarms.take(sample("alarm-insufficient")) == []
+
+
+@pytest.mark.parametrize("failure", ["AccessDenied", "ValidationError"])
+def test_what_cannot_be_judged_is_said(alarms: Alarms, failure: str) -> None:
+    alarms.cloudwatch.failures = [client_error(failure, "GetMetricData", "because")]
+    [told] = alarms.take(sample("alarm-metric"))
+    assert told["detail"]["is_unusual"] is None
+    assert told["detail"]["severity"] is None
+    cannot = told["detail"]["judged"][0]["cannot"]
+    assert "because" in cannot
+    assert ("cloudwatch:GetMetricData" in cannot) == (failure == "AccessDenied")
+
+
+@pytest.mark.parametrize(
+    "name", ["alarm-metric", "alarm-math", "alarm-composite", "alarm-insights"]
+)
+def test_an_alarm_without_data_is_told_as_not_judged(alarms: Alarms, name: str) -> None:
+    [told] = alarms.take(sample(name))
+    assert told["detail"]["is_unusual"] is None
+    assert all(each["cannot"] for each in told["detail"]["judged"])
+
+
+def test_what_cannot_be_told_is_told_by_the_retry(alarms: Alarms) -> None:
+    alarms.surround(sample("alarm-metric"), at_the_end=95.0)
+    topic = {"Name": alarms.stack.alert_topic.rpartition(":")[2]}
+    alarms.stack.client("sns").delete_topic(TopicArn=alarms.stack.alert_topic)
+    with pytest.raises(UndeliveredError):
+        alarms.take(sample("alarm-metric"))
+    alarms.stack.client("sns").create_topic(**topic)
+    assert len(alarms.take(sample("alarm-metric"))) == 1, "the event had arrived, and no second"
+
+
+@pytest.mark.parametrize("name", ["unknown", "env", "predict-normal"])
+def test_an_unknown_event_is_logged_and_left(
+    alarms: Alarms, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert alarms.take(sample(name)) == []
+    assert "unknown event left alone" in caplog.messages
+
+
+def test_a_crash_after_the_decision_is_made_good_by_the_retry(alarms: Alarms) -> None:
+    event = sample("alarm-metric")
+    alarms.surround(event, at_the_end=95.0)
+    whole: Callable[[str], Any] = alarms.client
+
+    def crashing(service: str) -> Any:
+        if service == "events":
+            raise MemoryError
+        return whole(service)
+
+    broken = make_watcher(
+        S3ObjectStore(alarms.settings.bucket), crashing, alarms.clock, alarms.settings
+    )
+    with pytest.raises(MemoryError):
+        broken.take(event)
+    alarms.clock.seconds += 60
+    assert [told["detail-type"] for told in alarms.take(event)] == ["Alarm Judged"]
+    assert alarms.take(event) == []

@@ -1,0 +1,63 @@
+"""A series of one's own without labels: judged by the backtest, its past incidents left out."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.command import command
+from training.job import Run
+from training.report.backtest_table import sensitivity_table, summary_table
+from training.sources.series import Series
+from training.winner import BACKTEST_RULE
+
+INCIDENT = ("2014-02-17T07:00:00", "2014-02-17T07:30:00")
+EARLIER = ("2014-02-15T00:00:00", "2014-02-15T01:00:00")
+
+
+@pytest.fixture
+def csv(tmp_path: Path, simulated: Series) -> Path:
+    """Four days of the simulated series, with the spike on the third."""
+    lines = [
+        f"{time},{value}"
+        for time, value in zip(simulated.timestamps[:1152], simulated.values[:1152], strict=True)
+    ]
+    path = tmp_path / "cpu.csv"
+    path.write_text("\n".join(["timestamp,value", *lines]) + "\n")
+    return path
+
+
+def test_the_winner_is_chosen_by_the_backtest(csv: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("--csv", str(csv), "--out", str(folder), "--train-share", "0.7")
+    done = command("train", *options, "--exclude", *INCIDENT, "--exclude", *EARLIER)
+    assert done.returncode == 0, done.stderr
+    assert f"by {BACKTEST_RULE}." in " ".join(done.stdout.split())
+    assert "Sensitivity of the" in done.stdout
+    assert INCIDENT[0][:13] not in done.stdout  # what is known is not proposed again
+    record = json.loads((folder / "metrics.json").read_text())
+    assert record["rule"] == BACKTEST_RULE
+    assert record["data"]["left_out"] == [list(INCIDENT), list(EARLIER)]
+    assert BACKTEST_RULE in (folder / "report.html").read_text()
+
+
+def test_a_range_takes_two_times(csv: Path) -> None:
+    assert "--exclude" in (listed := command("train", "--help").stdout)
+    assert "FROM TO" in listed
+    done = command("train", "--csv", str(csv), "--exclude", "2014-02-17")
+    assert done.returncode == 2
+    assert "requires 2 arguments" in done.stderr
+    done = command("train", "--csv", str(csv), "--exclude", *reversed(INCIDENT))
+    assert done.returncode == 1
+    assert "ends before it begins" in done.stderr
+
+
+def test_the_tables_fit_80_columns(run: Run) -> None:
+    text = StringIO()
+    console = Console(file=text, width=80)
+    console.print(summary_table(run), sensitivity_table(run))
+    assert "…" not in text.getvalue()

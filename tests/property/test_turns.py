@@ -1,0 +1,50 @@
+"""Cutting a fleet into shards: nothing is lost, nothing is doubled, and halves come of wholes."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.fleet import Watched
+from registry.metric import Metric
+from registry.watch_file import Options
+from watch.fleet.turn import AIMED, ShardMessage, plan, shard_count, shard_of
+
+METRICS = st.builds(
+    Metric,
+    namespace=st.sampled_from(["AWS/EC2", "my shop"]),
+    name=st.sampled_from(["CPUUtilization", "Orders"]),
+    dimensions=st.tuples(st.tuples(st.just("Name"), st.text(min_size=1, max_size=9))),
+    statistic=st.sampled_from(["Average", "p99"]),
+    period=st.sampled_from([60, 300]),
+)
+FLEETS = st.lists(METRICS, unique=True, max_size=60)
+CUTS = st.integers(0, 6).map(lambda doublings: 2**doublings)
+
+
+@given(FLEETS, CUTS, st.integers(1, 3))
+def test_every_metric_is_in_exactly_one_shard_with_its_entry(
+    metrics: list[Metric], of: int, entries: int
+) -> None:
+    options = [Options(name=f"entry-{number}") for number in range(entries)]
+    fleet = [Watched(each, metrics[number::entries]) for number, each in enumerate(options)]
+    sent = [turn.model_dump_json() for turn in plan(fleet, of, 0)]
+    turns = [ShardMessage.model_validate_json(message) for message in sent]
+    assert [(turn.of, turn.shard) for turn in turns] == [(of, shard) for shard in range(of)]
+    found = [
+        (part.options, metric) for turn in turns for part in turn.fleet for metric in part.metrics
+    ]
+    assert len(found) == len(metrics)
+    assert set(found) == {(part.options, metric) for part in fleet for metric in part.metrics}
+
+
+@given(METRICS, CUTS)
+def test_a_shard_s_metrics_come_of_one_shard_of_half_as_many(metric: Metric, of: int) -> None:
+    assert shard_of(metric, 2 * of) % of == shard_of(metric, of)
+
+
+@given(st.integers(0, 200_000), CUTS)
+def test_shards_are_as_few_as_hold_the_fleet(metrics: int, before: int) -> None:
+    of = shard_count(metrics, at_least=before)
+    assert of * AIMED >= metrics
+    assert of == before or (of % (2 * before) == 0 and of // 2 * AIMED < metrics)

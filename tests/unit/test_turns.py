@@ -1,0 +1,200 @@
+"""A tick of the schedule: a turn a shard, and a number of shards that only grows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from registry.errors import CloudWatchUnavailableError, ConflictError, InvalidWatchFileError
+from registry.fleet import Watched
+from registry.keys import SHARDS_KEY, WATCH_KEY
+from registry.metric import Metric
+from registry.watch_file import Options
+from tests.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.looking import RacingStore
+from tests.watching import NOON, WallClock, machines
+from watch.errors import BusyError
+from watch.fleet.planner import Planner
+from watch.fleet.turn import ShardMessage, plan, shard_count
+
+HOUR = 3_600
+QUEUE_BYTES = 256 * 1024
+
+
+class World:
+    """A planner over a bucket, a CloudWatch and a clock."""
+
+    def __init__(self) -> None:
+        self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
+        self.planner = self.new_planner()
+
+    def new_planner(self) -> Planner:
+        return Planner(self.cloudwatch, self.store, self.clock)
+
+    def publish(self, name: str = "cpu", **more: object) -> None:
+        selector = {
+            "name": name,
+            "namespace": "AWS/EC2",
+            "metric": "CPUUtilization",
+            "dimensions": {"InstanceId": "*"},
+            "statistic": "Average",
+            "period": 300,
+        }
+        self.store.put(
+            WATCH_KEY, json.dumps({"version": 1, "selectors": [selector | more]}).encode()
+        )
+
+    def start(self, count: int) -> None:
+        """Let the fleet consist of so many machines."""
+        self.cloudwatch.series = {metric: {NOON: 1.0} for metric in machines(count)}
+
+    @property
+    def shards(self) -> int:
+        """What the bucket says of their number."""
+        return int(json.loads(self.store.objects[SHARDS_KEY].data)["of"])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def watched(turns: list[ShardMessage]) -> list[Metric]:
+    return [metric for turn in turns for part in turn.fleet for metric in part.metrics]
+
+
+def test_without_a_watch_file_there_are_no_turns(world: World) -> None:
+    world.start(3)
+    assert world.planner.turns() == []
+    assert not world.cloudwatch.listed
+
+
+def test_a_small_fleet_is_one_turn(world: World) -> None:
+    world.start(3)
+    world.publish(history_days=7)
+    [turn] = world.planner.turns()
+    assert (turn.of, turn.shard, turn.time) == (1, 0, NOON)
+    [part] = turn.fleet
+    assert part.options == Options(name="cpu", history_days=7)
+    assert part.metrics == machines(3)
+
+
+def test_a_large_fleet_is_cut(world: World) -> None:
+    world.start(1_000)
+    world.publish()
+    turns = world.planner.turns()
+    assert [(turn.of, turn.shard) for turn in turns] == [(4, 0), (4, 1), (4, 2), (4, 3)]
+    assert sorted(watched(turns)) == machines(1_000)
+
+
+def test_a_shard_without_metrics_gets_its_turn_to_forget_them(world: World) -> None:
+    world.start(0)
+    world.publish()
+    [turn] = world.planner.turns()
+    assert turn.fleet == []
+
+
+def test_what_selectors_stand_for_is_looked_up_once_an_hour(world: World) -> None:
+    world.start(1)
+    world.publish()
+    world.planner.turns()
+    world.start(2)
+    world.clock.seconds = NOON + HOUR - 1
+    assert len(watched(world.planner.turns())) == 1
+    world.clock.seconds = NOON + HOUR
+    assert len(watched(world.planner.turns())) == 2
+    assert len(world.cloudwatch.listed) == 2
+
+
+def test_a_changed_watch_file_is_taken_at_once(world: World) -> None:
+    world.start(1)
+    world.publish("before")
+    world.planner.turns()
+    world.publish("after")
+    [turn] = world.planner.turns()
+    assert turn.entries[0].options.name == "after"
+
+
+def test_a_watch_file_that_is_taken_away_stops_the_watch(world: World) -> None:
+    world.start(1)
+    world.publish()
+    world.planner.turns()
+    del world.store.objects[WATCH_KEY]
+    assert world.planner.turns() == []
+
+
+def test_a_watch_file_that_is_malformed_is_told(world: World) -> None:
+    world.publish(period=1)
+    with pytest.raises(InvalidWatchFileError, match="period"):
+        world.planner.turns()
+
+
+def test_a_fleet_that_could_not_be_looked_up_is_looked_up_by_the_retry(world: World) -> None:
+    world.start(2)
+    world.publish()
+    world.cloudwatch.failures = [client_error("Throttling", "ListMetrics")]
+    with pytest.raises(CloudWatchUnavailableError):
+        world.planner.turns()
+    assert len(watched(world.planner.turns())) == 2
+
+
+def test_the_number_of_shards_grows_by_doubling_and_never_shrinks(world: World) -> None:
+    grown = []
+    for count in (10, 500, 100, 1_700, 10):
+        world.start(count)
+        world.publish(str(count))
+        grown.append(len(world.planner.turns()))
+    assert grown == [1, 2, 2, 8, 8]
+    assert world.shards == 8
+
+
+def test_a_cold_start_finds_the_number_of_shards(world: World) -> None:
+    world.start(500)
+    world.publish()
+    world.planner.turns()
+    world.start(1)
+    assert len(world.new_planner().turns()) == 2
+
+
+def test_of_two_planners_both_cut_as_the_one_that_wrote_first(world: World) -> None:
+    world.start(500)
+    world.publish()
+    others: list[ShardMessage] = []
+
+    def other() -> None:
+        world.start(1_000)  # it has looked the fleet up a little later
+        others.extend(world.new_planner().turns())
+
+    world.store.others = [other]
+    mine = world.planner.turns()
+    assert {turn.of for turn in [*mine, *others]} == {4}
+    assert world.shards == 4
+    assert sorted(watched(mine)) == machines(500)
+
+
+def test_a_planner_that_never_comes_first_asks_for_a_retry(world: World) -> None:
+    def conflict() -> None:
+        raise ConflictError(SHARDS_KEY)
+
+    world.publish()
+    world.store.others = [conflict] * 100
+    with pytest.raises(BusyError, match=SHARDS_KEY):
+        world.planner.turns()
+
+
+def test_the_messages_of_a_large_fleet_with_long_names_fit_the_queue() -> None:
+    long = [
+        Metric(
+            "AWS/ApplicationELB", "RequestCount", (("LoadBalancer", f"{n:05}" * 100),), "Sum", 60
+        )
+        for n in range(10_000)
+    ]
+    options = Options(name="n" * 63, model="m" * 63, sensitivity=0.123456789, history_days=60)
+    turns = plan([Watched(options, long)], shard_count(len(long)), NOON)
+    sent = [turn.model_dump_json() for turn in turns]
+    assert max(len(message.encode()) for message in sent) < QUEUE_BYTES
+    received = [ShardMessage.model_validate_json(message) for message in sent]
+    assert received == turns
+    texts = [text for turn in received for entry in turn.entries for text in entry.metrics]
+    assert sorted(texts) == sorted(map(str, long))
