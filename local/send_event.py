@@ -15,6 +15,9 @@ from local.door import LocalContext
 from local.environment import forget_aws, use_local_bucket
 from local.errors import LocalError
 from local.watch_stack import WatchStack, make_watch_stack
+from training.fleet.read import read_watch_file
+from training.publishing.s3 import s3_client
+from training.publishing.watch_file import publish_watch_file
 
 MODEL = "ec2-cpu"
 RUN_FOLDER = Path("runs") / MODEL
@@ -52,7 +55,6 @@ def read_event(path: Path) -> Any:
 def answer_request(event: dict[str, Any], endpoint_url: str, console: Console) -> None:
     """Let the API answer a request, by the model of the last run if there is one."""
     from training.errors import RunError
-    from training.publishing.s3 import s3_client
     from training.publishing.show import publish_run
     from training.run_folder import read_run
 
@@ -69,11 +71,12 @@ def answer_request(event: dict[str, Any], endpoint_url: str, console: Console) -
 def watch_event(event: Any, stack: WatchStack, console: Console) -> None:
     """Let the watcher take an event, and show what it tells."""
     from local.surroundings import surround
-    from local.watching import publish_watch_file, show_message
+    from local.watching import WATCH_FILE, show_message
     from watch.handler import lambda_handler  # reads the environment when it is imported
 
     console.print(surround(event, stack.client("cloudwatch")))
-    publish_watch_file(stack, BUCKET)
+    s3 = s3_client(stack.endpoint_url)
+    publish_watch_file(s3, BUCKET, read_watch_file(WATCH_FILE))
     lambda_handler(event, LocalContext())
     stack.give_turns(lambda_handler, LocalContext())
     events, messages = stack.hear_events(), stack.hear_messages()

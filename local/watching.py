@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
@@ -16,20 +15,13 @@ from local.door import LocalContext
 from local.errors import WrongAnswerError
 from local.metrics import PERIOD, put_fleet
 from local.watch_stack import WatchStack
-from registry.keys import WATCH_KEY
-from registry.watch_file import parse_watch_file
+from training.fleet.read import read_watch_file
+from training.publishing.s3 import s3_client
+from training.publishing.watch_file import publish_watch_file
 
 WATCH_FILE = Path(__file__).with_name("watch.yaml")
 TICK = Path(__file__).parents[1] / "events" / "schedule.json"
 MACHINES = 8
-
-
-def publish_watch_file(stack: WatchStack, bucket: str) -> None:
-    """Put the demo's watch file into the bucket, as the watcher reads it."""
-    watch_file = parse_watch_file(yaml.safe_load(WATCH_FILE.read_text(encoding="utf-8")))
-    stack.client("s3").put_object(
-        Bucket=bucket, Key=WATCH_KEY, Body=watch_file.model_dump_json().encode()
-    )
 
 
 def show_watching(stack: WatchStack, bucket: str, console: Console) -> None:
@@ -44,7 +36,7 @@ def show_watching(stack: WatchStack, bucket: str, console: Console) -> None:
 
     until = int(time.time() - 60) // PERIOD * PERIOD
     put_fleet(stack.client("cloudwatch"), until, MACHINES)
-    publish_watch_file(stack, bucket)
+    publish_watch_file(s3_client(stack.endpoint_url), bucket, read_watch_file(WATCH_FILE))
     console.print(
         f"{MACHINES} machines, two days of CPUUtilization every 5 minutes; one has just run away."
     )

@@ -145,7 +145,7 @@ class ContextualForest:
             self._may_raise(
                 began + np.arange(len(scores)),
                 context.past.onset,
-                causes[:, PLAIN].sum(axis=1) >= threshold,
+                causes[:, PLAIN] >= threshold,
             ),
             began,
             threshold,
@@ -176,7 +176,7 @@ class ContextualForest:
         onset : int
             Index of the first one with a seasonal reference, or -1.
         is_plain : (n,) bool
-            Which are surprising enough without any.
+            Whose value alone is surprising enough.
         """
         raising: Mask = index >= self.probation
         if onset >= 0:

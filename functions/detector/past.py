@@ -25,8 +25,8 @@ DISTANCES = ("value", "residual", "run of values", "run of residuals")
 OWN = 2
 """So many of them, the first, are about the reading itself."""
 
-PLAIN = (0, 2)
-"""Those that need no seasonal reference."""
+PLAIN = 0
+"""The one that needs neither a seasonal reference nor a run."""
 
 PAST_LAYOUT: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "times": ("I64", (None,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = "awslambdaric==4.2.2"
+BOTO3 = f"boto3=={importlib.metadata.version('boto3')}"
 
 # uname -m -> the Lambda's name for it
 ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
@@ -74,10 +76,10 @@ def python313() -> str:
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory, python313: str) -> Path:
-    """Return a folder with the runtime interface client that Lambda itself uses."""
+    """Return a folder with what Lambda's own image holds: its interface client, and boto3."""
     target = tmp_path_factory.mktemp("runtime")
     run(
-        *(find_uv_bin(), "pip", "install", RUNTIME, "--target", str(target)),
+        *(find_uv_bin(), "pip", "install", RUNTIME, BOTO3, "--target", str(target)),
         *("--python", python313, "--only-binary", ":all:"),
     )
     return target

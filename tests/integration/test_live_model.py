@@ -17,6 +17,12 @@ from training.run_folder import StoredRun
 
 MODEL = "ec2-cpu"
 KINDS = ["value-forest", "lstm-autoencoder"]
+VALUES = {
+    "value-forest": (0.13, 2.0, 95.0),
+    # 2.0 surprises the LSTM as much as one reading a week does: on which side of its threshold
+    # that is, the float32 arithmetic of the processor decides that it was trained on
+    "lstm-autoencoder": (0.13, 95.0),
+}
 
 
 def publish_kind(bucket: Bucket, run: StoredRun, kind: str):
@@ -39,12 +45,12 @@ def test_the_seeds_values_are_answered_by_either_kind(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun, kind: str
 ) -> None:
     live = publish_kind(bucket, stored_run, kind)
-    answers = [api.predict(value) for value in (0.13, 2.0, 95.0)]
-    assert [answer.json() for answer in answers] == [
+    answers = [api.predict(value) for value in VALUES[kind]]
+    normal, anomaly = (
         {"is_anomaly": False, "predicted_value": 1},
         {"is_anomaly": True, "predicted_value": -1},
-        {"is_anomaly": True, "predicted_value": -1},
-    ]
+    )
+    assert [answer.json() for answer in answers] == [normal, *[anomaly] * (len(answers) - 1)]
     assert {answer.headers["X-Model-Version"] for answer in answers} == {live.version_id}
 
 

@@ -1,0 +1,87 @@
+"""The watcher as it is deployed, under the real Lambda runtime, over moto's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.metrics import PERIOD, machine, put_series
+from local.watch_stack import WatchStack, make_watch_stack
+from registry.keys import WATCH_KEY
+from registry.metric import Metric
+from registry.watch_file import parse_watch_file
+from tests.conftest import Bucket, new_bucket
+from tests.e2e.lambda_runtime import LambdaRuntime
+
+EVENTS = Path(__file__).parents[2] / "events"
+
+
+@pytest.fixture(scope="module")
+def bucket(s3_url: str) -> Bucket:
+    return new_bucket(s3_url)
+
+
+@pytest.fixture(scope="module")
+def stack(bucket: Bucket) -> WatchStack:
+    return make_watch_stack(bucket.endpoint_url, f"built-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture(scope="module")
+def function(
+    package: Path, runtime: Path, python313: str, bucket: Bucket, stack: WatchStack
+) -> Iterator[LambdaRuntime]:
+    environment = {
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_ENDPOINT_URL": bucket.endpoint_url,
+        "AWS_LAMBDA_FUNCTION_NAME": "watch",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",
+        "MODEL_BUCKET": bucket.name,
+        "POWERTOOLS_SERVICE_NAME": "watch",
+        "POWERTOOLS_METRICS_NAMESPACE": "Test",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join(map(str, (package, runtime))),
+        **stack.environment(),
+    }
+    command = [python313, "-m", "awslambdaric", "watch.handler.lambda_handler"]
+    with LambdaRuntime(command, package, environment) as function:
+        yield function
+
+
+def sample(name: str) -> dict[str, Any]:
+    return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_a_tick_and_the_turns_that_it_gives(
+    function: LambdaRuntime, bucket: Bucket, stack: WatchStack
+) -> None:
+    until = int(time.time() - 60) // PERIOD * PERIOD
+    text = f"Built CPUUtilization InstanceId={stack.event_bus} Average {PERIOD}"
+    runaway = machine(1, until, runs_away=True)
+    put_series(stack.client("cloudwatch"), Metric.parse(text), until, runaway)
+    entry = {"name": "built", "metric": text, "history_days": 2}
+    watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
+    bucket.s3.put_object(
+        Bucket=bucket.name, Key=WATCH_KEY, Body=watch_file.model_dump_json().encode()
+    )
+    assert function.invoke(sample("schedule")) is None
+    assert stack.give_turns(lambda event, _: function.invoke(event), None) == 1
+    assert [event["detail-type"] for event in stack.hear_events()] == ["Anomaly Opened"]
+    assert len(stack.hear_messages()) == 1
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(file.stem for file in EVENTS.glob("alarm-*.json")), "unknown", "shard"]
+)
+def test_every_sample_event_is_taken(function: LambdaRuntime, name: str) -> None:
+    assert function.invoke(sample(name)) is None
