@@ -29,19 +29,19 @@ class Reporter:
 
     def looked(self, tally: Tally, shard: str, seconds: float) -> None:
         """Say what a look at a shard found."""
-        counts = {
+        totals = {
             "MetricsWatched": tally.watched,
             "Alerts": tally.opened,
-            "AlertsEnded": tally.closed,
             "AlertsPending": tally.pending,
             "ReadingsLate": tally.late,
             "MetricsMissing": tally.missing,
-            "MetricsPostponed": tally.postponed,
         }
-        for name, count in counts.items():
+        for name, count in totals.items():
             self._count(name, count)
         self._metrics.add_metric("LookDuration", MetricUnit.Milliseconds, round(seconds * 1000, 3))
-        self._logger.info("looked", extra={"shard": shard, "seconds": round(seconds, 3)} | counts)
+        told = {"shard": shard, "seconds": round(seconds, 3), **totals}
+        told |= {"AlertsEnded": tally.closed, "MetricsPostponed": tally.postponed}
+        self._logger.info("looked", extra=told)
         for metric, score in tally.scores.items():
             with single_metric("Score", MetricUnit.NoUnit, score) as published:
                 published.add_dimension("metric", str(metric))
@@ -52,7 +52,6 @@ class Reporter:
 
     def alarm_taken(self, name: str, state: str, told: Sequence[Notice]) -> None:
         """Say what became of an alarm's change."""
-        self._count("AlarmsTaken", 1)
         self._logger.info(
             "alarm taken", alarm=name, state=state, told=[notice.id for notice in told]
         )

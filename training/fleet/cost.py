@@ -23,6 +23,9 @@ SCORE_METRIC = 0.30
 """Dollars in us-east-1: for a metric in GetMetricData; for a GET and a PUT of S3; for a call of
 ListMetrics; for a custom metric a month."""
 
+STACK = 12 * 0.10 + 7 * 0.30
+"""A month, however many metrics: the stack's alarms, and the totals that the watcher publishes."""
+
 SHARD = 500
 """Metrics whose state is one object."""
 
@@ -39,6 +42,8 @@ class Cost:
     reading, state, listing, scores : float
         GetMetricData; GET and PUT of S3; ListMetrics for selectors, once an hour; custom metrics
         of scores.
+    stack : float
+        What is there however many metrics are watched.
     invocations : int
         Of the function, a month, which Lambda bills apart.
     """
@@ -47,12 +52,13 @@ class Cost:
     state: float
     listing: float
     scores: float
+    stack: float
     invocations: int
 
     @property
     def total(self) -> float:
         """All but Lambda."""
-        return self.reading + self.state + self.listing + self.scores
+        return self.reading + self.state + self.listing + self.scores + self.stack
 
 
 def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
@@ -77,6 +83,7 @@ def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
         state=STATE_KEPT * shards * max(polls.values(), default=0.0),
         listing=LISTING * pages * MONTH_SECONDS / 3_600,
         scores=SCORE_METRIC * sum(len(w.metrics) for w in fleet if w.options.score_metric),
+        stack=STACK,
         invocations=round(ticks * (1 + shards)),
     )
 

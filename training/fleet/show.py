@@ -43,9 +43,7 @@ def show_fleet(watch_file: WatchFile, fleet: Sequence[Watched], console: Console
 
 def fleet_table(fleet: Sequence[Watched]) -> Table:
     """Return a row an entry; it fits 80 columns, but for the longest names."""
-    note = (
-        "Without a model, a metric is judged by its own history; without a sensitivity, as usual."
-    )
+    note = "Alerts a week: false ones, of all its metrics, as far as past ones tell."
     table = new_table("What is watched", note, *COLUMNS)
     for watched in fleet:
         options = watched.options
@@ -76,6 +74,7 @@ def show_cost(cost: Cost, console: Console) -> None:
         "S3": cost.state,
         "ListMetrics": cost.listing,
         "score metrics": cost.scores,
+        "alarms and totals of the stack": cost.stack,
     }
     told = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
     console.print(
