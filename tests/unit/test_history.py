@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
@@ -51,6 +53,22 @@ def test_pages_are_put_together() -> None:
     for number in range(3):
         assert found[hour(number)].values.tolist() == list(range(100 * number, 100 * number + 20))
         assert (np.diff(found[hour(number)].timestamps.astype(int)) == 60).all()
+
+
+def test_readings_are_put_in_order_one_a_moment() -> None:
+    class NewestFirst(FakeCloudWatch):
+        def get_metric_data(self, **request: Any) -> dict[str, Any]:
+            page = super().get_metric_data(**request)
+            for result in page["MetricDataResults"]:
+                for part in ("Timestamps", "Values"):
+                    result[part] = [*result[part][::-1], result[part][0]]
+            return page
+
+    cloudwatch = NewestFirst()
+    cloudwatch.put(metric(), START, [1, 2, 3])
+    readings = read(cloudwatch, hour())[hour()]
+    assert readings.values.tolist() == [1, 2, 3]
+    assert readings.timestamps.astype(int).tolist() == [START, START + 60, START + 120]
 
 
 def test_series_of_different_spans_are_read_in_calls_of_their_own() -> None:

@@ -13,7 +13,6 @@ from tests.watching import NOON
 from watch.fleet.incident import QUIET
 from watch.fleet.judge import Judge
 from watch.fleet.look import MOST_SECONDS, look
-from watch.fleet.memory import Memory
 from watch.fleet.shard import Tally
 from watch.fleet.warm import WarmPlaces
 
@@ -115,6 +114,14 @@ def test_a_machine_that_leaves_the_fleet_is_forgotten_and_ends_its_incident(worl
     assert list(world.memory.grids) == [str(world.metrics[0])]
 
 
+def test_a_machine_that_leaves_the_fleet_is_forgotten_though_nothing_is_told(world: World) -> None:
+    world.look(0)
+    world.metrics = world.metrics[1:]
+    world.look(0)
+    assert list(world.memory.grids) == [str(world.metrics[0])]
+    assert world.told == []
+
+
 def test_a_machine_that_joins_the_fleet_is_taught_its_own_past(world: World) -> None:
     world.metrics, known = world.metrics[:1], world.metrics
     world.look(0)
@@ -149,18 +156,23 @@ def test_what_was_refused_for_a_while_is_caught_up(world: World) -> None:
     assert world.told == [("i-00000", OPENED)]
 
 
-def test_a_look_that_takes_too_long_leaves_the_rest_to_the_next(world: World) -> None:
-    moments = iter([NOON + 90.0, NOON + 91.0])
+def test_a_look_that_takes_too_long_leaves_what_is_new_to_it_to_the_next(world: World) -> None:
+    new, known = world.metrics
+    world.metrics = [known]
+    world.look(0)
+    moments = iter([NOON + 390.0, NOON + 391.0])
 
     def slow() -> float:
-        return next(moments, NOON + 91.0 + MOST_SECONDS)
+        return next(moments, NOON + 391.0 + MOST_SECONDS)
 
     models = ModelRegistry(world.store, ttl_seconds=1, cache_bytes=1, on_refresh_failed=print)
     judge = Judge(models, WarmPlaces(), print)
-    looked = look(
-        Memory(), [Watched(world.options, world.metrics)], world.cloudwatch, judge, slow, print
-    )
-    assert (looked.postponed, list(looked.memory.grids)) == (1, [str(world.metrics[0])])
+    fleet = [Watched(world.options, [new, known])]
+    looked = look(world.memory, fleet, world.cloudwatch, judge, slow, print)
+    assert looked.postponed == 1
+    assert {text: grid.end for text, grid in looked.memory.grids.items()} == {
+        str(known): NOON + PERIOD
+    }
 
 
 def test_a_model_judges_the_metrics_that_ask_for_it() -> None:

@@ -1,0 +1,176 @@
+"""What is decided and what is told of it: one write, one voice, whoever dies or comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from registry.errors import ConflictError, StoreUnavailableError
+from tests.fakes import FakeChannel
+from tests.looking import RacingStore
+from tests.watching import NOON, WallClock
+from watch.alarms.memory import AlarmMemory, read_alarm, write_alarm
+from watch.errors import BusyError
+from watch.notebook import Notebook
+from watch.outbox import GIVEN_UP_SECONDS, Notice, Outbox
+
+LEASE = 270
+KEY = "state/something"
+
+
+def notice(incident: str = "i") -> Notice:
+    return Notice(
+        id=f"{incident}/opened",
+        about=incident,
+        detail_type="Anomaly Opened",
+        detail={"severity": 0.9},
+        subject="subject",
+        message="message",
+        made_at=NOON,
+    )
+
+
+def ids(notices: Sequence[Notice]) -> list[str]:
+    return [each.id for each in notices]
+
+
+class DyingChannel(FakeChannel):
+    """A channel whose user runs out of time before anything is sent."""
+
+    def send(self, notices: Sequence[Notice]) -> set[str]:
+        raise TimeoutError(f"while telling {ids(notices)}")
+
+
+class Desk:
+    """A notebook in a bucket, two channels and a clock."""
+
+    def __init__(self) -> None:
+        self.store, self.clock = RacingStore(), WallClock()
+        self.event, self.message = FakeChannel("event"), FakeChannel("message")
+        self.given_up: list[Notice] = []
+        self.notebook = Notebook(
+            self.store, KEY, AlarmMemory(), read_alarm, write_alarm, lease_seconds=LEASE
+        )
+
+    def decide(self, *notices: Notice, by: FakeChannel | None = None) -> AlarmMemory:
+        """Read, add these notices, and tell what is to be told."""
+        page = self.notebook.open()
+        state = AlarmMemory(until=page.state.until, outbox=(*page.state.outbox, *notices))
+        ways = [by or self.event, self.message]
+        return self.notebook.note_and_tell(page, state, ways, self.clock, self.given_up.append)
+
+    @property
+    def kept(self) -> Outbox:
+        return self.notebook.open().state.outbox
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_what_is_decided_is_told_and_crossed_out(desk: Desk) -> None:
+    assert desk.decide(notice()).outbox == ()
+    assert ids(desk.event.told) == ids(desk.message.told) == ["i/opened"]
+    assert desk.kept == ()
+
+
+def test_where_nothing_is_to_be_told_one_write_is_enough(desk: Desk) -> None:
+    desk.decide()
+    assert desk.store.writes == 1
+
+
+def test_who_finds_that_another_wrote_tells_nothing(desk: Desk) -> None:
+    desk.store.others = [lambda: desk.notebook.note(desk.notebook.open(), AlarmMemory(until=1.0))]
+    with pytest.raises(ConflictError):
+        desk.decide(notice())
+    assert desk.event.told == desk.message.told == []
+    assert desk.notebook.open().state == AlarmMemory(until=1.0)
+
+
+def test_what_could_not_be_written_is_not_told(desk: Desk) -> None:
+    page = desk.notebook.open()
+    desk.store.failure = StoreUnavailableError("throttled")
+    with pytest.raises(StoreUnavailableError):
+        desk.notebook.note_and_tell(
+            page, AlarmMemory(outbox=(notice(),)), [desk.event], desk.clock, print
+        )
+    assert desk.event.told == []
+
+
+def test_what_a_watcher_that_died_had_claimed_is_told_once_by_the_next(desk: Desk) -> None:
+    with pytest.raises(TimeoutError):
+        desk.decide(notice(), by=DyingChannel("event"))
+    desk.clock.seconds += LEASE - 1
+    desk.decide()
+    assert desk.event.told == []  # the other one might still be at it
+    desk.clock.seconds += 1
+    desk.decide()
+    desk.decide()
+    assert ids(desk.event.told) == ids(desk.message.told) == ["i/opened"]
+    assert desk.kept == ()
+
+
+def test_while_one_watcher_tells_another_tells_nothing_of_it(desk: Desk) -> None:
+    # the other one looks while the first has told, but has not crossed out
+    desk.store.others = [lambda: None, desk.decide]
+    desk.decide(notice())
+    assert ids(desk.event.told) == ids(desk.message.told) == ["i/opened"]
+    assert desk.kept == ()
+
+
+def test_what_others_decide_meanwhile_is_kept(desk: Desk) -> None:
+    def other() -> None:
+        page = desk.notebook.open()
+        later = AlarmMemory(until=9.0, outbox=(*page.state.outbox, notice("other")))
+        desk.notebook.note(page, later)
+
+    desk.store.others = [lambda: None, other]
+    after = desk.decide(notice("mine"))
+    assert (after.until, ids(after.outbox)) == (9.0, ["other/opened"])
+    assert ids(desk.event.told) == ["mine/opened"]
+
+
+def test_who_can_not_cross_out_asks_for_a_retry_and_the_next_may_tell_again(desk: Desk) -> None:
+    def conflict() -> None:
+        raise ConflictError(KEY)
+
+    desk.store.others = [lambda: None, *[conflict] * 100]
+    with pytest.raises(BusyError, match=KEY):
+        desk.decide(notice())
+    assert ids(desk.kept) == ids(desk.event.told) == ["i/opened"]
+
+
+def test_what_was_refused_is_told_by_the_next_look_on_that_channel_alone(desk: Desk) -> None:
+    desk.message.is_down = True
+    assert ids(desk.decide(notice()).outbox) == ["i/opened"]
+    desk.message.is_down = False
+    assert desk.decide().outbox == ()
+    assert ids(desk.event.told) == ids(desk.message.told) == ["i/opened"]
+
+
+def test_what_is_given_up_is_reported(desk: Desk) -> None:
+    desk.event.is_down = True
+    desk.decide(notice())
+    desk.clock.seconds += GIVEN_UP_SECONDS + 1
+    desk.decide()
+    assert ids(desk.given_up) == ["i/opened"]
+    assert desk.kept == ()
+
+
+def test_a_new_page_and_an_unreadable_one_are_told_apart(desk: Desk) -> None:
+    page = desk.notebook.open()
+    assert (page.state, page.is_new, page.is_unreadable) == (AlarmMemory(), True, False)
+    desk.store.put(KEY, b"what is this")
+    page = desk.notebook.open()
+    assert (page.state, page.is_new, page.is_unreadable) == (AlarmMemory(), False, True)
+
+
+def test_an_unreadable_page_is_written_over_unless_another_did_so_first(desk: Desk) -> None:
+    desk.store.put(KEY, b"what is this")
+    mine, theirs = desk.notebook.open(), desk.notebook.open()
+    desk.notebook.note(mine, AlarmMemory(until=1.0))
+    with pytest.raises(ConflictError):
+        desk.notebook.note(theirs, AlarmMemory(until=2.0))
+    assert desk.notebook.open().state.until == 1.0
