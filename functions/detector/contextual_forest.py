@@ -128,6 +128,10 @@ class ContextualForest:
         """Return the same model at another place: after that past, with alerts in that state."""
         return replace(self, past=past, vigilance=vigilance)
 
+    def silent_for(self, readings: int) -> Self:
+        """Return the same model, of which so many readings more will raise no alert."""
+        return replace(self, probation=max(self.probation, self.past.count + readings))
+
     def _context(self, timestamps: Times, values: Floats) -> Context:
         check_values(values)
         times = timestamps.astype("datetime64[ms]").astype(np.int64)

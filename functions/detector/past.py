@@ -83,6 +83,15 @@ class Past:
         """How many readings have been seen since the series began."""
         return self.offset + len(self.times)
 
+    def check(self) -> None:
+        """Raise `CorruptArtifactError` unless the arrays are what a past can hold."""
+        for name, (low, high) in LIMITS.items():
+            array = getattr(self, name)
+            if len(array) != len(self.times) or not ((array >= low) & (array <= high)).all():
+                raise CorruptArtifactError(f"tensor {name}: too long, too short, or out of limits")
+        if (np.diff(self.times) <= 0).any():
+            raise CorruptArtifactError("tensor times: they do not increase")
+
     @property
     def nbytes(self) -> int:
         """Size of its arrays in memory."""
@@ -122,17 +131,12 @@ def restore_past(tensors: Mapping[str, RawTensor], parameters: Mapping[str, floa
     expect(tensors, PAST_LAYOUT)
     arrays = {name: tensors[name].to_numpy() for name in PAST_LAYOUT}
     count = len(arrays["times"])
-    for name, array in arrays.items():
-        low, high = LIMITS[name]
-        if len(array) != count or ((array < low) | (array > high)).any():
-            raise CorruptArtifactError(f"tensor {name}: too long, too short, or out of its limits")
-    if (np.diff(arrays["times"]) <= 0).any():
-        raise CorruptArtifactError("tensor times: they do not increase")
     past = Past(
         offset=whole(parameters, "offset", 0),
         onset=whole(parameters, "onset", -1),
         **arrays,
     )
+    past.check()
     kept = max(0, block_start(past.count) - HISTORY)
     if count > HISTORY + BLOCK or past.offset > kept:
         raise CorruptArtifactError(f"a past of {count} readings after {past.offset} is not whole")

@@ -153,6 +153,8 @@ def _check(what: str, result: Mapping[str, Any]) -> None:
         return
     said = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
     message = f"{what}: {result.get('Label', result['Id'])} is {status} ({said or 'no reason'})"
+    if status == "Forbidden":
+        message += "; the role needs cloudwatch:GetMetricData, in the metric's account and region"
     raise (CloudWatchDeniedError if status == "Forbidden" else CloudWatchUnavailableError)(message)
 
 

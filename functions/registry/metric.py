@@ -47,6 +47,11 @@ class Metric:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dimensions", tuple(sorted(self.dimensions)))
+        names = [name for name, _ in self.dimensions]
+        if len(set(names)) < len(names) or any("=" in name for name in names):
+            raise InvalidMetricError(
+                f"dimensions {', '.join(names)}: each once, and none with a = in its name"
+            )
         if not re.fullmatch(STATISTIC_PATTERN, self.statistic):
             raise InvalidMetricError(
                 f"{self.statistic!r} is no statistic of CloudWatch: Average, Sum, p99, ..."
@@ -68,6 +73,8 @@ class Metric:
             namespace, name, *dimensions, statistic, period = shlex.split(text)
             pairs = [dimension.split("=", 1) for dimension in dimensions]
             if not namespace or not name or any(len(pair) != 2 or not all(pair) for pair in pairs):
+                raise InvalidMetricError(usage)
+            if not period.removeprefix("-").isdecimal():
                 raise InvalidMetricError(usage)
             seconds = int(period)
         except ValueError as error:

@@ -24,6 +24,9 @@ def _readable(text: str) -> str:
     return text
 
 
+DimensionName = Annotated[str, Field(pattern=r"^[^=]+$")]
+
+
 class Options(BaseModel):
     """How the metrics of one entry are watched.
 
@@ -58,14 +61,14 @@ class ExactEntry(Options):
 
 
 class Selector(Options):
-    """Every metric of a namespace whose name and dimensions match; `*` and `?` stand for any.
+    """Every metric of a namespace whose name and dimensions match; `*`, `?`, `[...]` are patterns.
 
     A metric must have these dimensions and no others.
     """
 
     namespace: Annotated[str, Field(min_length=1, max_length=255)]
     metric: Annotated[str, Field(min_length=1, max_length=255)]
-    dimensions: Annotated[dict[str, str], Field(max_length=30)]
+    dimensions: Annotated[dict[DimensionName, str], Field(max_length=10)]
     statistic: Annotated[str, Field(pattern=STATISTIC_PATTERN)]
     period: Annotated[int, Field(gt=0, le=86_400, multiple_of=60)]
 

@@ -38,9 +38,9 @@ def parse_time(text: object) -> float | None:
     """
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
-    except ValueError:
+        return moment.timestamp() if moment and moment.tzinfo else None
+    except (ValueError, OverflowError):
         return None
-    return moment.timestamp() if moment and moment.tzinfo else None
 
 
 def floor_to(seconds: float, period: int) -> int:

@@ -65,7 +65,7 @@ Outbox = tuple[Notice, ...]
 
 
 def claim(outbox: Outbox, now: float, lease_seconds: float) -> tuple[Outbox, Outbox]:
-    """Claim what nobody has claimed, or whose claim has run out.
+    """Claim what nobody has claimed, or whose claim has run out; of each incident, in order.
 
     Parameters
     ----------
@@ -79,7 +79,13 @@ def claim(outbox: Outbox, now: float, lease_seconds: float) -> tuple[Outbox, Out
     Outbox
         What has been claimed.
     """
-    mine = {each.id for each in outbox if now - each.claimed_at >= lease_seconds}
+    mine: set[str] = set()
+    others: set[str] = set()  # of these incidents, somebody else is telling something earlier
+    for each in outbox:
+        if now - each.claimed_at < lease_seconds:
+            others.add(each.about)
+        elif each.about not in others:
+            mine.add(each.id)
     claimed = tuple(
         each.model_copy(update={"claimed_at": now}) if each.id in mine else each for each in outbox
     )

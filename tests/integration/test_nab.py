@@ -195,7 +195,8 @@ def test_a_given_threshold_is_kept(corpus_root: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_nab_is_refused(tmp_path: Path, corpus_root: Path) -> None:
-    assert "is not laid out as NAB is" in run_nab("--root", str(tmp_path)).stderr
+    said = run_nab("--root", str(tmp_path)).stderr
+    assert "is not laid out as NAB is" in said.replace("\n", "")
     (tmp_path / "data/new").mkdir(parents=True)
     (tmp_path / "labels").mkdir()
     for part in (LABELS, WINDOWS):

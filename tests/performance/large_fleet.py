@@ -34,7 +34,7 @@ from watch.fleet.turn import shard_count, shard_of
 from watch.settings import Settings
 
 PERIOD = 900
-SLOTS = 96
+SLOTS = 128
 INSTANCES = 4
 RUNAWAY = 95.0
 

@@ -160,10 +160,11 @@ def test_a_look_that_takes_too_long_leaves_what_is_new_to_it_to_the_next(world: 
     new, known = world.metrics
     world.metrics = [known]
     world.look(0)
-    moments = iter([NOON + 390.0, NOON + 391.0])
+    # the look begins; CloudWatch has answered, after long; one metric is judged; and the other
+    moments = iter([390.0, 390.0 + 2 * MOST_SECONDS, 391.0 + 2 * MOST_SECONDS])
 
     def slow() -> float:
-        return next(moments, NOON + 391.0 + MOST_SECONDS)
+        return NOON + next(moments, 391.0 + 4 * MOST_SECONDS)
 
     models = ModelRegistry(world.store, ttl_seconds=1, cache_bytes=1, on_refresh_failed=print)
     judge = Judge(models, WarmPlaces(), print)

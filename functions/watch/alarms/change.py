@@ -31,8 +31,8 @@ class AlarmChange:
         As the event writes them; empty for a composite alarm.
     children : list of str
         ARNs of the alarms that made a composite alarm change, where it names them.
-    rule : str or None
-        Of a composite alarm.
+    rule : str
+        Of a composite alarm, else empty.
     """
 
     name: str
@@ -44,7 +44,7 @@ class AlarmChange:
     evaluated_from: float | None
     metrics: list[Mapping[str, Any]]
     children: list[str]
-    rule: str | None
+    rule: str
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> AlarmChange:
@@ -75,7 +75,7 @@ class AlarmChange:
                 evaluated_from=parse_time(data.get("startDate")),
                 metrics=list(configuration.get("metrics") or []),
                 children=[str(child["arn"]) for child in data.get("triggeringAlarms") or []],
-                rule=configuration.get("alarmRule"),
+                rule=str(configuration.get("alarmRule") or ""),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
             raise UnknownEventError(f"an alarm's event without its parts: {error!r}") from error

@@ -31,7 +31,7 @@ def questions_of_children(cloudwatch: Any, change: AlarmChange) -> list[Question
     CloudWatchUnavailableError
         If CloudWatch does not answer.
     """
-    names = [name_of(arn) for arn in change.children] or children_of_rule(change.rule or "")
+    names = [name_of(arn) for arn in change.children] or children_of_rule(change.rule)
     questions: list[Question] = []
     seen = {change.name}
     try:

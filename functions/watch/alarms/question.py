@@ -108,13 +108,16 @@ def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
         if not re.fullmatch(QUERY_ID, each["Id"]):  # as in alarms on one metric
             each["Id"] = f"q{number}"
     periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]
+    period = int(asked.get("Period") or max(periods, default=USUAL_PERIOD))
+    if period <= 0:
+        return Question(alarm, series, title, cannot=f"its period is {period} seconds")
     return Question(
         alarm,
         series,
         title,
         queries,
         asked["Id"],
-        int(asked.get("Period") or max(periods, default=USUAL_PERIOD)),
+        period,
     )
 
 

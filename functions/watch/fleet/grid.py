@@ -40,12 +40,15 @@ class Grid:
         A slot a period up to where CloudWatch has been asked; NaN where it had nothing.
     course : Course
         Its incidents.
+    since : int
+        From when on it is judged, in seconds since 1970; what came before the first look teaches.
     """
 
     metric: Metric
     start: int
     values: Floats
     course: Course = field(default_factory=Course)
+    since: int = 0
 
     @classmethod
     def nothing(cls, metric: Metric) -> Self:
@@ -109,5 +112,6 @@ class Grid:
             inside = (at >= 0) & (at < slots)
             grid.values[at[inside]] = values[inside]
         judged_from = self.end - LATE * period if len(self.values) else end - FIRST_LOOK * period
+        grid = replace(grid, since=self.since or judged_from)
         times, _ = grid.readings
         return grid, (times >= judged_from) & ~np.isin(times, self.readings[0])

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 QUIET = 12
 """Periods without an unusual reading after which an incident has ended."""
 
+NEAR = 3
+"""An incident goes on if a reading no further from its last one lies outside of what was expected.
+One in fifty ordinary readings does, and should not prolong it."""
+
 Because = Literal["quiet", "no data", "no longer watched"]
 
 
@@ -135,13 +139,14 @@ def go_on(
     steps: list[Opened | Closed] = []
     times, detection = judgement.times, judgement.detection
     for position in judgement.fresh:
-        if not (
-            detection.is_anomaly[position] or (course.incident and judgement.is_outside(position))
-        ):
-            continue
         time = int(times[position])
+        last_seen = course.incident.last_seen if course.incident else -math.inf
+        lasts = time - last_seen <= NEAR * metric.period and judgement.is_outside(position)
+        if not (detection.is_anomaly[position] or lasts):
+            continue
         if course.incident and time - course.incident.last_seen > QUIET * metric.period:
-            steps.append(Closed(course.incident, "quiet"))
+            has_data = position > 0 and times[position - 1] > course.incident.last_seen
+            steps.append(Closed(course.incident, "quiet" if has_data else "no data"))
             course = replace(course, incident=None)
         peak = peak_at(judgement, position)
         if course.incident:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from watch.fleet.grid import Grid
     from watch.fleet.warm import WarmPlaces
 
+LEAST_SLOTS = 128
+"""Periods without which a metric has too little past to be judged by, however long they are."""
+
 WEEK_SECONDS = 7 * 86_400
 DAY_SECONDS = 86_400
 
@@ -107,6 +110,8 @@ class Judge:
             if warm and warm.goes_on(version, threshold, int(times[first])):
                 detector = detector.resumed(warm.past, warm.vigilance)
             begin = begin_after(detector, times)
+            # what came before the first look teaches, and starts no pause: nobody was told
+            detector = detector.silent_for(int(np.searchsorted(times[begin:], grid.since)))
         else:  # what it has to know of the past is soon followed
             detector, begin = detector.advance(moments[:first], values[:first]), first
         if begin >= len(times):
@@ -175,7 +180,7 @@ def slots_of(history_days: int, period: int) -> int:
 
     Examples
     --------
-    >>> slots_of(14, 300), slots_of(14, 60)
-    (4032, 8064)
+    >>> slots_of(14, 300), slots_of(14, 60), slots_of(14, 86_400)
+    (4032, 8064, 128)
     """
-    return max(min(history_days * DAY_SECONDS // period, HISTORY), 1)
+    return min(max(history_days * DAY_SECONDS // period, LEAST_SLOTS), HISTORY)

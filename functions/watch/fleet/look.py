@@ -29,7 +29,7 @@ MISSING = 3
 """A metric is missing if the last periods, so many, have no reading."""
 
 MOST_SECONDS = 120.0
-"""After so long a look ends, well before the function's time does."""
+"""After so long judging ends, well before the function's time does."""
 
 OnRefused = Callable[["Metric", Exception], None]
 
@@ -134,8 +134,10 @@ def look(
     spans.sort(key=lambda span: len(grids[span.metric].values) == 0)
     seen: dict[Metric, Seen] = {}
     postponed = 0
-    for span, readings in read_each(cloudwatch, spans, on_refused):
-        if clock() - now > MOST_SECONDS:
+    read = list(read_each(cloudwatch, spans, on_refused))
+    began = clock()
+    for span, readings in read:
+        if clock() - began > MOST_SECONDS:
             postponed += 1
             continue
         own = options[span.metric]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from detector.value_range import FLOAT32_MAX
 from registry.metric import Metric
 from watch.errors import UnreadableMemoryError
 from watch.fleet.grid import Grid
@@ -43,6 +44,7 @@ class _GridRecord(BaseModel):
     metric: str
     start: int
     slots: int
+    since: int
     told_until: int
     incident: Incident | None
 
@@ -66,6 +68,7 @@ def write_memory(memory: Memory) -> bytes:
                 metric=str(grid.metric),
                 start=grid.start,
                 slots=len(grid.values),
+                since=grid.since,
                 told_until=grid.course.told_until,
                 incident=grid.course.incident,
             )
@@ -94,11 +97,11 @@ def read_memory(data: bytes) -> Memory:
         record = _Record.model_validate_json(tensors["record"])
         values = np.frombuffer(tensors["values"], "<f8")
         ends = np.cumsum([each.slots for each in record.grids], dtype=np.int64)
-        if np.isinf(values).any() or len(values) != (ends[-1] if len(ends) else 0):
+        if (np.abs(values) > FLOAT32_MAX).any() or len(values) != (ends[-1] if len(ends) else 0):
             raise UnreadableMemoryError("its readings are not whole")
         own = np.split(values, ends[:-1])
         grids = [_grid(each, own[number]) for number, each in enumerate(record.grids)]
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, KeyError, ValueError, OverflowError) as error:
         raise UnreadableMemoryError(f"not what the watcher remembers: {error}") from error
     return Memory({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
 
@@ -107,4 +110,5 @@ def _grid(record: _GridRecord, values: Floats) -> Grid:
     metric = Metric.parse(record.metric)
     if len(values) != record.slots or record.start % metric.period:
         raise UnreadableMemoryError(f"the slots of {metric} are not whole")
-    return Grid(metric, record.start, values, Course(record.incident, record.told_until))
+    course = Course(record.incident, record.told_until)
+    return Grid(metric, record.start, values, course, record.since)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from registry.errors import ConflictError, ObjectNotFoundError
+from registry.errors import ConflictError, InvalidWatchFileError, ObjectNotFoundError
 from registry.fleet import resolve
 from registry.keys import SHARDS_KEY, WATCH_KEY
 from registry.watch_file import WatchFile, parse_watch_file
@@ -76,7 +76,7 @@ class Planner:
         except ObjectNotFoundError:
             return None
         if stored is not None:
-            watch_file = parse_watch_file(json.loads(stored.data))
+            watch_file = parse_watch_file(read_json(stored.data))
             known = Resolved(stored.etag, watch_file, resolve(self._cloudwatch(), watch_file), now)
         elif known and now - known.at >= LISTED_SECONDS:
             fleet = resolve(self._cloudwatch(), known.watch_file)
@@ -91,7 +91,7 @@ class Planner:
                 stored = self._store.read(SHARDS_KEY)
             except ObjectNotFoundError:
                 stored = None
-            before = int(json.loads(stored.data)["of"]) if stored else 1
+            before = shards_known(stored.data) if stored else 1
             of = shard_count(metrics, at_least=before)
             if stored and of == before:
                 return of
@@ -103,3 +103,26 @@ class Planner:
                 continue
             return of
         raise BusyError(f"{SHARDS_KEY}: others keep writing it")
+
+
+def read_json(data: bytes) -> Any:
+    """Return what the published watch file holds.
+
+    Raises
+    ------
+    InvalidWatchFileError
+        If it is no JSON.
+    """
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InvalidWatchFileError(f"the published watch file is no JSON: {error}") from error
+
+
+def shards_known(data: bytes) -> int:
+    """Return into how many shards the fleet was cut; 1 where that can't be read."""
+    try:
+        of = json.loads(data)["of"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 1
+    return of if type(of) is int and of > 0 and of & (of - 1) == 0 else 1

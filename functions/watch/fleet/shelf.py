@@ -8,14 +8,15 @@ instance followed is left in the bucket now and then, for others to go on from.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from detector.alerts import Vigilance
+from detector.contextual_forest import MOST_NATS
 from detector.past import PAST_LAYOUT, Past
 from detector.tensors import NUMPY_DTYPES
 from registry.errors import ObjectNotFoundError, StoreUnavailableError
@@ -33,11 +34,11 @@ class _Place(BaseModel):
     version: str | None
     threshold: float | None
     until: int
-    readings: int
-    offset: int
-    onset: int
-    habituation: float
-    last_alert: int
+    readings: Annotated[int, Field(gt=0)]
+    offset: Annotated[int, Field(ge=0, lt=2**53)]
+    onset: Annotated[int, Field(ge=-1, lt=2**53)]
+    habituation: Annotated[float, Field(ge=0, le=MOST_NATS)]
+    last_alert: Annotated[int, Field(ge=-1, lt=2**53)]
     is_told: bool
 
 
@@ -109,7 +110,8 @@ def unpacked(data: bytes) -> dict[str, Warm]:
     for each in _PLACES.validate_json(bytes(tensors["record"])):
         own = slice(begin, begin + each.readings)
         past = Past(each.offset, each.onset, **{name: c[own] for name, c in columns.items()})
-        if not all(len(getattr(past, name)) == each.readings > 0 for name in PAST_LAYOUT):
+        past.check()
+        if len(past.times) != each.readings or each.last_alert >= past.count:
             raise ValueError(f"the past of {each.metric} is not whole")
         vigilance = Vigilance(each.habituation, each.last_alert, each.is_told)
         places[each.metric] = Warm(each.version, each.threshold, each.until, past, vigilance)

@@ -43,7 +43,8 @@ class WarmPlaces:
     """Where detectors have got to, by metric; the least recently used go first.
 
     A detector that follows reading by reading decides, to the bit, as one that is given all of
-    them at once: what is kept here saves time, and nothing depends on it being here.
+    them at once: what is kept here saves time. One that begins anew may differ a little, as it
+    knows what CloudWatch has corrected since, and not what came before its grid.
     """
 
     def __init__(self, most_bytes: int = WARM_BYTES) -> None:
