@@ -31,7 +31,7 @@ demo: $(INSTALLED)
 	@$(BIN)/python -m local demo --port $(PORT) $(if $(ONCE),--once)
 
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check

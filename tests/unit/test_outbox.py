@@ -104,3 +104,10 @@ def test_what_could_not_be_told_for_a_day_is_given_up_and_reported() -> None:
     assert not given_up
     assert not settled((notice(),), waiting, a_day_later + 1, given_up.append)
     assert ids(given_up) == ["i/opened"]
+
+
+def test_of_an_incident_that_another_is_telling_nothing_later_is_claimed() -> None:
+    outbox, _ = claim((notice("i/opened", about="i"),), NOON, LEASE)
+    later = (*outbox, notice("i/closed", about="i"), notice("j/opened", about="j"))
+    assert ids(claim(later, NOON + 10, LEASE)[1]) == ["j/opened"]
+    assert ids(claim(later, NOON + LEASE, LEASE)[1]) == ["i/opened", "i/closed", "j/opened"]
