@@ -247,13 +247,3 @@ def test_incidents_do_not_depend_on_how_readings_are_cut_into_looks(
     assert all(isinstance(step, Opened) for step in steps[::2])
     assert all(isinstance(step, Closed) for step in steps[1::2])
     assert [step.incident.id for step in steps] == [step.incident.id for step in at_once]
-
-
-def test_one_ordinary_reading_out_of_bounds_does_not_prolong_an_incident_that_fades() -> None:
-    _, steps = looked("!...o" + "." * QUIET)
-    assert told(steps)[-1] == told(looked("!" + "." * (QUIET + 4))[1])[-1]
-
-
-def test_a_backlog_with_nothing_in_between_ends_for_lack_of_data() -> None:
-    _, steps = looked("!" + " " * (QUIET + 2) + "!")
-    assert [step.because for step in steps if isinstance(step, Closed)] == ["no data"]
