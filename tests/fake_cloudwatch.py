@@ -84,12 +84,17 @@ class FakeCloudWatch:
         first = int(request.get("NextToken", "0"))
         page = points[first : first + self.page_size]
         more = first + self.page_size < len(points)
+        times: dict[str, list[datetime]] = {key: [] for key in returned}
+        values: dict[str, list[float]] = {key: [] for key in returned}
+        for key, t, value in page:
+            times[key].append(datetime.fromtimestamp(t, UTC))
+            values[key].append(value)
         results = [
             {
                 "Id": key,
                 "Label": key,
-                "Timestamps": [datetime.fromtimestamp(t, UTC) for k, t, _ in page if k == key],
-                "Values": [value for k, _, value in page if k == key],
+                "Timestamps": times[key],
+                "Values": values[key],
                 "StatusCode": "PartialData" if more else self.status.get(key, "Complete"),
             }
             for key in returned
