@@ -149,7 +149,7 @@ class ContextualForest:
             self._may_raise(
                 began + np.arange(len(scores)),
                 context.past.onset,
-                causes[:, PLAIN] >= threshold,
+                2.0 * causes[:, PLAIN] >= threshold,
             ),
             began,
             threshold,
@@ -180,7 +180,7 @@ class ContextualForest:
         onset : int
             Index of the first one with a seasonal reference, or -1.
         is_plain : (n,) bool
-            Whose value alone is surprising enough.
+            For whose value alone there is half of the surprise that it takes.
         """
         raising: Mask = index >= self.probation
         if onset >= 0:

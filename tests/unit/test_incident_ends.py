@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.unit.test_incident import looked, told
-from watch.fleet.incident import QUIET, Closed
+from tests.unit.test_incident import METRIC, judgement, looked, told
+from watch.fleet.incident import QUIET, Closed, go_on
 
 
 def test_one_ordinary_reading_out_of_bounds_does_not_prolong_an_incident_that_fades() -> None:
@@ -14,3 +14,14 @@ def test_one_ordinary_reading_out_of_bounds_does_not_prolong_an_incident_that_fa
 def test_a_backlog_with_nothing_in_between_ends_for_lack_of_data() -> None:
     _, steps = looked("!" + " " * (QUIET + 2) + "!")
     assert [step.because for step in steps if isinstance(step, Closed)] == ["no data"]
+
+
+def test_what_is_far_out_opens_an_incident_even_in_the_pause_after_the_last_one() -> None:
+    quiet = "." * (QUIET + 1)
+    course, _ = looked(f"!{quiet}")
+    verdicts = f"!{quiet}a"
+    _, steps = go_on(course, METRIC, judgement(verdicts, len(verdicts) - 1))
+    assert steps == []
+    loud = judgement(verdicts, len(verdicts) - 1, scores={len(verdicts) - 1: 5.0})
+    _, [opened] = go_on(course, METRIC, loud)
+    assert opened.incident.first_seen == opened.incident.peak.time == loud.times[-1]

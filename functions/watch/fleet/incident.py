@@ -20,6 +20,10 @@ NEAR = 3
 """An incident goes on if a reading no further from its last one lies outside of what was expected.
 One in fifty ordinary readings does, and should not prolong it."""
 
+FAR_OUT = 0.7
+"""Severity, a score of more than twice the bar, at which a reading opens an incident even in the
+pause after the last one: a false alarm must not hide an outage."""
+
 Because = Literal["quiet", "no data", "no longer watched"]
 
 
@@ -132,7 +136,8 @@ def go_on(
 ) -> tuple[Course, list[Opened | Closed]]:
     """Take the verdicts on fresh readings into account.
 
-    An alert opens an incident if one of its anomalous readings is fresh, and none lasts. What has
+    An alert opens an incident if one of its anomalous readings is fresh, and none lasts; so does a
+    reading that is far out, while the detector pauses after an alert. What has
     been seen once is no longer new, so an incident lasts beyond the anomalous readings: as long as
     readings lie outside of what was expected.
     """
@@ -157,7 +162,9 @@ def go_on(
             continue
         start = max((a.start for a in detection.alerts if a.start <= position), default=None)
         if start is None or times[start] <= course.told_until:
-            continue  # within the pause after an alert that was told
+            if peak.severity < FAR_OUT:
+                continue  # within the pause after an alert that was told
+            start = position
         first_seen = int(times[start])
         incident = Incident(
             id=hashlib.sha256(f"{metric} since {first_seen}".encode()).hexdigest()[:16],
