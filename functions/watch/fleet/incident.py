@@ -137,9 +137,9 @@ def go_on(
     """Take the verdicts on fresh readings into account.
 
     An alert opens an incident if one of its anomalous readings is fresh, and none lasts; so does a
-    reading that is far out, while the detector pauses after an alert. What has
-    been seen once is no longer new, so an incident lasts beyond the anomalous readings: as long as
-    readings lie outside of what was expected.
+    reading that is far out, while the detector pauses after an alert. What has been seen once is no
+    longer new, so an incident lasts beyond its anomalous readings: as long as readings lie outside
+    of what was expected.
     """
     steps: list[Opened | Closed] = []
     times, detection = judgement.times, judgement.detection
