@@ -1,6 +1,7 @@
 # make demo   the whole line on this machine: data, training, bucket, API (ONCE=1, PORT=8080)
 # make test   every test
 # make lint   ruff and mypy
+# make bench  this project beside its peers: table, picture, figures (QUICK=1: two minutes)
 # make build  the deployable package (ARCHITECTURE=arm64 or x86_64)
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ INSTALLED := .venv/.installed
 SAM := SAM_CLI_TELEMETRY=0 $(BIN)/uv tool run --from aws-sam-cli==1.170.0 sam
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format openapi validate build deploy clean
+.PHONY: help demo test bench lint format openapi validate build deploy clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -32,6 +33,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+bench: $(INSTALLED)
+	@$(BIN)/python -m tests.performance.bench $(if $(QUICK),--quick)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check
@@ -62,6 +66,6 @@ deploy: build
 		--parameter-overrides "$(PARAMETERS) Architecture=$(ARCHITECTURE)"
 
 clean:
-	@rm -rf .venv .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info \
+	@rm -rf .venv .venv-bench .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info \
 		functions/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""The results in the terminal, with what was to be reached."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tests.performance.bench.figures import Results, Row
+from tests.performance.bench.report import bend_of
+from tests.performance.bench.words import quantity, rounded, times
+
+COLORS = {"beyond": "bold green", "reached": "green", "below": "bold red"}
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the table, where curves bend, and what was skipped."""
+    table = Table(
+        *("", "this project", "peer", "takes", "times", "to reach", ""),
+        title="This project and its peers",
+        caption="Medians; times: how many times as much the peer takes, and in single rounds.",
+        box=box.SIMPLE_HEAD,
+    )
+    for row in results.rows:
+        table.add_row(row.what, quantity(row.ours.median, row.unit), *against(row))
+    console.print(table)
+    for growth in results.growths:
+        console.print(f"[bold]{growth.what}[/bold]: {bend_of(growth)}", highlight=False)
+    for name, reason in results.skipped.items():
+        console.print(f"Skipped {name}: {reason}", style="yellow", highlight=False, markup=False)
+
+
+def against(row: Row) -> tuple[str, ...]:
+    """Return the cells about the first peer and the goal."""
+    if not row.peers:
+        return ()
+    peer, ratio = row.peers[0], row.ratios[0]
+    cells = (peer.who, quantity(peer.median, row.unit), times(ratio))
+    if not row.goal:
+        return cells
+    verdict = row.goal.verdict(ratio.median)
+    asked = rounded(row.goal.reach) + (f", {rounded(row.goal.beyond)}" if row.goal.beyond else "")
+    return (*cells, asked, f"[{COLORS[verdict]}]{verdict}[/]")
