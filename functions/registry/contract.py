@@ -1,0 +1,102 @@
+"""Contracts: what JSON must look like, and everything that is wrong with what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+MISSING = "Field required"
+UNKNOWN = "There is no such field"
+
+
+class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of what is read from JSON: unknown fields are refused, so that a typo is not ignored."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and where: the names and positions that lead to it."""
+
+    place: tuple[str | int, ...]
+    message: str
+
+    @property
+    def path(self) -> str:
+        """The place in writing; empty for the whole.
+
+        Examples
+        --------
+        >>> Fault(("series", 3, "value"), "").path
+        'series.3.value'
+        """
+        return ".".join(map(str, self.place))
+
+
+def faults(data: Any, contract: Any, place: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    """Yield everything that is wrong with data; msgspec itself stops at the first fault.
+
+    Parameters
+    ----------
+    data
+        What a JSON text holds.
+    contract
+        A type as msgspec understands it. Of a union with None, the other type is looked into.
+    place
+        Where the data was found.
+
+    Examples
+    --------
+    >>> class Reading(Contract):
+    ...     value: float
+    ...     unit: str | None = None
+    >>> for fault in faults([{"unit": 7}, {"value": "0.2"}], list[Reading]):
+    ...     print(fault.path, fault.message)
+    0.value Field required
+    0.unit Expected `str | null`, got `int`
+    1.value Expected `float`, got `str`
+    """
+    try:
+        msgspec.convert(data, contract)
+    except msgspec.ValidationError as error:
+        is_inside = False
+        for fault in _faults_inside(data, _plain(contract), place):
+            is_inside = True
+            yield fault
+        if not is_inside:
+            yield Fault(place, str(error))
+
+
+def _faults_inside(data: Any, kind: Any, place: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Yield the faults of the parts of an object or a list."""
+    if isinstance(data, list) and get_origin(kind) is list:
+        for number, item in enumerate(data):
+            yield from faults(item, get_args(kind)[0], (*place, number))
+    elif isinstance(data, dict) and get_origin(kind) is dict:
+        for name, item in data.items():
+            for part, of in zip((name, item), get_args(kind), strict=True):
+                yield from faults(part, of, (*place, name))
+    elif isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = msgspec.structs.fields(kind)
+        for field in fields:
+            if field.encode_name in data:
+                where = (*place, field.encode_name)
+                yield from faults(data[field.encode_name], field.type, where)
+            elif field.required:
+                yield Fault((*place, field.encode_name), MISSING)
+        if kind.__struct_config__.forbid_unknown_fields:
+            known = {field.encode_name for field in fields}
+            yield from (Fault((*place, name), UNKNOWN) for name in data if name not in known)
+
+
+def _plain(contract: Any) -> Any:
+    """Return the type itself, without what annotates it or allows None beside it."""
+    if get_origin(contract) is Annotated:
+        return _plain(get_args(contract)[0])
+    if get_origin(contract) in (Union, UnionType):
+        others = [each for each in get_args(contract) if each is not NoneType]
+        return _plain(others[0]) if len(others) == 1 else contract
+    return contract
