@@ -53,9 +53,9 @@ def event(
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document, as the API serves it at /openapi.json."""
-    from local.document import openapi_document
+    from api.openapi import document
 
-    typer.echo(openapi_document())
+    typer.echo(document())
 
 
 def main() -> int:

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
-from pydantic_core import to_json
 
+from api.body import BODY, MAX_FAULTS
+from api.contracts import Alert, DetectRequest, DetectResponse, Point
+from api.errors import InvalidRequestError
 from detector.blocks import HISTORY
 from detector.contextual_forest import ContextualForest, usual_probation
 from detector.timeline import confidence, put_in_order
+from registry.contract import Fault
 
 if TYPE_CHECKING:
-    from api.contracts import DetectRequest
+    from collections.abc import Sequence
+
+    from api.contracts import Reading
     from detector.detection import Detection
-    from detector.interface import Detector, Floats
+    from detector.interface import Detector, Floats, Times
     from detector.timeline import Timeline
     from registry.models import LoadedModel
+
+
+DETECT = msgspec.json.Decoder(DetectRequest)
 
 
 @dataclass(frozen=True)
@@ -36,11 +46,12 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
 
     Raises
     ------
+    InvalidRequestError
+        If a time is none of ISO 8601.
     FixedSensitivityError
         If the model has one threshold and another sensitivity is asked for.
     """
-    moments = [reading.timestamp.replace(tzinfo=None) for reading in request.series]
-    timestamps = np.array(moments, "datetime64[ms]")
+    timestamps = times_of(request.series)
     values = np.array([reading.value for reading in request.series], np.float64)
     if model:
         detector: Detector = model.detector
@@ -57,48 +68,71 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
         threshold = detector.threshold_for(request.sensitivity, timeline.readings_a_week)
     detection = detector.detect(timeline.timestamps, timeline.values, threshold)
     return Judged(
-        body=to_json(answer(timeline, detection, model, readings)).decode(),
+        body=msgspec.json.encode(answer(timeline, detection, model, readings)).decode(),
         readings=len(timeline.values),
         anomalies=int(detection.is_anomaly.sum()),
         alerts=len(detection.alerts),
     )
 
 
+def times_of(series: Sequence[Reading]) -> Times:
+    """Return the times of readings in UTC, (n,) datetime64[ms]; without an offset it is UTC's.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming those that are none of ISO 8601.
+    """
+    moments, wrong = [], []
+    for number, reading in enumerate(series):
+        try:
+            moment = datetime.fromisoformat(reading.timestamp)
+        except ValueError:
+            wrong.append(number)
+            continue
+        moments.append(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
+    if wrong:
+        message = "a time of ISO 8601 is needed, like 2014-02-27T17:15:00Z"
+        raise InvalidRequestError(
+            [Fault((BODY, "series", each, "timestamp"), message) for each in wrong[:MAX_FAULTS]]
+        )
+    return np.array(moments, "datetime64[ms]")
+
+
 def answer(
     timeline: Timeline, detection: Detection, model: LoadedModel | None, readings: float
-) -> dict[str, Any]:
-    """Return what is answered, as `DetectResponse` describes it."""
+) -> DetectResponse:
+    """Return what is answered."""
     times = [f"{text}Z" for text in np.datetime_as_string(timeline.timestamps, "ms").tolist()]
     severities = detection.severity.round(4).tolist()
-    columns = {
-        "timestamp": times,
-        "value": timeline.values.tolist(),
-        "score": detection.scores.tolist(),
-        "is_anomaly": detection.is_anomaly.tolist(),
-        "severity": severities,
-        "expected": nullable(detection.expected),
-        "lower": nullable(detection.lower),
-        "upper": nullable(detection.upper),
-        "reason": [detection.reasons.get(position) for position in range(len(times))],
-    }
-    points = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    columns = (
+        times,
+        timeline.values.tolist(),
+        detection.scores.tolist(),
+        detection.is_anomaly.tolist(),
+        severities,
+        nullable(detection.expected),
+        nullable(detection.lower),
+        nullable(detection.upper),
+        [detection.reasons.get(position) for position in range(len(times))],
+    )
     alerts = [
-        {
-            "start": times[alert.start],
-            "end": times[alert.end],
-            "peak": times[alert.peak],
-            "severity": severities[alert.peak],
-            "reason": detection.reasons[alert.start],
-        }
+        Alert(
+            start=times[alert.start],
+            end=times[alert.end],
+            peak=times[alert.peak],
+            severity=severities[alert.peak],
+            reason=detection.reasons[alert.start],
+        )
         for alert in detection.alerts
     ]
-    return {
-        "model": model.manifest.name if model else None,
-        "confidence": round(confidence(readings), 4),
-        "notes": timeline.notes,
-        "alerts": alerts,
-        "points": points,
-    }
+    return DetectResponse(
+        model=model.manifest.name if model else None,
+        confidence=round(confidence(readings), 4),
+        notes=timeline.notes,
+        alerts=alerts,
+        points=[Point(*row) for row in zip(*columns, strict=True)],
+    )
 
 
 def nullable(numbers: Floats) -> list[float | None]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import binascii
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from aws_lambda_powertools.event_handler import Response
-from aws_lambda_powertools.event_handler.openapi.exceptions import (
-    RequestUnsupportedContentType,
-    RequestValidationError,
-)
 
-from api.body import BodyTooDeepError, BodyTooLargeError, is_declared_json
+from api.contracts import FieldError, Problem
+from api.errors import (
+    BodyTooDeepError,
+    BodyTooLargeError,
+    InvalidRequestError,
+    NotJsonError,
+    UnsupportedMediaTypeError,
+)
 from detector.errors import FixedSensitivityError, ValueOutOfRangeError
 from registry.errors import InvalidModelNameError, ModelNotFoundError, ModelUnavailableError
 
@@ -24,17 +27,20 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = "5"
-MAX_ERRORS = 20
 MAX_FIELD = 100
-SEND_JSON = "Send the body as JSON, with the header Content-Type: application/json."
 
 TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     # error -> status, and the detail where the error's own words are not for callers
-    UnicodeDecodeError: (HTTPStatus.BAD_REQUEST, "The body is not UTF-8."),
+    UnicodeError: (HTTPStatus.BAD_REQUEST, "The body is not UTF-8."),
     binascii.Error: (HTTPStatus.BAD_REQUEST, "The body is not the base64 it is marked as."),
+    NotJsonError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooDeepError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
-    RequestUnsupportedContentType: (HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON),
+    UnsupportedMediaTypeError: (
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Send the body as JSON, with the header Content-Type: application/json.",
+    ),
+    InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     FixedSensitivityError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     ValueOutOfRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidModelNameError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
@@ -58,18 +64,16 @@ def title(status: HTTPStatus) -> str:
 def problem(
     status: HTTPStatus,
     detail: str,
-    errors: Sequence[dict[str, str]] = (),
+    errors: tuple[FieldError, ...] = (),
     headers: dict[str, str] | None = None,
 ) -> Response[str]:
     """Return an error answer in the one form that all have."""
-    body: dict[str, Any] = {"title": title(status), "status": status.value, "detail": detail}
-    if errors:
-        body["errors"] = list(errors)
+    body = Problem(title(status), status.value, detail, errors)
     return Response(
         status_code=status.value,
         content_type=CONTENT_TYPE,
         headers=dict(headers or {}),
-        body=json.dumps(body),
+        body=msgspec.json.encode(body).decode(),
     )
 
 
@@ -86,36 +90,18 @@ def register(
         The methods that a path has; empty where there is no such path.
     """
 
-    def is_foreign_body() -> bool:
-        # Powertools reads forms and multipart bodies, too, and fails on them in ways of its own;
-        # none is valid here, so their type is what is wrong
-        event = app.current_event
-        return event.http_method == "POST" and not is_declared_json(
-            event.headers.get("content-type", "")
-        )
-
     def known(error: Exception) -> Response[str]:
         status, detail = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+        errors: tuple[FieldError, ...] = ()
         headers = {}
+        if isinstance(error, InvalidRequestError):
+            # a fault says what was expected; of the names of unknown fields, which are input, no
+            # more is sent back than a person would read
+            errors = tuple(FieldError(f.path[:MAX_FIELD], f.message) for f in error.faults)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             logger.error("model unavailable", reason=str(error))
             headers["Retry-After"] = RETRY_AFTER_SECONDS
-        return problem(status, detail or str(error), headers=headers)
-
-    def invalid(error: RequestValidationError) -> Response[str]:
-        if is_foreign_body():
-            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON)
-        if any(each["type"] == "json_invalid" for each in error.errors()):
-            return problem(HTTPStatus.BAD_REQUEST, "The body is not JSON.")
-        # pydantic's own messages say what was expected; its "input" is never sent back, and of the
-        # names of unknown fields, which are input, no more than a person would read
-        errors = [
-            {"field": ".".join(map(str, each["loc"]))[:MAX_FIELD], "message": each["msg"]}
-            for each in error.errors()[:MAX_ERRORS]
-        ]
-        return problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, "The request is not as documented at /docs.", errors
-        )
+        return problem(status, detail or str(error), errors, headers)
 
     def no_route(_: Exception) -> Response[str]:
         methods = allowed_methods(app.current_event.path)
@@ -130,12 +116,9 @@ def register(
         )
 
     def unexpected(_: Exception) -> Response[str]:
-        if is_foreign_body():
-            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, SEND_JSON)
         logger.exception("unexpected error")
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Our fault; the function's log says more.")
 
     app.exception_handler(list(TABLE))(known)
-    app.exception_handler(RequestValidationError)(invalid)
     app.not_found(no_route)
     app.exception_handler(Exception)(unexpected)

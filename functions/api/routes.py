@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
+import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
-from aws_lambda_powertools.event_handler.openapi.params import Path
 from aws_lambda_powertools.metrics import MetricUnit
 
 from api import problems
-from api.body import parse_json
+from api.body import JSON_MEDIA_TYPE, body_of, parse
 from api.contracts import (
-    Contract,
-    DetectRequest,
-    DetectResponse,
     Health,
     ModelDetail,
     ModelList,
-    ModelName,
     PredictRequest,
     PredictResponse,
-    Problem,
     Status,
 )
-from api.openapi import DOCUMENT
+from api.operations import OPERATIONS
 from registry.errors import ModelNotFoundError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -33,48 +28,30 @@ if TYPE_CHECKING:
 
     from aws_lambda_powertools import Logger, Metrics
 
+    from registry.contract import Contract
     from registry.models import LoadedModel, ModelRegistry
 
-JSON = "application/json"
-
-
-# API Gateway answers these before the function is asked; Powertools would describe 422 on every
-# route by itself, in a form that is not ours.
-ANYWHERE = (
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-)
-BAD_BODY = (
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-)
-
-
-def documented(*statuses: HTTPStatus, answer: type[Contract] | None = None) -> dict[int, Any]:
-    """Return the OpenAPI descriptions of a route's answers: 200, these errors, those anywhere.
-
-    Parameters
-    ----------
-    answer
-        What 200 answers, where the route's annotation does not say it.
-    """
-    success: dict[str, Any] = {"description": "Success"}
-    if answer:
-        success["content"] = {JSON: {"model": answer}}
-    return {HTTPStatus.OK.value: success} | {
-        status.value: {
-            "description": problems.title(status),
-            "content": {problems.CONTENT_TYPE: {"model": Problem}},
-        }
-        for status in sorted({*statuses, *ANYWHERE})
-    }
+PREDICT = msgspec.json.Decoder(PredictRequest)
 
 
 def utc_now() -> datetime:
     """Return the time of day."""
     return datetime.now(UTC)
+
+
+def answer(body: Contract, model: LoadedModel | None = None) -> Response[str]:
+    """Return a body as an answer, with the version of the model that gave it."""
+    return json_answer(msgspec.json.encode(body).decode(), model)
+
+
+def json_answer(body: str, model: LoadedModel | None = None) -> Response[str]:
+    """Return a JSON text as an answer."""
+    return Response(
+        status_code=HTTPStatus.OK.value,
+        content_type=JSON_MEDIA_TYPE,
+        headers={"X-Model-Version": model.version} if model else {},
+        body=body,
+    )
 
 
 def build_app(
@@ -85,9 +62,7 @@ def build_app(
     now: Callable[[], datetime] = utc_now,
 ) -> APIGatewayRestResolver:
     """Return the API over these models; `app.resolve(event, context)` answers a request."""
-    app = APIGatewayRestResolver(enable_validation=True, json_body_deserializer=parse_json)
-    app.configure_openapi(**DOCUMENT)
-    app.enable_swagger(path="/docs", title=DOCUMENT["title"])
+    app = APIGatewayRestResolver()
 
     def allowed_methods(path: str) -> list[str]:
         routes = app._static_routes + app._dynamic_routes  # Powertools has no public way to ask
@@ -108,103 +83,75 @@ def build_app(
             metrics.add_metric("ModelLoadFailed", MetricUnit.Count, 1)
             raise
 
-    @app.get("/", summary="Sign of life", responses=documented())
-    def root() -> Status:
-        return Status(status="API is running")
+    def root() -> Response[str]:
+        return answer(Status(status="API is running"))
 
-    @app.get(
-        "/health",
-        summary="Version and age of the default model",
-        responses=documented(HTTPStatus.SERVICE_UNAVAILABLE),
-    )
-    def health() -> Health:
+    def health() -> Response[str]:
         model = served(None)
         created = datetime.fromisoformat(model.created) if model.created else None
-        return Health(
-            status="ok",
-            model=default_model,
-            version=model.version,
-            created=model.created,
-            age_seconds=(now() - created).total_seconds() if created else None,
+        return answer(
+            Health(
+                status="ok",
+                model=default_model,
+                version=model.version,
+                created=model.created,
+                age_seconds=(now() - created).total_seconds() if created else None,
+            )
         )
 
-    @app.post(
-        "/predict",
-        summary="Judge one reading",
-        description="Is this value an anomaly as the next reading? -1 means yes.",
-        responses=documented(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
-    )
-    def predict(request: PredictRequest) -> Response[PredictResponse]:
+    def predict() -> Response[str]:
+        request = parse(body_of(app.current_event), PREDICT)
         model = served(request.model)
         is_anomaly = model.detector.predict(request.value)
         metrics.add_metric("Predictions", MetricUnit.Count, 1)
         metrics.add_metric("Anomalies", MetricUnit.Count, int(is_anomaly))
-        return Response(
-            status_code=HTTPStatus.OK.value,
-            content_type=JSON,
-            headers={"X-Model-Version": model.version},
-            body=PredictResponse(is_anomaly=is_anomaly, predicted_value=-1 if is_anomaly else 1),
-        )
+        return answer(PredictResponse(is_anomaly, -1 if is_anomaly else 1), model)
 
-    @app.post(
-        "/detect",
-        summary="Judge a series",
-        description="Scores, bounds and reasons for each reading, and the alerts. With a model, as "
-        "what follows its history; without one, by itself: the first 15 % only teach it. No "
-        "verdict depends on later readings, but for their number and the usual step.",
-        responses=documented(
-            *BAD_BODY,
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            answer=DetectResponse,
-        ),
-    )
-    def detect(request: DetectRequest) -> Response[str]:
-        from api.detect import judge  # arrays: a value forest's /predict does without
+    def detect() -> Response[str]:
+        from api.detect import DETECT, judge  # arrays: a value forest's /predict does without
 
+        request = parse(body_of(app.current_event), DETECT)
         model = served(request.model) if request.model else None
         judged = judge(request, model)
         metrics.add_metric("Readings", MetricUnit.Count, judged.readings)
         metrics.add_metric("Anomalies", MetricUnit.Count, judged.anomalies)
         metrics.add_metric("Alerts", MetricUnit.Count, judged.alerts)
-        return Response(
-            status_code=HTTPStatus.OK.value,
-            content_type=JSON,
-            headers={"X-Model-Version": model.version} if model else {},
-            body=judged.body,
-        )
+        return json_answer(judged.body, model)
 
-    @app.get(
-        "/models",
-        summary="Names of all published models",
-        responses=documented(HTTPStatus.SERVICE_UNAVAILABLE),
-    )
-    def models() -> ModelList:
-        return ModelList(models=registry.names())
+    def models() -> Response[str]:
+        return answer(ModelList(models=registry.names()))
 
-    @app.get(
-        "/models/<name>",
-        summary="What a model is and what was measured of it",
-        responses=documented(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
-    )
-    def model(name: Annotated[ModelName, Path()]) -> ModelDetail:
+    def model(name: str) -> Response[str]:
         found = served(name)
         manifest = found.manifest
-        return ModelDetail(
-            name=name,
-            version=found.version,
-            kind=manifest.kind,
-            created=found.created,
-            threshold=manifest.threshold,
-            training_data=dict(manifest.training_data),
-            figures=dict(manifest.figures),
-            libraries=dict(manifest.libraries),
+        return answer(
+            ModelDetail(
+                name=name,
+                version=found.version,
+                kind=manifest.kind,
+                created=found.created,
+                threshold=manifest.threshold,
+                training_data=dict(manifest.training_data),
+                figures=dict(manifest.figures),
+                libraries=dict(manifest.libraries),
+            )
         )
 
-    @app.get("/openapi.json", include_in_schema=False)
+    handlers = {each.__name__: each for each in (root, health, predict, detect, models, model)}
+    for operation in OPERATIONS:
+        rule = operation.path.replace("{", "<").replace("}", ">")
+        app.route(rule, operation.method)(handlers[operation.name])
+
+    @app.get("/docs")
+    def docs() -> Response[str]:
+        from api.openapi import page  # nobody else needs the schemas
+
+        return Response(status_code=HTTPStatus.OK.value, content_type="text/html", body=page())
+
+    @app.get("/openapi.json")
     def openapi() -> Response[str]:
-        return Response(
-            status_code=HTTPStatus.OK.value, content_type=JSON, body=app.get_openapi_json_schema()
-        )
+        from api.openapi import document
+
+        return json_answer(document())
 
     return app

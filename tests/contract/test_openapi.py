@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.document import openapi_document
+from api.openapi import document
 from local.door import Door
 from tests.conftest import PublishedModel
 
@@ -28,7 +28,7 @@ schemathesis.openapi.format("date-time", TIMES)
 
 
 def test_the_committed_document_has_not_drifted() -> None:
-    assert openapi_document() + "\n" == COMMITTED.read_text(encoding="utf-8"), (
+    assert document() + "\n" == COMMITTED.read_text(encoding="utf-8"), (
         "the API has changed: if that is meant, run make openapi and commit openapi.json"
     )
 

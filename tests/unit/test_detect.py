@@ -6,6 +6,7 @@ import json
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -50,7 +51,7 @@ def detect(api: Api, body: dict[str, Any]) -> tuple[int, dict[str, Any], dict[st
 def answer(api: Api, body: dict[str, Any]) -> dict[str, Any]:
     status, given, _ = detect(api, body)
     assert status == 200, given
-    DetectResponse.model_validate(given)  # it is what the document says
+    msgspec.convert(given, DetectResponse)  # it is what the document says
     return given
 
 
