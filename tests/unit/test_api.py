@@ -86,6 +86,8 @@ def test_what_does_not_fit_the_contract_is_422(api: Api, body: bytes) -> None:
         b"[" * 100_000,
         b'{"a":' * 100_000 + b"1",
         b" ",
+        b'{"value": 1} x',
+        b'{"value": "x"',
     ],
 )
 def test_what_is_no_json_is_400(api: Api, body: bytes) -> None:
@@ -107,6 +109,20 @@ def test_other_content_types_are_415(api: Api, content_type: str) -> None:
     answer = api.predict(b'{"value": 0.5}', headers=(("content-type", content_type),))
     assert is_problem(answer, 415)
     assert "application/json" in answer[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", " application/json "]
+)
+def test_json_may_be_declared_in_any_way(api: Api, content_type: str) -> None:
+    headers = (("content-type", content_type),)
+    assert api.predict(b'{"value": 0.5}', headers=headers)[0] == 200
+
+
+def test_half_of_a_surrogate_pair_is_400(api: Api) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"") | {"body": '{"value": "\ud800"}'}
+    answer = api.app.resolve(event, LocalContext())
+    assert answer["statusCode"] == 400
 
 
 def test_a_body_without_a_content_type_is_json(api: Api) -> None:
@@ -203,6 +219,14 @@ def test_predictions_and_failures_are_counted(api: Api) -> None:
     api.store.objects.clear()
     api.predict(b'{"value": 2.0, "model": "gone"}')
     assert not api.metrics.metric_set  # the caller's mistake is no fault of the service
+
+
+def test_the_document_cannot_break_out_of_its_page(api: Api) -> None:
+    event = proxy_event("GET", "/docs", "", [], b"")
+    page = api.app.resolve(event, LocalContext())["body"]
+    spec = page.rsplit("spec: ", 1)[1].rpartition("});")[0]
+    assert json.loads(spec) == api.call("GET", "/openapi.json")[1]
+    assert "</" not in spec
 
 
 def test_docs_hold_their_own_script(api: Api) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from api.body import MAX_FAULTS
 from api.contracts import MAX_POINTS, DetectResponse
 from detector.artifact import pack
 from tests.api_client import Api, is_problem
@@ -164,6 +165,32 @@ GOOD = {"timestamp": "2026-01-01T00:00:00Z", "value": 1.0}
 )
 def test_what_is_no_series_is_refused(api: Api, body: dict[str, Any]) -> None:
     assert is_problem(detect(api, body), 422)
+
+
+def test_everything_that_is_wrong_with_a_series_is_named(api: Api) -> None:
+    series = [GOOD, GOOD | {"value": "1"}, {"value": 1.0}, GOOD | {"unit": "Percent"}]
+    _, body, _ = detect(api, {"series": series, "sensitivity": 0})
+    assert [error["field"] for error in body["errors"]] == [
+        "body.series.1.value",
+        "body.series.2.timestamp",
+        "body.series.3.unit",
+        "body.sensitivity",
+    ]
+
+
+def test_times_that_are_none_are_named(api: Api) -> None:
+    wrong = GOOD | {"timestamp": "2026-02-30T00:00:00Z"}
+    given = detect(api, {"series": [GOOD, wrong, GOOD, wrong]})
+    assert is_problem(given, 422)
+    fields = [error["field"] for error in given[1]["errors"]]
+    assert fields == ["body.series.1.timestamp", "body.series.3.timestamp"]
+    assert "ISO 8601" in given[1]["errors"][0]["message"]
+
+
+def test_a_422_about_a_long_series_stays_small(api: Api) -> None:
+    given = detect(api, {"series": [GOOD | {"value": None}] * MAX_POINTS})
+    assert is_problem(given, 422)
+    assert len(given[1]["errors"]) == MAX_FAULTS
 
 
 def test_an_unknown_model(api: Api) -> None:

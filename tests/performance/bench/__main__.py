@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -59,15 +59,14 @@ Name = StrEnum("Name", {name: name for name in SECTIONS})
 
 
 def measure(names: Sequence[str], console: Console, *, quick: bool) -> Results:
-    """Measure these sections; what can't be measured here is skipped, with the reason."""
-    results, installed = Results(), find_installation()
+    """Measure these sections on one core of this machine, which this process leaves free."""
+    installed, machine = find_installation(), this_machine()
 
     def installation() -> Installation:
         if installed is None:
             raise MissingError("no Python 3.13 was found here")
         return installed
 
-    machine = this_machine()
     keep_off(machine)
     forget_aws()
     columns = (TextColumn("{task.description:60}"), BarColumn(), TimeElapsedColumn())
@@ -80,22 +79,40 @@ def measure(names: Sequence[str], console: Console, *, quick: bool) -> Results:
         def tell(text: str) -> None:
             progress.update(task, description=text)
 
-        setting = Setting(machine, installation, bucket, folder, tell, quick)
-        for name in names:
-            began = time.perf_counter()
-            try:
-                for measured in SECTIONS[name](setting):
-                    chosen = results.growths if isinstance(measured, Growth) else results.rows
-                    chosen.append(measured)
-            except MissingError as error:
-                results.skipped[name] = str(error)
-            progress.console.print(f"{name:16} {time.perf_counter() - began:4.0f} s", style="dim")
+        def tell_done(name: str, seconds: float) -> None:
+            progress.console.print(f"{name:16} {seconds:4.0f} s", style="dim")
             progress.advance(task)
+
+        setting = Setting(machine, installation, bucket, folder, tell, quick)
+        results = measure_sections({name: SECTIONS[name] for name in names}, setting, tell_done)
     results.facts = {
         "Measured on": f"{datetime.now(UTC):%d %B %Y}" + (", quickly" if quick else ""),
         "Machine": str(machine),
         **facts(installed),
     }
+    return results
+
+
+def measure_sections(
+    sections: Mapping[str, Section], setting: Setting, tell_done: Callable[[str, float], None]
+) -> Results:
+    """Measure one section after the other; what can't be measured here is skipped with its reason.
+
+    Parameters
+    ----------
+    tell_done
+        Called with the name of each section and the seconds that it took.
+    """
+    results = Results()
+    for name, section in sections.items():
+        began = time.perf_counter()
+        try:
+            for measured in section(setting):
+                chosen = results.growths if isinstance(measured, Growth) else results.rows
+                chosen.append(measured)
+        except MissingError as error:
+            results.skipped[name] = str(error)
+        tell_done(name, time.perf_counter() - began)
     return results
 
 

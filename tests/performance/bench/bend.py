@@ -24,7 +24,7 @@ class Bend:
 
     def __str__(self) -> str:
         if self.at is None:
-            return f"no bend: cost grows as size^{self.before:.2f} throughout"
+            return f"does not bend: cost grows as size^{self.before:.2f}"
         return (
             f"bends at {self.at:,}: cost grows as size^{self.before:.2f} up to there, as "
             f"size^{self.after:.2f} from there"
@@ -39,7 +39,7 @@ def bend(sizes: Sequence[float], costs: Sequence[float]) -> Bend:
     >>> str(bend([1, 10, 100, 1000, 10000], [2, 2, 2, 20, 200]))
     'bends at 100: cost grows as size^0.00 up to there, as size^1.00 from there'
     >>> str(bend([1, 10, 100], [3, 30, 300]))
-    'no bend: cost grows as size^1.00 throughout'
+    'does not bend: cost grows as size^1.00'
     """
     x, y = np.log(np.array(sizes, float)), np.log(np.array(costs, float))
     slope = float(np.polyfit(x, y, 1)[0])

@@ -23,9 +23,9 @@ def draw(results: Results, path: Path) -> None:
     """Draw all that was compared into a PNG."""
     compared = [row for row in results.rows if row.peers]
     lines = -(-len(results.growths) // PANELS)
-    heights = [0.24 * len(compared) + 1.0] * bool(compared) + [3.2 * lines] * bool(lines)
-    figure = Figure(figsize=(12, sum(heights) or 1.0), layout="constrained")
-    parts = list(figure.subfigures(len(heights) or 1, 1, height_ratios=heights, squeeze=False).flat)
+    heights = [0.24 * len(compared) + 1.0] * bool(compared) + [3.2 * lines] * bool(lines) or [1.0]
+    figure = Figure(figsize=(12, sum(heights)), layout="constrained")
+    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False).flat)
     if compared:
         draw_ratios(parts.pop(0).subplots(), compared)
     if lines:
@@ -50,6 +50,8 @@ def draw_ratios(axes: Axes, rows: list[Row]) -> None:
         axes.annotate(label, (max(ratio.median, ratio.high, 1), place), va="center", fontsize=8)
     names = [f"{row.what}  ({row.peers[0].who})" for row in reversed(rows)]
     axes.set(xscale="log", ylim=(-0.6, len(rows) - 0.4))
+    axes.margins(x=0.1)  # room for the last label
+    axes.xaxis.set_major_formatter(lambda times, _: rounded(times))
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_title(
         "How many times as much the peer takes: median, single rounds (yellow), to be reached (|)",

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tests.performance.bench.figures import Results, Row
 from tests.performance.bench.report import bend_of
-from tests.performance.bench.words import quantity, rounded, times
+from tests.performance.bench.words import quantity, rounded
 
 COLORS = {"beyond": "bold green", "reached": "green", "below": "bold red"}
 
@@ -16,9 +16,9 @@ COLORS = {"beyond": "bold green", "reached": "green", "below": "bold red"}
 def show(results: Results, console: Console) -> None:
     """Print the table, where curves bend, and what was skipped."""
     table = Table(
-        *("", "this project", "peer", "takes", "times", "to reach", ""),
+        *("", "this project", "peer", "times", "to reach"),
         title="This project and its peers",
-        caption="Medians; times: how many times as much the peer takes, and in single rounds.",
+        caption="Medians; times: how many times as much the peer takes, and what was aimed at.",
         box=box.SIMPLE_HEAD,
     )
     for row in results.rows:
@@ -34,10 +34,10 @@ def against(row: Row) -> tuple[str, ...]:
     """Return the cells about the first peer and the goal."""
     if not row.peers:
         return ()
-    peer, ratio = row.peers[0], row.ratios[0]
-    cells = (peer.who, quantity(peer.median, row.unit), times(ratio))
+    peer, reached = row.peers[0], row.ratios[0].median
+    cells = (f"{peer.who}: {quantity(peer.median, row.unit)}", rounded(reached))
     if not row.goal:
         return cells
-    verdict = row.goal.verdict(ratio.median)
+    verdict = row.goal.verdict(reached)
     asked = rounded(row.goal.reach) + (f", {rounded(row.goal.beyond)}" if row.goal.beyond else "")
-    return (*cells, asked, f"[{COLORS[verdict]}]{verdict}[/]")
+    return (*cells, f"{asked} [{COLORS[verdict]}]{verdict}[/]")
