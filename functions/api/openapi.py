@@ -128,7 +128,9 @@ def page() -> str:
 <div id="swagger-ui"></div>
 <script>{script}</script>
 <script>
-SwaggerUIBundle({{dom_id: "#swagger-ui", deepLinking: true, spec: {within_script}}});
+const ui = SwaggerUIBundle({{dom_id: "#swagger-ui", deepLinking: true, spec: {within_script}}});
+// what the document's server, ".", is relative to
+ui.specActions.updateUrl(new URL("openapi.json", location).pathname);
 </script>
 </body>
 </html>
