@@ -11,7 +11,7 @@ from registry.fleet import Watched
 from registry.metric import Metric
 from registry.watch_file import Options
 from watch.composition import compose
-from watch.fleet.turn import plan
+from watch.fleet.turn import plan, write_turn
 from watch.reporter import Reporter
 from watch.settings import Settings
 from watch.watcher import Watcher
@@ -51,4 +51,4 @@ def machines(count: int, period: int = 300) -> list[Metric]:
 def turn_event(metrics: Sequence[Metric], options: Options, clock: WallClock) -> dict[str, Any]:
     """Return the only turn of a fleet, as the queue hands it over."""
     [turn] = plan([Watched(options, metrics)], 1, int(clock()))
-    return {"Records": [{"eventSource": "aws:sqs", "body": turn.model_dump_json()}]}
+    return {"Records": [{"eventSource": "aws:sqs", "body": write_turn(turn)}]}

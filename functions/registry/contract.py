@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -11,6 +12,8 @@ import msgspec
 
 MISSING = "Field required"
 UNKNOWN = "There is no such field"
+
+_fields = cache(msgspec.structs.fields)  # finding out takes a tenth of a millisecond
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,11 +79,14 @@ def _faults_inside(data: Any, kind: Any, place: tuple[str | int, ...]) -> Iterat
         for number, item in enumerate(data):
             yield from faults(item, get_args(kind)[0], (*place, number))
     elif isinstance(data, dict) and get_origin(kind) is dict:
+        of_names, of_items = get_args(kind)
         for name, item in data.items():
-            for part, of in zip((name, item), get_args(kind), strict=True):
-                yield from faults(part, of, (*place, name))
+            where = (*place, name)
+            for fault in faults(name, of_names):  # a name and its item have the same place
+                yield Fault(where, f"The name itself: {fault.message}")
+            yield from faults(item, of_items, where)
     elif isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        fields = msgspec.structs.fields(kind)
+        fields = _fields(kind)
         for field in fields:
             if field.encode_name in data:
                 where = (*place, field.encode_name)

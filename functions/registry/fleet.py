@@ -51,7 +51,7 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
             if isinstance(entry, ExactEntry)
             else set(select(cloudwatch, entry))
         )
-        options = Options(**entry.model_dump(include=set(Options.model_fields)))
+        options = Options(**{name: getattr(entry, name) for name in Options.__struct_fields__})
         fleet.append(Watched(options, sorted(named - taken)))
         taken |= named
     return fleet

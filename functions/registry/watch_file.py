@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any, Self
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+import msgspec
+from msgspec import Meta
 
-from registry.errors import InvalidWatchFileError
+from registry.contract import Contract, Fault, faults
+from registry.errors import InvalidMetricError, InvalidWatchFileError
 from registry.keys import NAME_PATTERN
 from registry.metric import STATISTIC_PATTERN, Metric
 
-
-def _readable(text: str) -> str:
-    Metric.parse(text)  # an InvalidMetricError is a ValueError, which pydantic reports
-    return text
-
-
-DimensionName = Annotated[str, Field(pattern=r"^[^=]+$")]
+# patterns are searched for, and a `$` lets a newline follow
+Name = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}\Z")]
+Statistic = Annotated[str, Meta(pattern=rf"{STATISTIC_PATTERN}\Z")]
+DimensionName = Annotated[str, Meta(pattern=r"^[^=]+$")]
 
 
-class Options(BaseModel):
+class Options(Contract, frozen=True):
     """How the metrics of one entry are watched.
 
     Attributes
@@ -45,56 +38,50 @@ class Options(BaseModel):
         Whether each score is published as a custom metric, which costs $0.30 a month each.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    model: Annotated[str, Field(pattern=NAME_PATTERN)] | None = None
-    sensitivity: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)] = 0.2
-    history_days: Annotated[int, Field(ge=1, le=60)] = 14
+    name: Name
+    model: Name | None = None
+    sensitivity: Annotated[float, Meta(gt=0, le=100)] = 0.2
+    history_days: Annotated[int, Meta(ge=1, le=60)] = 14
     score_metric: bool = False
 
 
-class ExactEntry(Options):
+class ExactEntry(Options, frozen=True, kw_only=True):
     """One metric, as `Metric.parse` reads it."""
 
-    metric: Annotated[str, AfterValidator(_readable)]
+    metric: str
 
 
-class Selector(Options):
+class Selector(Options, frozen=True, kw_only=True):
     """Every metric of a namespace whose name and dimensions match; `*`, `?`, `[...]` are patterns.
 
     A metric must have these dimensions and no others.
     """
 
-    namespace: Annotated[str, Field(min_length=1, max_length=255)]
-    metric: Annotated[str, Field(min_length=1, max_length=255)]
-    dimensions: Annotated[dict[DimensionName, str], Field(max_length=10)]
-    statistic: Annotated[str, Field(pattern=STATISTIC_PATTERN)]
-    period: Annotated[int, Field(gt=0, le=86_400, multiple_of=60)]
+    namespace: Annotated[str, Meta(min_length=1, max_length=255)]
+    metric: Annotated[str, Meta(min_length=1, max_length=255)]
+    dimensions: Annotated[dict[DimensionName, str], Meta(max_length=10)]
+    statistic: Statistic
+    period: Annotated[int, Meta(gt=0, le=86_400, multiple_of=60)]
 
 
-class WatchFile(BaseModel):
+class WatchFile(Contract, frozen=True):
     """The whole file. A metric that several entries name belongs to the first of them."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-    version: Annotated[int, Field(ge=1, le=1)]
-    metrics: list[ExactEntry] = []
-    selectors: list[Selector] = []
+    version: Annotated[int, Meta(ge=1, le=1)]
+    metrics: list[ExactEntry] = msgspec.field(default_factory=list)
+    selectors: list[Selector] = msgspec.field(default_factory=list)
 
     @property
     def entries(self) -> list[ExactEntry | Selector]:
         """All entries; those of exact metrics first."""
         return [*self.metrics, *self.selectors]
 
-    @model_validator(mode="after")
-    def _check_entries(self) -> Self:
+    def __post_init__(self) -> None:
         if not self.entries:
             raise ValueError("there is nothing to watch: give metrics or selectors")
         twice = [name for name, n in Counter(e.name for e in self.entries).items() if n > 1]
         if twice:
             raise ValueError(f"two entries are named {twice[0]!r}")
-        return self
 
 
 def parse_watch_file(content: Any) -> WatchFile:
@@ -111,11 +98,25 @@ def parse_watch_file(content: Any) -> WatchFile:
     >>> parse_watch_file({"version": 1, "metrics": [entry]}).metrics[0].history_days
     14
     """
-    try:
-        return WatchFile.model_validate(content)
-    except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']}"
-            for each in error.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidWatchFileError("\n".join(lines)) from error
+    wrong = [*faults(content, WatchFile), *_unreadable_metrics(content)]
+    if wrong:
+        lines = [f"{fault.path or 'the file'}: {fault.message}" for fault in wrong]
+        raise InvalidWatchFileError("\n".join(lines))
+    return msgspec.convert(content, WatchFile)
+
+
+def _unreadable_metrics(content: Any) -> Iterator[Fault]:
+    """Yield the metrics that `Metric.parse` refuses; what else is wrong with them is no matter."""
+    entries = content.get("metrics") if isinstance(content, dict) else None
+    for number, entry in enumerate(entries if isinstance(entries, list | tuple) else ()):
+        match entry:
+            case {"metric": str(text)}:
+                try:
+                    Metric.parse(text)
+                except InvalidMetricError as error:
+                    yield Fault(("metrics", number, "metric"), str(error))
+
+
+def write_watch_file(watch_file: WatchFile) -> bytes:
+    """Return the object that publishing makes live: JSON that people can read as well."""
+    return msgspec.json.format(msgspec.json.encode(watch_file), indent=2)

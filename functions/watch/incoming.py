@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import ValidationError
-
-from registry.errors import InvalidMetricError
 from watch.alarms.change import DETAIL_TYPE, AlarmChange
 from watch.errors import UnknownEventError
-from watch.fleet.turn import ShardMessage
+from watch.fleet.turn import ShardMessage, read_turn
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,9 @@ def recognise(event: Any) -> Tick | Turns | AlarmChange:
 def turn(record: Mapping[str, Any]) -> ShardMessage:
     """Read the turn of a shard from a message of the queue."""
     try:
-        message = ShardMessage.model_validate_json(record["body"])
+        message = read_turn(record["body"])
         _ = message.fleet  # its metrics can be read
-    except ValidationError as error:
-        wrong = [".".join(map(str, each["loc"])) or "the body" for each in error.errors()]
-        raise UnknownEventError(f"a message that is no shard's turn: {', '.join(wrong)}") from error
-    except (KeyError, TypeError, InvalidMetricError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UnknownEventError(f"a message that is no shard's turn: {error!r}") from error
     return message
 

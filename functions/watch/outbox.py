@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 ChannelName = Literal["event", "message"]
 
@@ -21,7 +21,7 @@ GIVEN_UP_SECONDS = 86_400
 """What could not be told for a day is old news."""
 
 
-class Notice(BaseModel):
+class Notice(msgspec.Struct, frozen=True):
     """One thing to tell, as an event for programs and as a message for people.
 
     Attributes
@@ -35,8 +35,6 @@ class Notice(BaseModel):
     made_at, claimed_at : float
         Seconds since 1970; 0 is not claimed.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     about: str
@@ -87,7 +85,8 @@ def claim(outbox: Outbox, now: float, lease_seconds: float) -> tuple[Outbox, Out
         elif each.about not in others:
             mine.add(each.id)
     claimed = tuple(
-        each.model_copy(update={"claimed_at": now}) if each.id in mine else each for each in outbox
+        msgspec.structs.replace(each, claimed_at=now) if each.id in mine else each
+        for each in outbox
     )
     return claimed, tuple(each for each in claimed if each.id in mine)
 
@@ -130,6 +129,6 @@ def settled(
         elif now - notice.made_at > GIVEN_UP_SECONDS:
             on_given_up(notice)
         else:
-            update = {"waiting": waiting[notice.id], "claimed_at": 0.0}
-            left.append(notice.model_copy(update=update))
+            still = waiting[notice.id]
+            left.append(msgspec.structs.replace(notice, waiting=still, claimed_at=0.0))
     return tuple(left)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from watch.alarms.change import AlarmChange
 from watch.errors import UnknownEventError
+from watch.fleet.turn import write_turn
 from watch.incoming import Tick, Turns, recognise
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Watcher:
             case Tick():
                 turns = self.planner.turns()
                 for turn in turns:
-                    self.send(turn.model_dump_json())
+                    self.send(write_turn(turn))
                 self.reporter.planned(len(turns))
             case Turns(messages=messages):
                 for message in messages:

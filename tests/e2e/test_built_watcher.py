@@ -16,7 +16,7 @@ from local.metrics import PERIOD, machine, put_series
 from local.watch_stack import WatchStack, make_watch_stack
 from registry.keys import WATCH_KEY
 from registry.metric import Metric
-from registry.watch_file import parse_watch_file
+from registry.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket, new_bucket
 from tests.e2e.lambda_runtime import LambdaRuntime
 
@@ -71,9 +71,7 @@ def test_a_tick_and_the_turns_that_it_gives(
     put_series(stack.client("cloudwatch"), Metric.parse(text), until, runaway)
     entry = {"name": "built", "metric": text, "history_days": 2}
     watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
-    bucket.s3.put_object(
-        Bucket=bucket.name, Key=WATCH_KEY, Body=watch_file.model_dump_json().encode()
-    )
+    bucket.s3.put_object(Bucket=bucket.name, Key=WATCH_KEY, Body=write_watch_file(watch_file))
     assert function.invoke(sample("schedule")) is None
     assert stack.give_turns(lambda event, _: function.invoke(event), None) == 1
     assert [event["detail-type"] for event in stack.hear_events()] == ["Anomaly Opened"]

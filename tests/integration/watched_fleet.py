@@ -12,7 +12,7 @@ from local.metrics import put_series
 from local.watch_stack import WatchStack, make_watch_stack
 from registry.metric import Metric
 from registry.store import S3ObjectStore
-from registry.watch_file import parse_watch_file
+from registry.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket
 from tests.watching import NOON, WallClock, make_watcher
 from watch.settings import Settings
@@ -75,9 +75,7 @@ class WatchedFleet:
         }
         watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
         self.bucket.s3.put_object(
-            Bucket=self.bucket.name,
-            Key="watch/watch.json",
-            Body=watch_file.model_dump_json().encode(),
+            Bucket=self.bucket.name, Key="watch/watch.json", Body=write_watch_file(watch_file)
         )
 
     def ordinary(self, count: int) -> np.ndarray:

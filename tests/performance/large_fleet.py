@@ -26,7 +26,7 @@ from local.watch_stack import WatchStack, make_watch_stack, sqs_event
 from registry.keys import SHARDS_KEY, WATCH_KEY, state_key
 from registry.metric import Metric
 from registry.store import S3ObjectStore
-from registry.watch_file import parse_watch_file
+from registry.watch_file import parse_watch_file, write_watch_file
 from tests.watching import NOON, WallClock, make_watcher
 from watch.fleet.grid import Grid
 from watch.fleet.memory import Memory, write_memory
@@ -111,7 +111,7 @@ def remember(stack: WatchStack, bucket: str, fleet: list[Metric], of: int) -> No
         "sensitivity": 0.02,
     }
     watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
-    s3.put_object(Bucket=bucket, Key=WATCH_KEY, Body=watch_file.model_dump_json().encode())
+    s3.put_object(Bucket=bucket, Key=WATCH_KEY, Body=write_watch_file(watch_file))
     s3.put_object(Bucket=bucket, Key=SHARDS_KEY, Body=b'{"of": %d}' % of)
     shards: list[dict[str, Grid]] = [{} for _ in range(of)]
     for metric in fleet:

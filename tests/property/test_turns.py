@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from registry.fleet import Watched
 from registry.metric import Metric
 from registry.watch_file import Options
-from watch.fleet.turn import AIMED, ShardMessage, plan, shard_count, shard_of
+from watch.fleet.turn import AIMED, plan, read_turn, shard_count, shard_of, write_turn
 
 METRICS = st.builds(
     Metric,
@@ -28,8 +28,8 @@ def test_every_metric_is_in_exactly_one_shard_with_its_entry(
 ) -> None:
     options = [Options(name=f"entry-{number}") for number in range(entries)]
     fleet = [Watched(each, metrics[number::entries]) for number, each in enumerate(options)]
-    sent = [turn.model_dump_json() for turn in plan(fleet, of, 0)]
-    turns = [ShardMessage.model_validate_json(message) for message in sent]
+    sent = [write_turn(turn) for turn in plan(fleet, of, 0)]
+    turns = [read_turn(message) for message in sent]
     assert [(turn.of, turn.shard) for turn in turns] == [(of, shard) for shard in range(of)]
     found = [
         (part.options, metric) for turn in turns for part in turn.fleet for metric in part.metrics

@@ -1,4 +1,4 @@
-"""What is remembered of a shard: one object that is whole, or is refused."""
+"""What is remembered of a shard, and its shelf: objects that are whole, or are refused."""
 
 from __future__ import annotations
 
@@ -9,18 +9,53 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from detector.alerts import Vigilance
+from detector.past import PAST_LAYOUT
+from registry.keys import shelf_key
 from registry.metric import Metric
+from tests.fakes import FakeStore
 from watch.errors import UnreadableMemoryError
 from watch.fleet.grid import Grid
+from watch.fleet.incident import Course, Incident, JudgedBy, Peak
 from watch.fleet.memory import Memory, read_memory, write_memory
+from watch.fleet.shelf import Shelf, packed
+from watch.fleet.warm import Warm
+from watch.outbox import Notice
 
 START = 1_795_608_000
 METRIC = Metric("shop", "Orders", (("Page", "the 'front' page"),), "p99.9", 60)
 VALUES = np.array([1.0, np.nan, -0.0, 3.4e38])
 
+RECORD = (
+    '{"version":1,"grids":[{"metric":"shop Orders Page=front p99.9 60","start":1795608000,'
+    '"slots":2,"since":1795607820,"told_until":1795608060,"incident":{"id":"0123456789abcdef",'
+    '"first_seen":1795608000,"last_seen":1795608060,"readings":2,"peak":{"time":1795608060,'
+    '"value":93.0,"expected":null,"lower":21.66,"upper":1e-7,"score":50.5,"severity":0.8912,'
+    '"reason":"unusual: 93 µs"},"judged_by":{"entry":"shop","model":"ec2-cpu","version":"v1",'
+    '"readings":576,"confidence":0.72}}},{"metric":"AWS/EC2 CPUUtilization Average 300",'
+    '"start":1795608000,"slots":1,"since":0,"told_until":0,"incident":null}],"outbox":['
+    '{"id":"0123456789abcdef/opened","about":"0123456789abcdef","detail_type":"Anomaly Opened",'
+    '"detail":{"version":"1","severity":0.8912,"lower":null,"metric":{"period":60},'
+    '"is_unusual":true},"subject":"s","message":"one\\n\\"two\\"","made_at":1795608090.5,'
+    '"claimed_at":1795608090.5,"waiting":["message"]}]}'
+)
+SHELF = (
+    '[{"metric":"shop Orders Sum 300","version":"v1","threshold":2.4,"until":1795608300,'
+    '"readings":2,"offset":4096,"onset":4200,"habituation":3.5,"last_alert":4097,"is_told":true},'
+    '{"metric":"shop Visits Sum 300","version":null,"threshold":null,"until":1795608000,'
+    '"readings":1,"offset":0,"onset":-1,"habituation":0.0,"last_alert":-1,"is_told":false}]'
+)
+"""As the first version of the watcher wrote them: what lies in users' buckets."""
+
 
 def known(**more: Any) -> Memory:
     return Memory({str(METRIC): Grid(METRIC, START, VALUES, **more)})
+
+
+def whole(record: str) -> bytes:
+    """Return a memory of this record and three readings."""
+    values = np.array([1.0, np.nan, 2.5])
+    return save({"record": np.frombuffer(record.encode(), np.uint8), "values": values})
 
 
 def rewritten(change: Any) -> bytes:
@@ -50,6 +85,55 @@ def test_readings_take_eight_bytes_each() -> None:
     assert len(many) - len(none) == 8 * 8_000
 
 
+def test_what_earlier_versions_remembered_is_read_and_written_as_it_was() -> None:
+    memory = read_memory(whole(RECORD))
+    orders, cpu = memory.grids.values()
+    readings = {"value": 93.0, "expected": None, "lower": 21.66, "upper": 1e-7, "score": 50.5}
+    incident = Incident(
+        id="0123456789abcdef",
+        first_seen=START,
+        last_seen=START + 60,
+        readings=2,
+        peak=Peak(time=START + 60, severity=0.8912, reason="unusual: 93 µs", **readings),
+        judged_by=JudgedBy(
+            entry="shop", model="ec2-cpu", version="v1", readings=576, confidence=0.72
+        ),
+    )
+    assert str(orders.metric) == "shop Orders Page=front p99.9 60"
+    assert (orders.start, orders.since) == (START, START - 180)
+    assert orders.course == Course(incident, told_until=START + 60)
+    assert (str(cpu.metric), cpu.course) == ("AWS/EC2 CPUUtilization Average 300", Course())
+    assert (orders.values[0], np.isnan(orders.values[1]), cpu.values) == (1.0, True, [2.5])
+    assert memory.outbox == (
+        Notice(
+            id="0123456789abcdef/opened",
+            about="0123456789abcdef",
+            detail_type="Anomaly Opened",
+            detail={
+                "version": "1",
+                "severity": 0.8912,
+                "lower": None,
+                "metric": {"period": 60},
+                "is_unusual": True,
+            },
+            subject="s",
+            message='one\n"two"',
+            made_at=START + 90.5,
+            claimed_at=START + 90.5,
+            waiting=("message",),
+        ),
+    )
+    assert load(write_memory(memory))["record"].tobytes().decode() == RECORD
+
+
+def test_what_later_versions_add_to_a_notice_or_an_incident_is_passed_over() -> None:
+    record = json.loads(RECORD)
+    for part in (record["grids"][0]["incident"], record["outbox"][0]):
+        part["more"] = {"deep": [1]}
+    memory = read_memory(whole(json.dumps(record)))
+    assert load(write_memory(memory))["record"].tobytes().decode() == RECORD
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"\x00" * 100, b"\xff" * 100, b"[" * 10_000, save({})]
 )
@@ -58,12 +142,24 @@ def test_other_bytes_are_refused(data: bytes) -> None:
         read_memory(data)
 
 
+def test_a_record_that_nests_too_deep_is_refused() -> None:
+    deep = '"detail":' + "[" * 100_000
+    with pytest.raises(UnreadableMemoryError):
+        read_memory(whole(RECORD.replace('"detail":', deep)))
+
+
+def test_a_record_that_is_no_text_is_refused() -> None:
+    with pytest.raises(UnreadableMemoryError):
+        read_memory(whole(RECORD).replace(b'"shop"', b'"sh\xffp"'))
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"version": 2},
         {"version": "1"},
         {"grids": None},
+        {"version": True},
         {"outbox": [{}]},
         {"more": 1},
     ],
@@ -80,12 +176,15 @@ def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
         {"slots": 3},
         {"slots": 5},
         {"slots": -4},
+        {"slots": 4.0},
+        {"slots": 10**30},
         {"start": START + 1},
         {"start": str(START)},
         {"metric": "shop Orders"},
         {"metric": "shop Orders Sum 90"},
         {"incident": {}},
         {"told_until": None},
+        {"more": 1},
     ],
     ids=str,
 )
@@ -98,3 +197,40 @@ def test_a_boundless_reading_is_refused() -> None:
     data = write_memory(Memory({str(METRIC): Grid(METRIC, START, np.array([np.inf]))}))
     with pytest.raises(UnreadableMemoryError, match="not whole"):
         read_memory(data)
+
+
+def taken(record: str) -> dict[str, Warm]:
+    """Return what is taken from a shelf of this record and three readings."""
+    store = FakeStore()
+    columns = {name: np.zeros((3, *shape[1:])) for name, (_, shape) in PAST_LAYOUT.items()}
+    columns["times"] = 1000 * np.array([START, START + 300, START])
+    data = save({"record": np.frombuffer(record.encode(), np.uint8), **columns})
+    store.put(shelf_key(1, 0), data)
+    return Shelf(store).take(1, 0)
+
+
+def test_what_earlier_versions_left_on_the_shelf_is_taken_and_left_as_it_was() -> None:
+    places = taken(SHELF)
+    orders, visits = places["shop Orders Sum 300"], places["shop Visits Sum 300"]
+    assert (orders.version, orders.threshold, orders.until) == ("v1", 2.4, START + 300)
+    assert (orders.past.offset, orders.past.onset, len(orders.past.times)) == (4096, 4200, 2)
+    assert orders.vigilance == Vigilance(3.5, 4097, is_told=True)
+    assert (visits.version, visits.threshold, visits.until) == (None, None, START)
+    assert (visits.past.offset, visits.past.onset, len(visits.past.times)) == (0, -1, 1)
+    assert visits.vigilance == Vigilance()
+    assert load(packed(places))["record"].tobytes().decode() == SHELF
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"readings": 0}, {"readings": 4}, {"readings": 2.0}, {"until": None}, {"more": 1}),
+        *({"offset": -1}, {"offset": 2**53}, {"onset": -2}, {"last_alert": 4098}),
+        *({"habituation": -0.1}, {"habituation": 1e30}, {"is_told": 1}, {"threshold": "2.4"}),
+    ],
+    ids=str,
+)
+def test_a_shelf_with_a_place_that_is_not_whole_is_done_without(change: dict[str, Any]) -> None:
+    first, second = json.loads(SHELF)
+    assert taken(json.dumps([first, second]))
+    assert taken(json.dumps([first | change, second])) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -10,16 +11,23 @@ from registry.errors import ConflictError, StoreUnavailableError
 from tests.fakes import FakeChannel
 from tests.looking import RacingStore
 from tests.watching import NOON, WallClock
-from watch.alarms.memory import AlarmMemory, read_alarm, write_alarm
-from watch.errors import BusyError
+from watch.alarms.memory import AlarmIncident, AlarmMemory, read_alarm, write_alarm
+from watch.errors import BusyError, UnreadableMemoryError
 from watch.notebook import Notebook
 from watch.outbox import GIVEN_UP_SECONDS, Notice, Outbox
 
 LEASE = 270
+REMEMBERED = (
+    b'{"version":1,"until":1795608072.25,"incident":{"id":"0123456789abcdef","since":1795608000.0,'
+    b'"detail":{"version":"1","severity":null}},"outbox":[{"id":"i/opened","about":"i",'
+    b'"detail_type":"Anomaly Opened","detail":{"severity":0.9},"subject":"subject",'
+    b'"message":"message","made_at":1795608000.0,"claimed_at":1795608090.5,"waiting":["event"]}]}'
+)
+"""Of an alarm, as the first version of the watcher wrote it: what lies in users' buckets."""
 KEY = "state/something"
 
 
-def notice(incident: str = "i") -> Notice:
+def notice(incident: str = "i", **more: Any) -> Notice:
     return Notice(
         id=f"{incident}/opened",
         about=incident,
@@ -27,7 +35,8 @@ def notice(incident: str = "i") -> Notice:
         detail={"severity": 0.9},
         subject="subject",
         message="message",
-        made_at=NOON,
+        made_at=float(NOON),
+        **more,
     )
 
 
@@ -157,6 +166,41 @@ def test_what_is_given_up_is_reported(desk: Desk) -> None:
     desk.decide()
     assert ids(desk.given_up) == ["i/opened"]
     assert desk.kept == ()
+
+
+def test_what_earlier_versions_remembered_of_an_alarm_is_read_and_written_as_it_was() -> None:
+    incident = AlarmIncident(
+        id="0123456789abcdef", since=float(NOON), detail={"version": "1", "severity": None}
+    )
+    waiting = notice(claimed_at=NOON + 90.5, waiting=("event",))
+    memory = AlarmMemory(until=NOON + 72.25, incident=incident, outbox=(waiting,))
+    assert read_alarm(REMEMBERED) == memory
+    assert write_alarm(memory) == REMEMBERED
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b'"version":1', b'"version":2'),
+        (b'"version":1', b'"version":true'),
+        (b"1795608072.25", b'"1795608072.25"'),
+        (b"1795608072.25", b"NaN"),
+        (b'"since":1795608000.0,', b""),
+        (b'["event"]', b'["pigeon"]'),
+        (b'"detail":{"severity":0.9}', b'"detail":[0.9]'),
+        (b'"subject"', b'"sub\xffject"'),
+        (b"]}", b"]}}"),
+    ],
+)
+def test_what_is_not_remembered_of_an_alarm_is_refused(part: bytes, other: bytes) -> None:
+    assert part in REMEMBERED
+    with pytest.raises(UnreadableMemoryError):
+        read_alarm(REMEMBERED.replace(part, other))
+
+
+def test_what_nests_too_deep_is_not_remembered_of_an_alarm() -> None:
+    with pytest.raises(UnreadableMemoryError):
+        read_alarm(REMEMBERED.replace(b'"severity":null', b'"severity":' + b"[" * 100_000))
 
 
 def test_a_new_page_and_an_unreadable_one_are_told_apart(desk: Desk) -> None:

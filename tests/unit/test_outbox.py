@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from tests.fakes import FakeChannel
 from tests.watching import NOON
 from watch.outbox import GIVEN_UP_SECONDS, Notice, claim, settled, tell
@@ -13,7 +15,7 @@ LEASE = 270
 
 def notice(name: str = "i/opened", **more: object) -> Notice:
     """Return a notice, called by its incident and its kind."""
-    return Notice(
+    plain = Notice(
         id=name,
         about=name.partition("/")[0],
         detail_type="Anomaly Opened",
@@ -21,7 +23,8 @@ def notice(name: str = "i/opened", **more: object) -> Notice:
         subject=name,
         message=name,
         made_at=NOON,
-    ).model_copy(update=more)
+    )
+    return msgspec.structs.replace(plain, **more)
 
 
 def ids(notices: Sequence[Notice]) -> list[str]:

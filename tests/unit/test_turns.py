@@ -14,12 +14,19 @@ from registry.watch_file import Options
 from tests.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.looking import RacingStore
 from tests.watching import NOON, WallClock, machines
-from watch.errors import BusyError
+from watch.errors import BusyError, UnknownEventError
 from watch.fleet.planner import Planner
-from watch.fleet.turn import ShardMessage, plan, shard_count
+from watch.fleet.turn import ShardMessage, plan, read_turn, shard_count, write_turn
+from watch.incoming import recognise
 
 HOUR = 3_600
 QUEUE_BYTES = 256 * 1024
+SENT = (
+    '{"of":4,"shard":3,"time":1795608000,"entries":[{"options":{"name":"cpu","model":null,'
+    '"sensitivity":1.0,"history_days":14,"score_metric":false},"metrics":['
+    '"AWS/EC2 CPUUtilization InstanceId=i-00000 Average 300"]}]}'
+)
+"""As the first version of the watcher sent it: what may wait in a queue."""
 
 
 class World:
@@ -183,6 +190,33 @@ def test_a_planner_that_never_comes_first_asks_for_a_retry(world: World) -> None
         world.planner.turns()
 
 
+def test_a_message_that_an_earlier_version_sent_is_read_and_written_as_it_was() -> None:
+    turn = read_turn(SENT)
+    assert (turn.of, turn.shard, turn.time) == (4, 3, NOON)
+    assert turn.fleet == [Watched(Options(name="cpu", sensitivity=1.0), machines(1))]
+    assert write_turn(turn) == SENT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(None, 7, [], "", "[]", "[[[", '"\ud800"'),
+        SENT.replace('"of":4', '"of":0'),
+        SENT.replace('"of":4', '"of":"4"'),
+        SENT.replace('"shard":3', '"shard":3.0'),
+        SENT.replace('"shard":3', '"shard":-1'),
+        SENT.replace('"time"', '"more":1,"time"'),
+        SENT.replace('"name"', '"more":1,"name"'),
+        SENT.replace('"cpu"', '"cpu\\n"'),
+        SENT.replace("Average 300", "Average 90"),
+    ],
+)
+def test_what_is_no_turn_is_refused(body: object) -> None:
+    event = {"Records": [{"eventSource": "aws:sqs", "body": body}]}
+    with pytest.raises(UnknownEventError, match="no shard's turn"):
+        recognise(event)
+
+
 def test_the_messages_of_a_large_fleet_with_long_names_fit_the_queue() -> None:
     long = [
         Metric(
@@ -192,9 +226,9 @@ def test_the_messages_of_a_large_fleet_with_long_names_fit_the_queue() -> None:
     ]
     options = Options(name="n" * 63, model="m" * 63, sensitivity=0.123456789, history_days=60)
     turns = plan([Watched(options, long)], shard_count(len(long)), NOON)
-    sent = [turn.model_dump_json() for turn in turns]
+    sent = [write_turn(turn) for turn in turns]
     assert max(len(message.encode()) for message in sent) < QUEUE_BYTES
-    received = [ShardMessage.model_validate_json(message) for message in sent]
+    received = [read_turn(message) for message in sent]
     assert received == turns
     texts = [text for turn in received for entry in turn.entries for text in entry.metrics]
     assert sorted(texts) == sorted(map(str, long))

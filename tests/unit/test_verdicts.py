@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -149,4 +150,6 @@ def test_what_can_not_be_asked_is_not_asked(cloudwatch: FakeCloudWatch) -> None:
 
 
 def test_an_event_carries_all_but_the_title(cloudwatch: FakeCloudWatch) -> None:
-    assert "title" not in judged(cloudwatch).model_dump()
+    verdict = judged(cloudwatch)
+    assert verdict.detail | {"title": verdict.title} == asdict(verdict)
+    assert "title" not in verdict.detail

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from registry.errors import InvalidWatchFileError
-from registry.watch_file import WatchFile, parse_watch_file
+from registry.watch_file import WatchFile, parse_watch_file, write_watch_file
 
 
 def exact(name: str = "orders", **more: Any) -> dict[str, Any]:
@@ -35,6 +36,10 @@ def watch_file(*entries: dict[str, Any]) -> WatchFile:
     )
 
 
+def places(error: InvalidWatchFileError) -> list[str]:
+    return [line.partition(":")[0] for line in str(error).splitlines()]
+
+
 def test_an_entry_says_how_its_metrics_are_watched() -> None:
     options = {"model": "m", "sensitivity": 1, "history_days": 7, "score_metric": True}
     [entry] = watch_file(exact(**options)).metrics
@@ -49,7 +54,45 @@ def test_what_an_entry_leaves_out_has_a_default() -> None:
 
 def test_what_is_published_reads_as_what_was_written() -> None:
     written = watch_file(exact(sensitivity=0.5), selector(period=3600))
-    assert WatchFile.model_validate_json(written.model_dump_json()) == written
+    assert parse_watch_file(json.loads(write_watch_file(written))) == written
+
+
+PUBLISHED = b"""{
+  "version": 1,
+  "metrics": [
+    {
+      "name": "orders",
+      "model": null,
+      "sensitivity": 1.0,
+      "history_days": 14,
+      "score_metric": false,
+      "metric": "shop Orders Stage=live Sum 300"
+    }
+  ],
+  "selectors": [
+    {
+      "name": "cpu",
+      "model": "ec2-cpu",
+      "sensitivity": 0.2,
+      "history_days": 7,
+      "score_metric": true,
+      "namespace": "AWS/EC2",
+      "metric": "CPUUtilization",
+      "dimensions": {
+        "InstanceId": "*"
+      },
+      "statistic": "Average",
+      "period": 300
+    }
+  ]
+}"""
+
+
+def test_what_earlier_versions_published_is_live_as_it_is() -> None:
+    options = {"model": "ec2-cpu", "history_days": 7, "score_metric": True}
+    live = watch_file(exact(sensitivity=1), selector(**options))
+    assert parse_watch_file(json.loads(PUBLISHED)) == live
+    assert write_watch_file(live) == PUBLISHED  # so that publishing it again changes nothing
 
 
 @pytest.mark.parametrize(
@@ -60,14 +103,19 @@ def test_what_is_published_reads_as_what_was_written() -> None:
         ("name", "a" * 64),
         ("name", "orders\n"),
         ("model", "../orders"),
+        ("model", "orders\n"),
         ("sensitivity", 0),
         ("sensitivity", 101),
         ("sensitivity", float("nan")),
+        ("sensitivity", float("inf")),
+        ("sensitivity", True),
         ("sensitivity", "0.5"),
         ("sensitivity", None),
         ("history_days", 0),
         ("history_days", 61),
         ("history_days", 1.5),
+        ("history_days", 7.0),
+        ("history_days", True),
         ("score_metric", "yes"),
         ("metric", "shop Orders"),
         ("metric", "shop Orders Sum 90"),
@@ -89,6 +137,7 @@ def test_a_wrong_field_of_a_metric_is_named_with_its_place(place: str, value: ob
         ("metric", ""),
         ("metric", ["CPUUtilization"]),
         ("dimensions", ["InstanceId"]),
+        ("dimensions", {str(number): "*" for number in range(11)}),
         ("dimensions", {str(number): "*" for number in range(31)}),
         ("statistic", "Mean"),
         ("statistic", "Sum\n"),
@@ -110,6 +159,13 @@ def test_a_wrong_value_of_a_dimension_is_named_with_its_place() -> None:
         watch_file(selector(dimensions={"InstanceId": 7}))
 
 
+@pytest.mark.parametrize("name", ["Instance=Id", "", 7])
+def test_a_wrong_name_of_a_dimension_is_named_with_its_place(name: object) -> None:
+    wrong = rf"^selectors\.0\.dimensions\.{name}: The name itself: [^\n]+$"
+    with pytest.raises(InvalidWatchFileError, match=wrong):
+        watch_file(selector(dimensions={name: "*"}))
+
+
 @pytest.mark.parametrize("missing", ["name", "metric", "dimensions", "statistic", "period"])
 def test_a_missing_field_is_named(missing: str) -> None:
     entry = selector()
@@ -121,8 +177,15 @@ def test_a_missing_field_is_named(missing: str) -> None:
 def test_everything_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact(name="A", history_days=0), selector(period=1))
-    places = [line.partition(":")[0] for line in str(caught.value).splitlines()]
-    assert places == ["metrics.0.name", "metrics.0.history_days", "selectors.0.period"]
+    expected = ["metrics.0.name", "metrics.0.history_days", "selectors.0.period"]
+    assert places(caught.value) == expected
+
+
+def test_metrics_that_cannot_be_read_are_told_with_all_else_that_is_wrong() -> None:
+    with pytest.raises(InvalidWatchFileError) as caught:
+        watch_file(exact("A", metric="a"), exact("b", metric=1), exact("c", metric="c"))
+    expected = ["metrics.0.name", "metrics.1.metric", "metrics.0.metric", "metrics.2.metric"]
+    assert places(caught.value) == expected
 
 
 def test_a_metric_that_cannot_be_read_is_told_what_to_write() -> None:
@@ -138,6 +201,8 @@ def test_a_metric_that_cannot_be_read_is_told_what_to_write() -> None:
         ({"metrics": [exact()]}, "version: "),
         ({"version": 2, "metrics": [exact()]}, "version: "),
         ({"version": True, "metrics": [exact()]}, "version: "),
+        ({"version": 1.0, "metrics": [exact()]}, "version: "),
+        ({"version": 1, "metrics": [None]}, "metrics.0: "),
         ({"version": 1, "metrics": exact()}, "metrics: "),
         ({"version": 1, "metrics": [exact()], "alarms": []}, "alarms: "),
         ({"version": 1}, "the file: .*nothing to watch"),

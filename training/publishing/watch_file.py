@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from registry.keys import WATCH_KEY
-from registry.watch_file import WatchFile
+from registry.watch_file import WatchFile, write_watch_file
 from training.errors import PublishError
 from training.publishing.publish import check_bucket
 from training.publishing.s3 import explained, write_if_unchanged
@@ -37,7 +37,7 @@ def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | Non
     """
     check_bucket(s3, bucket)
     check_models(s3, bucket, watch_file)
-    data = watch_file.model_dump_json(indent=2).encode()
+    data = write_watch_file(watch_file)
     live, etag = read_live(s3, bucket)
     if live == data:
         return None

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+import msgspec
 
 from watch.errors import UnreadableMemoryError
 from watch.outbox import Outbox
 
 
-class AlarmIncident(BaseModel):
+class AlarmIncident(msgspec.Struct, frozen=True):
     """An alarm that has fired and is not over; `detail` is that of the event that said so."""
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     since: float
@@ -38,9 +36,6 @@ class AlarmMemory:
     outbox: Outbox = ()
 
 
-_ADAPTER = TypeAdapter(AlarmMemory)
-
-
 def read_alarm(data: bytes) -> AlarmMemory:
     """Read what is remembered of an alarm.
 
@@ -50,11 +45,11 @@ def read_alarm(data: bytes) -> AlarmMemory:
         If it is anything but what `write_alarm` writes.
     """
     try:
-        return _ADAPTER.validate_json(data)
-    except ValueError as error:
+        return msgspec.json.decode(data, type=AlarmMemory)
+    except (ValueError, RecursionError) as error:
         raise UnreadableMemoryError(f"not what is remembered of an alarm: {error}") from error
 
 
 def write_alarm(memory: AlarmMemory) -> bytes:
     """Return the object."""
-    return _ADAPTER.dump_json(memory)
+    return msgspec.json.encode(memory)

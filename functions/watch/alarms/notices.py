@@ -32,7 +32,7 @@ def fired(
         "is_unusual": any(known) if known else None,
         "first_seen": min((each.since for each in verdicts if each.since), default=None),
         "verdict": worst.words if worst else "It could not be judged: it has no metrics.",
-        "judged": [each.model_dump() for each in verdicts],
+        "judged": [each.detail for each in verdicts],
     }
     head = {True: "unusual", False: "not unusual", None: "could not be judged"}
     message = "\n".join(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from detector.contextual_forest import ContextualForest, usual_probation
 from detector.explanation import number
@@ -29,12 +29,11 @@ LEAST_READINGS = 30
 """Readings below which nothing can be said of what is usual."""
 
 
-class Verdict(BaseModel):
-    """What is found of one series, as events carry it; `title` is what people call it."""
+@dataclass(frozen=True)
+class Verdict:
+    """What is found of one series; `title` is what people call it."""
 
-    model_config = ConfigDict(frozen=True)
-
-    title: Annotated[str, Field(exclude=True)]
+    title: str
     metric: str
     alarm: str
     value: float | None = None
@@ -48,6 +47,13 @@ class Verdict(BaseModel):
     reason: str | None = None
     compared_with: str | None = None
     cannot: str | None = None
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The verdict as events carry it: all but the title."""
+        detail = asdict(self)
+        del detail["title"]
+        return detail
 
     @property
     def words(self) -> str:
@@ -88,7 +94,7 @@ def judge_question(
     """
     verdict = Verdict(title=question.title, metric=question.series, alarm=question.alarm)
     if question.cannot is not None:
-        return verdict.model_copy(update={"cannot": question.cannot})
+        return replace(verdict, cannot=question.cannot)
     period = question.period
     end = floor_to(at, period) + period  # the period that it evaluated last may go on
     start = end - slots_of(HISTORY_DAYS, period) * period
@@ -96,12 +102,12 @@ def judge_question(
     try:
         found = read_queries(cloudwatch, queries, start, end)
     except (CloudWatchRefusedError, CloudWatchDeniedError) as error:
-        return verdict.model_copy(update={"cannot": str(error)})
+        return replace(verdict, cannot=str(error))
     readings = found.get(question.answer)
     if readings is None or len(readings) < LEAST_READINGS:
         has = len(readings) if readings else 0
         why = f"CloudWatch has {has} readings of it, and {LEAST_READINGS} are needed"
-        return verdict.model_copy(update={"cannot": why})
+        return replace(verdict, cannot=why)
     return judged(verdict, readings, at, evaluated_from)
 
 
@@ -127,17 +133,16 @@ def judged(
         float(bound[position]) if math.isfinite(bound[position]) else None
         for bound in (detection.expected, detection.lower, detection.upper)
     )
-    return verdict.model_copy(
-        update={
-            "value": float(readings.values[position]),
-            "expected": expected,
-            "lower": lower,
-            "upper": upper,
-            "score": float(detection.scores[position]),
-            "severity": round(float(severity[position]), 4),
-            "is_unusual": since is not None,
-            "since": iso(since) if since is not None else None,
-            "reason": detection.reasons.get(position),
-            "compared_with": f"{count:,} readings since {spoken(int(times[0]))}",
-        }
+    return replace(
+        verdict,
+        value=float(readings.values[position]),
+        expected=expected,
+        lower=lower,
+        upper=upper,
+        score=float(detection.scores[position]),
+        severity=round(float(severity[position]), 4),
+        is_unusual=since is not None,
+        since=iso(since) if since is not None else None,
+        reason=detection.reasons.get(position),
+        compared_with=f"{count:,} readings since {spoken(int(times[0]))}",
     )

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
+import msgspec
 
 if TYPE_CHECKING:
     from registry.metric import Metric
@@ -27,10 +27,8 @@ pause after the last one: a false alarm must not hide an outage."""
 Because = Literal["quiet", "no data", "no longer watched"]
 
 
-class Peak(BaseModel):
+class Peak(msgspec.Struct, frozen=True):
     """The most anomalous reading of an incident so far, and why."""
-
-    model_config = ConfigDict(frozen=True)
 
     time: int
     value: float
@@ -42,7 +40,7 @@ class Peak(BaseModel):
     reason: str
 
 
-class JudgedBy(BaseModel):
+class JudgedBy(msgspec.Struct, frozen=True):
     """What a verdict rests on.
 
     Attributes
@@ -56,8 +54,6 @@ class JudgedBy(BaseModel):
     confidence : float
         0 to 1; see `detector.timeline.confidence`.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     entry: str
     model: str | None
@@ -77,7 +73,7 @@ class JudgedBy(BaseModel):
         return f"model {self.model}, version {self.version}" if self.model else f"its last {own}"
 
 
-class Incident(BaseModel):
+class Incident(msgspec.Struct, frozen=True):
     """Unusual readings that belong together; times in seconds since 1970.
 
     Attributes
@@ -89,8 +85,6 @@ class Incident(BaseModel):
     readings : int
         How many are unusual.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     id: str
     first_seen: int
@@ -181,12 +175,11 @@ def go_on(
 
 def extended(incident: Incident, peak: Peak) -> Incident:
     """Return an incident after one more unusual reading."""
-    return incident.model_copy(
-        update={
-            "last_seen": max(peak.time, incident.last_seen),
-            "readings": incident.readings + 1,
-            "peak": peak if peak.severity > incident.peak.severity else incident.peak,
-        }
+    return msgspec.structs.replace(
+        incident,
+        last_seen=max(peak.time, incident.last_seen),
+        readings=incident.readings + 1,
+        peak=peak if peak.severity > incident.peak.severity else incident.peak,
     )
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from detector.value_range import FLOAT32_MAX
+from registry.contract import Contract
 from registry.metric import Metric
 from watch.errors import UnreadableMemoryError
 from watch.fleet.grid import Grid
@@ -38,9 +39,7 @@ class Memory:
     outbox: tuple[Notice, ...] = ()
 
 
-class _GridRecord(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _GridRecord(Contract, frozen=True):
     metric: str
     start: int
     slots: int
@@ -49,10 +48,8 @@ class _GridRecord(BaseModel):
     incident: Incident | None
 
 
-class _Record(BaseModel):
+class _Record(Contract, frozen=True, kw_only=True):
     """All of it but the readings, which lie one metric after the other in one array."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     version: Literal[1] = 1
     grids: list[_GridRecord]
@@ -78,7 +75,7 @@ def write_memory(memory: Memory) -> bytes:
     )
     return save(
         {
-            "record": np.frombuffer(record.model_dump_json().encode(), np.uint8),
+            "record": np.frombuffer(msgspec.json.encode(record), np.uint8),
             "values": np.concatenate([np.empty(0), *(grid.values for grid in grids)]),
         }
     )
@@ -94,14 +91,14 @@ def read_memory(data: bytes) -> Memory:
     """
     try:
         tensors = {name: bytes(tensor["data"]) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call] # its stub has no types
-        record = _Record.model_validate_json(tensors["record"])
+        record = msgspec.json.decode(tensors["record"], type=_Record)
         values = np.frombuffer(tensors["values"], "<f8")
         ends = np.cumsum([each.slots for each in record.grids], dtype=np.int64)
         if (np.abs(values) > FLOAT32_MAX).any() or len(values) != (ends[-1] if len(ends) else 0):
             raise UnreadableMemoryError("its readings are not whole")
         own = np.split(values, ends[:-1])
         grids = [_grid(each, own[number]) for number, each in enumerate(record.grids)]
-    except (SafetensorError, KeyError, ValueError, OverflowError) as error:
+    except (SafetensorError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise UnreadableMemoryError(f"not what the watcher remembers: {error}") from error
     return Memory({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
 

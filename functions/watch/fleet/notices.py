@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from detector.explanation import duration, number
 from watch.clock import iso, spoken
 from watch.fleet.incident import Closed, Opened
@@ -30,7 +32,7 @@ def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notice:
         "entry": incident.judged_by.entry,
         "metric": metric_detail(metric),
         "first_seen": iso(incident.first_seen),
-        **incident.peak.model_dump(),
+        **msgspec.structs.asdict(incident.peak),
         "time": iso(incident.peak.time),
         "confidence": incident.judged_by.confidence,
         "model": incident.judged_by.model_detail,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from msgspec import Meta
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
@@ -19,6 +20,7 @@ from detector.alerts import Vigilance
 from detector.contextual_forest import MOST_NATS
 from detector.past import PAST_LAYOUT, Past
 from detector.tensors import NUMPY_DTYPES
+from registry.contract import Contract
 from registry.errors import ObjectNotFoundError, StoreUnavailableError
 from registry.keys import shelf_key
 from watch.fleet.warm import Warm
@@ -27,22 +29,17 @@ if TYPE_CHECKING:
     from registry.store import ObjectStore
 
 
-class _Place(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
+class _Place(Contract, frozen=True):
     metric: str
     version: str | None
     threshold: float | None
     until: int
-    readings: Annotated[int, Field(gt=0)]
-    offset: Annotated[int, Field(ge=0, lt=2**53)]
-    onset: Annotated[int, Field(ge=-1, lt=2**53)]
-    habituation: Annotated[float, Field(ge=0, le=MOST_NATS)]
-    last_alert: Annotated[int, Field(ge=-1, lt=2**53)]
+    readings: Annotated[int, Meta(gt=0)]
+    offset: Annotated[int, Meta(ge=0, lt=2**53)]
+    onset: Annotated[int, Meta(ge=-1, lt=2**53)]
+    habituation: Annotated[float, Meta(ge=0, le=MOST_NATS)]
+    last_alert: Annotated[int, Meta(ge=-1, lt=2**53)]
     is_told: bool
-
-
-_PLACES = TypeAdapter(list[_Place])
 
 
 class Shelf:
@@ -90,7 +87,7 @@ def packed(places: Mapping[str, Warm]) -> bytes:
         name: np.concatenate([getattr(past, name) for past in (nothing, *pasts)])
         for name in PAST_LAYOUT
     }
-    return save({"record": np.frombuffer(_PLACES.dump_json(record), np.uint8), **columns})
+    return save({"record": np.frombuffer(msgspec.json.encode(record), np.uint8), **columns})
 
 
 def unpacked(data: bytes) -> dict[str, Warm]:
@@ -107,7 +104,7 @@ def unpacked(data: bytes) -> dict[str, Warm]:
         for name, (dtype, shape) in PAST_LAYOUT.items()
     }
     places, begin = {}, 0
-    for each in _PLACES.validate_json(bytes(tensors["record"])):
+    for each in msgspec.json.decode(tensors["record"], type=list[_Place]):
         own = slice(begin, begin + each.readings)
         past = Past(each.offset, each.onset, **{name: c[own] for name, c in columns.items()})
         past.check()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
+from msgspec import Meta
 
+from registry.contract import Contract
 from registry.fleet import Watched
 from registry.metric import Metric
 from registry.watch_file import Options
@@ -16,16 +19,14 @@ AIMED = 400
 """Metrics of a shard, on average: chance makes some larger, and none much over 500."""
 
 
-class ShardEntry(BaseModel):
+class ShardEntry(Contract, frozen=True):
     """An entry of the watch file, and those of its metrics that belong to the shard."""
-
-    model_config = ConfigDict(extra="forbid")
 
     options: Options
     metrics: list[str]
 
 
-class ShardMessage(BaseModel):
+class ShardMessage(Contract, frozen=True):
     """What one shard's turn is: all that a watcher needs to know.
 
     Attributes
@@ -36,10 +37,8 @@ class ShardMessage(BaseModel):
         When it was planned, in seconds since 1970.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    of: int = Field(ge=1)
-    shard: int = Field(ge=0)
+    of: Annotated[int, Meta(ge=1)]
+    shard: Annotated[int, Meta(ge=0)]
     time: int
     entries: list[ShardEntry]
 
@@ -50,6 +49,22 @@ class ShardMessage(BaseModel):
             Watched(entry.options, [Metric.parse(text) for text in entry.metrics])
             for entry in self.entries
         ]
+
+
+def write_turn(message: ShardMessage) -> str:
+    """Return the body of the message in the queue."""
+    return msgspec.json.encode(message).decode()
+
+
+def read_turn(body: str) -> ShardMessage:
+    """Read a message's body.
+
+    Raises
+    ------
+    ValueError
+        If it is anything but what `write_turn` writes.
+    """
+    return msgspec.json.decode(body, type=ShardMessage)
 
 
 def shard_count(metrics: int, at_least: int = 1) -> int:
