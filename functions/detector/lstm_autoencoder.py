@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -21,10 +22,10 @@ import numpy.typing as npt
 from detector.detection import Detection, alerts_of_events
 from detector.errors import CorruptArtifactError
 from detector.explanation import number
-from detector.lstm_network import LstmWeights, errors_of, foretell, scale
+from detector.lstm_network import LstmWeights, Weights, errors_of, foretell, scale
 from detector.tail import Tail
 from detector.tensors import RawTensor, expect, within
-from detector.value_range import FLOAT32_MAX, check_values
+from detector.value_range import FLOAT32_MAX, check_value, check_values
 
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
@@ -117,8 +118,17 @@ class LstmAutoencoder:
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""
-        score = self.score_samples(np.empty(0, "datetime64[s]"), np.array([value], np.float64))
+        check_value(value)
+        scaled = scale(np.array([value], np.float64), self.center, self.spread)
+        score = self.tail.surprise(errors_of(self._foretold, scaled))
         return bool(score[0] > self.threshold)
+
+    @cached_property
+    def _foretold(self) -> Weights:
+        """What the history lets expect of the next reading, scaled: (1,), whatever it will be."""
+        # the reading that ends a window is hidden from the network, so any stands for it
+        readings = np.append(self.history, self.history[-1])
+        return foretell(self.weights, scale(readings, self.center, self.spread), len(readings))
 
     def advance(self, timestamps: Times, values: Floats) -> Self:
         """Return the same model after these readings."""

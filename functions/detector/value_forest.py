@@ -9,10 +9,12 @@ Isolation forest: Liu, Ting and Zhou, "Isolation Forest", ICDM 2008.
 
 from __future__ import annotations
 
+import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -25,7 +27,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from detector.detection import Detection
+    from detector.guide_table import GuideTable
     from detector.interface import Floats, Times
+
+MANY = 4_000
+"""Values from which on a table pays for being built."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,18 @@ class ValueForest:
         import numpy as np
 
         check_values(values)
+        if len(values) >= MANY and len(self.breaks):
+            return self._guide.look_up(values)
         return np.asarray(self.scores)[np.searchsorted(self.breaks, values, side="left")]
+
+    @cached_property
+    def _guide(self) -> GuideTable:
+        """The same scores, for many values at once."""
+        import numpy as np
+
+        from detector.guide_table import GuideTable
+
+        return GuideTable.of(np.asarray(self.breaks), np.asarray(self.scores))
 
     def detect(
         self, timestamps: Times, values: Floats, threshold: float | None = None
@@ -130,7 +147,20 @@ class ValueForest:
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly; see `Detector.predict`."""
         check_value(value)
-        return self.scores[bisect_left(self.breaks, value)] > self.threshold
+        return bisect_left(self._turns, value) % 2 == 1
+
+    @cached_property
+    def _turns(self) -> list[float]:
+        """Where the decision changes: a value above an odd number of these is an anomaly.
+
+        They are a few of the breaks, and come after -inf if the lowest values are anomalies.
+        """
+        threshold, turns, is_anomaly = self.threshold, [], False
+        for edge, score in zip((-math.inf, *self.breaks), self.scores, strict=True):
+            if (score > threshold) != is_anomaly:
+                turns.append(edge)
+                is_anomaly = not is_anomaly
+        return turns
 
     def advance(self, timestamps: Times, values: Floats) -> Self:
         """Return itself: the score depends on no history."""

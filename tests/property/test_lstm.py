@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from detector.artifact import digest, unpack
 from detector.errors import CorruptArtifactError, ValueOutOfRangeError
 from detector.lstm_autoencoder import LstmAutoencoder
-from detector.lstm_network import hide_last, reconstruct
+from detector.lstm_network import LstmWeights, foretell, hide_last, reconstruct
 from detector.tensors import RawTensor
 from training.candidates.candidate import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
@@ -30,6 +30,65 @@ def candidate_of(run: Run) -> Candidate:
 @pytest.fixture(scope="module")
 def lstm(run: Run) -> LstmAutoencoder:
     return cast("LstmAutoencoder", candidate_of(run).detector)
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return (np.tanh(x / 2) + 1) / 2
+
+
+def written_plainly(weights: LstmWeights, windows: np.ndarray) -> np.ndarray:
+    """Write windows back by the LSTM's equations as they are printed, gate by gate."""
+
+    def step(inputs, kernel, recurrent, bias, hidden, cell):
+        i, f, g, o = np.split(inputs @ kernel + hidden @ recurrent + bias, 4, axis=1)
+        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+        return sigmoid(o) * np.tanh(cell), cell
+
+    encoder = weights.encoder_kernel, weights.encoder_recurrent, weights.encoder_bias
+    decoder = weights.decoder_kernel, weights.decoder_recurrent, weights.decoder_bias
+    hidden = cell = np.zeros((len(windows), len(weights.dense_kernel)), np.float32)
+    for reading in windows.T:
+        hidden, cell = step(reading[:, np.newaxis], *encoder, hidden, cell)
+    encoding, written = hidden, []
+    hidden = cell = np.zeros_like(encoding)
+    for _ in windows.T:
+        hidden, cell = step(encoding, *decoder, hidden, cell)
+        written.append(hidden @ weights.dense_kernel + weights.dense_bias)
+    return np.hstack(written)
+
+
+def drawn_weights(random: np.random.Generator, units: int) -> LstmWeights:
+    gates = 4 * units
+    shapes = [(1, gates), (units, gates), (gates,), (units, gates), (units, gates), (gates,)]
+    return LstmWeights(
+        *(random.normal(0, 0.3, shape).astype(np.float32) for shape in [*shapes, (units, 1), (1,)])
+    )
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.sampled_from([0.1, 1.0, 10.0, 1e6]),
+    count=st.integers(1, 40),
+    length=st.integers(2, 40),
+    units=st.integers(1, 40),
+)
+def test_it_equals_the_plain_equations(
+    seed: int, spread: float, count: int, length: int, units: int
+) -> None:
+    random = np.random.default_rng(seed)
+    weights = drawn_weights(random, units)
+    windows = random.normal(0, spread, (count, length)).astype(np.float32)
+    expected = written_plainly(weights, windows)
+    np.testing.assert_allclose(reconstruct(weights, windows), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_of_a_long_series_each_last_reading_is_foretold_as_of_its_window() -> None:
+    random = np.random.default_rng(0)
+    weights, scaled = drawn_weights(random, UNITS), random.normal(size=2_000)
+    windows = np.lib.stride_tricks.sliding_window_view(scaled.astype(np.float32), WINDOW)
+    expected = written_plainly(weights, hide_last(windows))[:, -1]
+    np.testing.assert_allclose(foretell(weights, scaled, WINDOW), expected, rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=10)
@@ -91,9 +150,24 @@ def test_any_value_has_a_finite_score(lstm: LstmAutoencoder, value: float) -> No
     assert lstm.predict(value) == (score[0] > lstm.threshold)
 
 
-def test_a_value_out_of_range_is_refused(lstm: LstmAutoencoder) -> None:
+@settings(max_examples=30)
+@given(st.floats(-3, 3), st.lists(st.floats(-3, 3), max_size=40))
+def test_at_the_threshold_it_decides_by_the_score(
+    lstm: LstmAutoencoder, value: float, readings: list[float]
+) -> None:
+    """Each example asks one model twice, after a history of its own."""
+    assert lstm.predict(value) == (lstm.score_samples(TIMES, np.array([value]))[0] > lstm.threshold)
+    later = lstm.advance(TIMES, np.array(readings))
+    score = later.score_samples(TIMES, np.array([value]))[0]
+    assert not replace(later, threshold=score).predict(value)
+    strict = replace(later, threshold=np.nextafter(score, -np.inf))
+    assert [strict.predict(value), strict.predict(value)] == [True, True]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3.5e38, -3.5e38])
+def test_a_value_out_of_range_is_refused(lstm: LstmAutoencoder, value: float) -> None:
     with pytest.raises(ValueOutOfRangeError):
-        lstm.predict(float("nan"))
+        lstm.predict(value)
 
 
 def test_it_comes_back_from_the_artifact_as_it_was(run: Run) -> None:

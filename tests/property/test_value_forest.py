@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,13 +12,22 @@ from hypothesis.extra.numpy import arrays
 from sklearn.ensemble import IsolationForest
 
 from detector.artifact import digest, pack, unpack
-from detector.value_forest import ValueForest
+from detector.guide_table import CELLS, GuideTable, cells_of
+from detector.value_forest import MANY, ValueForest
 from detector.value_range import FLOAT32_MAX
 from training.candidates.value_forest import export_value_forest
 from training.sources.series import Series
 
 TIMES = np.empty(0, "datetime64[s]")
 float32_range = st.floats(-FLOAT32_MAX, FLOAT32_MAX)
+any_breaks = st.one_of(
+    st.lists(float32_range, min_size=1, max_size=60, unique=True),
+    st.lists(st.floats(0, 1), min_size=1, max_size=60, unique=True),
+    # crowded: all but one in one cell
+    st.lists(st.floats(0, 1), min_size=1, max_size=60, unique=True).map(lambda near: [*near, 1e9]),
+    # the closest, the widest, and, of a damaged artifact, some that no value reaches
+    st.sampled_from([[0.0, 5e-324], [-FLOAT32_MAX, FLOAT32_MAX], [-1.7e308, 0.0, 1.7e308]]),
+)
 
 
 def fitted(values: np.ndarray, trees: int = 10, seed: int = 0, contamination: float = 0.01):
@@ -78,6 +89,57 @@ def test_any_value_of_float32s_range(values: np.ndarray, asked: np.ndarray) -> N
     assert_equal(forest, export_value_forest(forest), asked)
 
 
+def values_around(breaks: np.ndarray, seed: int) -> np.ndarray:
+    """Return each break with its neighbours, values between and beyond them, and the extremes."""
+    inside = np.clip(breaks, -FLOAT32_MAX, FLOAT32_MAX)
+    width = float(inside[-1] - inside[0]) or 1.0
+    drawn = np.random.default_rng(seed).uniform(-0.2, 1.2, 2_000)
+    near = [np.nextafter(inside, direction) for direction in (-np.inf, np.inf)]
+    extremes = [0.0, -0.0, 5e-324, FLOAT32_MAX, -FLOAT32_MAX]
+    asked = np.concatenate([inside, *near, inside[0] + drawn * width, extremes])
+    return np.clip(asked, -FLOAT32_MAX, FLOAT32_MAX)
+
+
+@given(any_breaks, st.integers(0, 2**16))
+def test_the_guide_table_equals_a_search(breaks: list[float], seed: int) -> None:
+    edges = np.unique(breaks)
+    steps = np.arange(len(edges) + 1.0)
+    asked = values_around(edges, seed)
+    found = GuideTable.of(edges, steps).look_up(asked)
+    np.testing.assert_array_equal(found, steps[np.searchsorted(edges, asked, side="left")])
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
+def test_the_guide_table_spares_the_search(start: float, width: float) -> None:
+    edges = np.linspace(start, start + width, 100)
+    table = GuideTable.of(edges, np.arange(101.0))
+    assert np.isnan(table.known).sum() == len(edges)
+    first, *_, last = cells_of(edges, table.origin, table.cells_per_unit)
+    assert (first, last) == (1, CELLS - 2)
+
+
+@settings(max_examples=20)
+@given(any_breaks, st.lists(st.floats(0.1, 1.0), min_size=62, max_size=62), st.integers(0, 2**16))
+def test_many_values_score_as_few_and_decide_as_one(
+    breaks: list[float], scores: list[float], seed: int
+) -> None:
+    edges = np.unique(breaks)
+    forest = ValueForest(array("d", edges), array("d", scores[: len(edges) + 1]), threshold=0.5)
+    asked = values_around(edges, seed)
+    many = np.resize(asked, MANY + len(asked))
+    expected = forest.score_samples(TIMES, asked)
+    np.testing.assert_array_equal(forest.score_samples(TIMES, many), np.resize(expected, len(many)))
+    decided = [forest.predict(value) for value in asked.tolist()]
+    assert decided == (expected > forest.threshold).tolist()
+
+
+@pytest.mark.parametrize("score", [0.4, 0.6])
+def test_without_breaks_there_is_one_score(score: float) -> None:
+    forest = ValueForest(array("d"), array("d", [score]), threshold=0.5)
+    assert forest.score_samples(TIMES, np.zeros(MANY)).tolist() == [score] * MANY
+    assert forest.predict(-FLOAT32_MAX) == forest.predict(7.0) == (score > forest.threshold)
+
+
 def test_the_forest_of_the_job_at_every_threshold(simulated: Series) -> None:
     forest = fitted(simulated.values, trees=100, seed=42, contamination=2 / 4032)
     served = export_value_forest(forest)
@@ -105,5 +167,6 @@ def test_what_scikit_learn_refuses_is_refused(value: float) -> None:
     served = export_value_forest(fitted(np.arange(10.0)))
     with pytest.raises(ValueError, match="not a finite number within"):
         served.predict(value)
-    with pytest.raises(ValueError, match="not a finite number within"):
-        served.score_samples(TIMES, np.array([0.0, value]))
+    for asked in (np.array([0.0, value]), np.append(np.zeros(MANY), value)):
+        with pytest.raises(ValueError, match="not a finite number within"):
+            served.score_samples(TIMES, asked)
