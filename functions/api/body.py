@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -13,7 +12,7 @@ from api.errors import (
     BodyTooDeepError,
     BodyTooLargeError,
     InvalidRequestError,
-    NotJsonError,
+    UnreadableBodyError,
     UnsupportedMediaTypeError,
 )
 from registry.contract import MISSING, Fault, faults
@@ -21,14 +20,11 @@ from registry.contract import MISSING, Fault, faults
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 
-    from api.errors import RequestError
-
 T = TypeVar("T")
 
 MAX_BODY_CHARACTERS = 2_000_000
 """Room for the largest documented request, indented or not; far below what API Gateway lets in."""
 
-MAX_FAULTS = 20
 JSON_MEDIA_TYPE = "application/json"
 BODY = "body"
 """Where the faults of a body are, as a path."""
@@ -41,14 +37,21 @@ def body_of(event: BaseProxyEvent) -> str:
     ------
     UnsupportedMediaTypeError
         If it is not declared as JSON; without any type it is taken as such.
-    binascii.Error, UnicodeDecodeError
+    UnreadableBodyError
         If it is marked as base64 and is none, or none of UTF-8.
     """
     media_type = event.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in ("", JSON_MEDIA_TYPE):
         raise UnsupportedMediaTypeError(media_type)
     body = event.body or ""
-    return base64.b64decode(body).decode() if event.is_base64_encoded else body
+    if not event.is_base64_encoded:
+        return body
+    try:
+        return base64.b64decode(body).decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableBodyError("The body is not UTF-8.") from error
+    except ValueError as error:
+        raise UnreadableBodyError("The body is not the base64 it is marked as.") from error
 
 
 def parse(text: str, decoder: msgspec.json.Decoder[T]) -> T:
@@ -60,31 +63,33 @@ def parse(text: str, decoder: msgspec.json.Decoder[T]) -> T:
         If it is longer than `MAX_BODY_CHARACTERS`.
     InvalidRequestError
         If it is missing, or not what the contract says.
-    BodyTooDeepError, NotJsonError
+    BodyTooDeepError, UnreadableBodyError
         If it can't be parsed.
-    UnicodeEncodeError
-        If it holds half of a surrogate pair.
     """
+    if not text:
+        raise InvalidRequestError([Fault((BODY,), MISSING)])
     if len(text) > MAX_BODY_CHARACTERS:
         raise BodyTooLargeError(f"The body is over {MAX_BODY_CHARACTERS} characters.")
     try:
         return decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _explained(text, decoder.type) from error
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return _parse_slowly(text, decoder.type)
 
 
-def _explained(text: str, contract: Any) -> RequestError:
-    """Return what is wrong with a body that could not be parsed."""
-    if not text:
-        return InvalidRequestError([Fault((BODY,), MISSING)])
+def _parse_slowly(text: str, contract: type[T]) -> T:
+    """Parse a body that msgspec refuses, to say all that is wrong with it, if anything is.
+
+    A fault that a later value of the same name mends is none, for one: the last one counts.
+    """
     try:
         # An integer of any length is bounded work as a float; too large a one is infinite, which
         # the contracts refuse.
         data = json.loads(text, parse_int=float)
-    except RecursionError:
-        return BodyTooDeepError("The body nests too deep.")
-    except ValueError:
-        return NotJsonError("The body is not JSON.")
-    found = list(islice(faults(data, contract, (BODY,)), MAX_FAULTS))
-    # what msgspec alone refuses is no JSON text by the letter of RFC 8259
-    return InvalidRequestError(found) if found else NotJsonError("The body is not JSON.")
+    except RecursionError as error:
+        raise BodyTooDeepError("The body nests too deep.") from error
+    except ValueError as error:
+        raise UnreadableBodyError("The body is not JSON.") from error
+    invalid = InvalidRequestError(faults(data, contract, (BODY,)))
+    if invalid.faults:
+        raise invalid
+    return msgspec.convert(data, contract)

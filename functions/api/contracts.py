@@ -29,11 +29,12 @@ Value = Annotated[
     ),
 ]
 
-# Text, as times of ISO 8601 without an offset are no times to msgspec; `detect` reads them.
+# Text, as msgspec takes no date alone and no time without seconds; `detect` reads them.
 Timestamp = Annotated[
     str,
     Meta(
-        pattern="^(19[7-9][0-9]|2[01][0-9]{2})-",
+        pattern="^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}"
+        "([Tt _][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?$",
         description="ISO 8601, from 1970 to 2199; without an offset it is taken as UTC",
         examples=["2014-02-27T17:15:00Z"],
         extra_json_schema={"format": "date-time"},
@@ -80,13 +81,10 @@ class DetectRequest(Contract, frozen=True):
     """A series to judge."""
 
     series: Annotated[list[Reading], Meta(min_length=1, max_length=MAX_POINTS)]
-    model: (
-        Annotated[
-            ModelName,
-            Meta(description="Judge as what follows this model's history; without, by itself"),
-        ]
-        | None
-    ) = None
+    model: Annotated[
+        ModelName | None,
+        Meta(description="Judge as what follows this model's history; without, by itself"),
+    ] = None
     sensitivity: Sensitivity | None = None
 
 

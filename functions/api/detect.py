@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from api.body import BODY, MAX_FAULTS
+from api.body import BODY
 from api.contracts import Alert, DetectRequest, DetectResponse, Point
 from api.errors import InvalidRequestError
 from detector.blocks import HISTORY
@@ -47,7 +47,7 @@ def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
     Raises
     ------
     InvalidRequestError
-        If a time is none of ISO 8601.
+        If there is no such time.
     FixedSensitivityError
         If the model has one threshold and another sensitivity is asked for.
     """
@@ -81,20 +81,20 @@ def times_of(series: Sequence[Reading]) -> Times:
     Raises
     ------
     InvalidRequestError
-        Naming those that are none of ISO 8601.
+        Naming those that no calendar or clock has.
     """
     moments, wrong = [], []
     for number, reading in enumerate(series):
         try:
-            moment = datetime.fromisoformat(reading.timestamp)
+            moment = datetime.fromisoformat(reading.timestamp.upper())
         except ValueError:
             wrong.append(number)
             continue
         moments.append(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
     if wrong:
-        message = "a time of ISO 8601 is needed, like 2014-02-27T17:15:00Z"
         raise InvalidRequestError(
-            [Fault((BODY, "series", each, "timestamp"), message) for each in wrong[:MAX_FAULTS]]
+            Fault((BODY, "series", number, "timestamp"), "There is no such time")
+            for number in wrong
         )
     return np.array(moments, "datetime64[ms]")
 

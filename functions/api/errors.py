@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from registry.contract import Fault
+
+MAX_FAULTS = 20
+"""Faults that are told at once: more nobody would read."""
 
 
 class RequestError(ValueError):
@@ -26,8 +30,8 @@ class BodyTooDeepError(RequestError):
     """The body nests deeper than any request needs."""
 
 
-class NotJsonError(RequestError):
-    """The body is no JSON text."""
+class UnreadableBodyError(RequestError):
+    """The body is no JSON text, no UTF-8, or not the base64 that it is marked as."""
 
 
 class InvalidRequestError(RequestError):
@@ -35,10 +39,10 @@ class InvalidRequestError(RequestError):
 
     Attributes
     ----------
-    faults : sequence of Fault
-        What is wrong with it, as far as anybody would read.
+    faults : list of Fault
+        What is wrong with it; the first `MAX_FAULTS`.
     """
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Iterable[Fault]) -> None:
         super().__init__("The request is not as documented at /docs.")
-        self.faults = faults
+        self.faults = list(islice(faults, MAX_FAULTS))

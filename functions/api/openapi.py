@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import aws_lambda_powertools
 from msgspec.json import schema_components
 
+from api.body import JSON_MEDIA_TYPE
 from api.contracts import Problem
 from api.operations import OPERATIONS
 from api.problems import CONTENT_TYPE, title
@@ -20,16 +21,11 @@ from api.problems import CONTENT_TYPE, title
 if TYPE_CHECKING:
     from api.operations import Operation
 
-JSON = "application/json"
 TITLE = "Anomaly detection for operations metrics"
 REFERENCE = "#/components/schemas/{name}"
 
-# API Gateway answers these before the function is asked; a malformed name or body is one of them
-ANYWHERE = (
-    HTTPStatus.FORBIDDEN,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-)
+# API Gateway answers these before the function is asked
+ANYWHERE = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 @cache
@@ -75,7 +71,7 @@ def described(operation: Operation) -> dict[str, Any]:
     told: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": re.sub(r"\W", "_", f"{operation.name}{path}_{method}"),
-        "responses": {"200": content("Success", JSON, operation.answer)}
+        "responses": {"200": content("Success", JSON_MEDIA_TYPE, operation.answer)}
         | {
             str(status.value): content(title(status), CONTENT_TYPE, Problem)
             for status in sorted({*operation.errors, *ANYWHERE})
@@ -84,7 +80,7 @@ def described(operation: Operation) -> dict[str, Any]:
     if operation.description:
         told["description"] = operation.description
     if operation.request:
-        told["requestBody"] = {"required": True} | body(JSON, operation.request)
+        told["requestBody"] = {"required": True} | body(JSON_MEDIA_TYPE, operation.request)
     if operation.parameters:
         told["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": schema(kind)}
@@ -129,7 +125,7 @@ def page() -> str:
 <script>{script}</script>
 <script>
 const ui = SwaggerUIBundle({{dom_id: "#swagger-ui", deepLinking: true, spec: {within_script}}});
-// what the document's server, ".", is relative to
+// where the page's link to the document leads
 ui.specActions.updateUrl(new URL("openapi.json", location).pathname);
 </script>
 </body>

@@ -28,6 +28,7 @@ BAD_BODY = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
 )
 
 
@@ -106,7 +107,11 @@ OPERATIONS = (
         path="/models/{name}",
         summary="What a model is and what was measured of it",
         answer=ModelDetail,
-        errors=(HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+        errors=(
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        ),
         parameters={"name": ModelName},
     ),
 )

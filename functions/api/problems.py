@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import json
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from api.errors import (
     BodyTooDeepError,
     BodyTooLargeError,
     InvalidRequestError,
-    NotJsonError,
+    UnreadableBodyError,
     UnsupportedMediaTypeError,
 )
 from detector.errors import FixedSensitivityError, ValueOutOfRangeError
@@ -31,9 +31,7 @@ MAX_FIELD = 100
 
 TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     # error -> status, and the detail where the error's own words are not for callers
-    UnicodeError: (HTTPStatus.BAD_REQUEST, "The body is not UTF-8."),
-    binascii.Error: (HTTPStatus.BAD_REQUEST, "The body is not the base64 it is marked as."),
-    NotJsonError: (HTTPStatus.BAD_REQUEST, None),
+    UnreadableBodyError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooDeepError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
     UnsupportedMediaTypeError: (
@@ -43,7 +41,10 @@ TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     InvalidRequestError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     FixedSensitivityError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     ValueOutOfRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
-    InvalidModelNameError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
+    InvalidModelNameError: (
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        "A model's name has lower-case letters, digits and hyphens, and begins with no hyphen.",
+    ),
     ModelNotFoundError: (HTTPStatus.NOT_FOUND, "No model of this name is published."),
     ModelUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, None),
 }
@@ -73,7 +74,8 @@ def problem(
         status_code=status.value,
         content_type=CONTENT_TYPE,
         headers=dict(headers or {}),
-        body=msgspec.json.encode(body).decode(),
+        # msgspec refuses half of a surrogate pair, which the name of an unknown field may hold
+        body=json.dumps(msgspec.to_builtins(body)),
     )
 
 

@@ -16,11 +16,14 @@ from api.contracts import (
     Health,
     ModelDetail,
     ModelList,
+    ModelName,
     PredictRequest,
     PredictResponse,
     Status,
 )
+from api.errors import InvalidRequestError
 from api.operations import OPERATIONS
+from registry.contract import faults
 from registry.errors import ModelNotFoundError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -122,6 +125,9 @@ def build_app(
         return answer(ModelList(models=registry.names()))
 
     def model(name: str) -> Response[str]:
+        invalid = InvalidRequestError(faults(name, ModelName, ("path", "name")))
+        if invalid.faults:
+            raise invalid
         found = served(name)
         manifest = found.manifest
         return answer(

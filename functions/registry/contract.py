@@ -17,7 +17,7 @@ _fields = cache(msgspec.structs.fields)  # finding out takes a tenth of a millis
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of what is read from JSON: unknown fields are refused, so that a typo is not ignored."""
+    """Base of what is read or written as JSON: an unknown field, such as a typo, is refused."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Fault:
 
 
 def faults(data: Any, contract: Any, place: tuple[str | int, ...] = ()) -> Iterator[Fault]:
-    """Yield everything that is wrong with data; msgspec itself stops at the first fault.
+    """Yield what is wrong with data, part by part; msgspec itself stops at the first fault.
+
+    What is wrong with the whole, such as its length, is told where nothing is with its parts.
 
     Parameters
     ----------
@@ -64,13 +66,14 @@ def faults(data: Any, contract: Any, place: tuple[str | int, ...] = ()) -> Itera
     """
     try:
         msgspec.convert(data, contract)
-    except msgspec.ValidationError as error:
+    # half of a surrogate pair, which JSON can spell out, is no text to msgspec
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
         is_inside = False
         for fault in _faults_inside(data, _plain(contract), place):
             is_inside = True
             yield fault
         if not is_inside:
-            yield Fault(place, str(error))
+            yield Fault(place, f"{error}{_example(contract)}")
 
 
 def _faults_inside(data: Any, kind: Any, place: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -100,9 +103,25 @@ def _faults_inside(data: Any, kind: Any, place: tuple[str | int, ...]) -> Iterat
 
 def _plain(contract: Any) -> Any:
     """Return the type itself, without what annotates it or allows None beside it."""
+    *_, plain = _layers(contract)
+    return plain
+
+
+def _example(contract: Any) -> str:
+    """Return how the contract's own example is told, if it has one."""
+    for layer in _layers(contract):
+        for meta in getattr(layer, "__metadata__", ()):
+            if meta.examples:
+                return f"; an example is {meta.examples[0]!r}"
+    return ""
+
+
+def _layers(contract: Any) -> Iterator[Any]:
+    """Yield a type, and what is left of it without what annotates it or allows None beside it."""
+    yield contract
     if get_origin(contract) is Annotated:
-        return _plain(get_args(contract)[0])
-    if get_origin(contract) in (Union, UnionType):
+        yield from _layers(get_args(contract)[0])
+    elif get_origin(contract) in (Union, UnionType):
         others = [each for each in get_args(contract) if each is not NoneType]
-        return _plain(others[0]) if len(others) == 1 else contract
-    return contract
+        if len(others) == 1:
+            yield from _layers(others[0])

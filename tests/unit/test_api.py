@@ -7,7 +7,8 @@ import json
 import pytest
 
 from api import problems
-from api.body import MAX_BODY_CHARACTERS, MAX_FAULTS
+from api.body import MAX_BODY_CHARACTERS
+from api.errors import MAX_FAULTS
 from detector.artifact import digest
 from local.door import LocalContext
 from local.proxy_event import proxy_event
@@ -42,7 +43,15 @@ def test_predict_by_a_named_model(api: Api) -> None:
     assert (status, body["is_anomaly"], headers["X-Model-Version"]) == (200, False, version)
 
 
-@pytest.mark.parametrize("body", [b'{"value": 0.5, "model": null}', b'\n {"value":5e-1}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"value": 0.5, "model": null}',
+        b'\n {"value":5e-1}',
+        b'{"value": "x", "value": 0.5}',  # the last one counts
+        b'{"value": 0.5, "model": 7, "model": null}',
+    ],
+)
 def test_predict_takes_any_way_of_writing_it(api: Api, body: bytes) -> None:
     assert api.predict(body)[0] == 200
 
@@ -66,6 +75,8 @@ def test_predict_takes_any_way_of_writing_it(api: Api, body: bytes) -> None:
         b'{"value": 1, "model": "No Name"}',
         b'{"value": 1, "model": "a\\n"}',
         b'{"value": 1, "model": 7}',
+        b'{"value": 1, "\\ud800": 1}',
+        b'{"value": "\\ud800"}',
         b"null",
         b"5",
         b"[]",
@@ -88,6 +99,7 @@ def test_what_does_not_fit_the_contract_is_422(api: Api, body: bytes) -> None:
         b" ",
         b'{"value": 1} x',
         b'{"value": "x"',
+        b'{"value": "x",}',
     ],
 )
 def test_what_is_no_json_is_400(api: Api, body: bytes) -> None:
@@ -119,10 +131,29 @@ def test_json_may_be_declared_in_any_way(api: Api, content_type: str) -> None:
     assert api.predict(b'{"value": 0.5}', headers=headers)[0] == 200
 
 
-def test_half_of_a_surrogate_pair_is_400(api: Api) -> None:
-    event = proxy_event("POST", "/predict", "", [JSON], b"") | {"body": '{"value": "\ud800"}'}
+@pytest.mark.parametrize("body", ['{"value": "\ud800"}', '{"value": 1, "\ud800": 1}'])
+def test_half_of_a_surrogate_pair_is_422(api: Api, body: str) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"") | {"body": body}
     answer = api.app.resolve(event, LocalContext())
+    assert answer["statusCode"] == 422
+
+
+@pytest.mark.parametrize("body", ["x", "\u00e9", "/w=="])
+def test_what_is_no_base64_of_utf_8_is_400(api: Api, body: str) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"")
+    answer = api.app.resolve(event | {"body": body, "isBase64Encoded": True}, LocalContext())
     assert answer["statusCode"] == 400
+
+
+@pytest.mark.parametrize("name", ["No-Name", "x" * 5000, "<script>"])
+def test_a_name_that_no_model_can_have_is_not_repeated(api: Api, name: str) -> None:
+    for answer in (
+        api.call("GET", f"/models/{name}"),
+        api.predict(json.dumps({"value": 1, "model": name}).encode()),
+        api.predict(json.dumps({"value": 1, "model": "x\n"}).encode()),
+    ):
+        assert is_problem(answer, 422)
+        assert name not in json.dumps(answer[1])
 
 
 def test_a_body_without_a_content_type_is_json(api: Api) -> None:
@@ -148,12 +179,6 @@ def test_an_age_that_nobody_knows_is_null(api: Api, created: str) -> None:
     api.store.put(model_key("ec2-cpu"), data, sha256=digest(data), created=created)
     status, body, _ = api.call("GET", "/health")
     assert (status, body["created"], body["age_seconds"]) == (200, "", None)
-
-
-def test_broken_base64_is_400(api: Api) -> None:
-    event = proxy_event("POST", "/predict", "", [JSON], b"x") | {"isBase64Encoded": True}
-    answer = api.app.resolve(event, LocalContext())
-    assert answer["statusCode"] == 400
 
 
 def test_unknown_paths_are_404_and_wrong_methods_405(api: Api) -> None:

@@ -151,3 +151,17 @@ def test_no_more_is_looked_at_than_is_asked_for(monkeypatch: pytest.MonkeyPatch)
     paths = [fault.path for fault in islice(found, 20)]
     assert paths == [f"{number}.share" for number in range(20)]
     assert len(looked) == 1 + 2 * 20  # the list; of each item that is wrong, itself and its field
+
+
+Example = Annotated[float, Meta(ge=0, examples=[0.5])]
+
+
+@pytest.mark.parametrize("contract", [Example, Example | None, Annotated[Example | None, Meta()]])
+def test_what_has_an_example_is_told_with_it(contract: Any) -> None:
+    [(_, message)] = told("x", contract)
+    assert message.endswith("; an example is 0.5")
+
+
+def test_half_of_a_surrogate_pair_is_a_fault() -> None:
+    assert [place for place, _ in told({"parts": PARTS, "labels": {"a": "\ud800"}})] == ["labels.a"]
+    assert told({"parts": PARTS, "\ud800": 1}) == [("\ud800", UNKNOWN)]

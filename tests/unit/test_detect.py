@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from api.body import MAX_FAULTS
 from api.contracts import MAX_POINTS, DetectResponse
+from api.errors import MAX_FAULTS
 from detector.artifact import pack
 from tests.api_client import Api, is_problem
 from tests.fakes import small_artifact
@@ -156,6 +156,11 @@ GOOD = {"timestamp": "2026-01-01T00:00:00Z", "value": 1.0}
         {"series": [GOOD | {"timestamp": "1767225600"}]},
         {"series": [GOOD | {"timestamp": "0001-01-01T00:00:00Z"}]},
         {"series": [GOOD | {"timestamp": "9999-12-31T23:59:59-14:00"}]},
+        {"series": [GOOD | {"timestamp": "2014-02-27 17:15:300Z"}]},
+        {"series": [GOOD | {"timestamp": "2014-02-27+01:00"}]},
+        {"series": [GOOD | {"timestamp": "2014-02-27T17:15:00:00"}]},
+        {"series": [GOOD | {"timestamp": "2014-02-20717:15:00Z"}]},
+        {"series": [GOOD | {"timestamp": "2014-02-27T25:15:00Z"}]},
         {"series": [GOOD], "sensitivity": 0},
         {"series": [GOOD], "sensitivity": -1},
         {"series": [GOOD], "sensitivity": True},
@@ -184,7 +189,12 @@ def test_times_that_are_none_are_named(api: Api) -> None:
     assert is_problem(given, 422)
     fields = [error["field"] for error in given[1]["errors"]]
     assert fields == ["body.series.1.timestamp", "body.series.3.timestamp"]
-    assert "ISO 8601" in given[1]["errors"][0]["message"]
+
+
+def test_a_time_in_another_form_is_told_with_an_example(api: Api) -> None:
+    _, body, _ = detect(api, {"series": [GOOD | {"timestamp": "yesterday"}]})
+    [error] = body["errors"]
+    assert error["message"].endswith("an example is '2014-02-27T17:15:00Z'")
 
 
 def test_a_422_about_a_long_series_stays_small(api: Api) -> None:
@@ -204,6 +214,8 @@ def test_an_unknown_model(api: Api) -> None:
         ("2026-01-01 00:00:00", "2026-01-01T00:00:00.000Z"),
         ("2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.500Z"),
         ("2026-01-01", "2026-01-01T00:00:00.000Z"),
+        ("2026-01-01t00:00:00z", "2026-01-01T00:00:00.000Z"),
+        ("2026-01-01T00:00+0100", "2025-12-31T23:00:00.000Z"),
     ],
 )
 def test_times_are_iso_8601_in_utc(api: Api, written: str, understood: str) -> None:

@@ -14,7 +14,7 @@ from tests.performance.bench.errors import MissingError
 from tests.performance.bench.installation import PEERS, REQUIREMENTS, Installation
 from tests.performance.bench.process import ROOT
 
-OURS = ("aws-lambda-powertools", "numpy", "obstore", "pydantic", "safetensors")
+OURS = ("aws-lambda-powertools", "msgspec", "numpy", "obstore", "safetensors")
 TUTORIALS = ("aws-lambda-powertools", "boto3", "numpy", "pandas", "scikit-learn")
 LIBRARIES = ("fastapi", "onnxruntime", "river", "scikit-learn", "skl2onnx", "treelite")
 NETWORKS = ("jax", "keras", "torch")
