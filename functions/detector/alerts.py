@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from detector.nearest import RUN
+from detector.runs import RUN
 
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
@@ -94,8 +94,9 @@ def fading(indices: Floats) -> Floats:
     time; once it has reached its bound, exponentially.
     """
     turn = SLOWEST_FADING / FADING_SHARE
-    early = np.log(np.clip(indices, 1.0, turn)) / FADING_SHARE
-    return early + np.maximum(indices - turn, 0.0) / SLOWEST_FADING
+    early = np.log(np.minimum(np.maximum(indices, 1.0), turn)) / FADING_SHARE
+    integral: Floats = early + np.maximum(indices - turn, 0.0) / SLOWEST_FADING
+    return integral
 
 
 def raise_alerts(

@@ -11,27 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from detector.alerts import Vigilance, raise_alerts
-from detector.context import Context, extend, usual_step
+from detector.context import Context, extend
 from detector.detection import Detection, alerts_from
 from detector.errors import CorruptArtifactError
 from detector.explanation import reason
 from detector.isolation_forest import IsolationForest
+from detector.next_reading import NextReading
 from detector.past import DISTANCES, OWN, PAST_LAYOUT, PLAIN, Past, restore_past
 from detector.sensitivity import threshold_for
-from detector.surprise import contributions
+from detector.surprise import contributions, weighed
 from detector.tensors import RawTensor, scalar, whole, within
 from detector.value_range import check_values
 
 if TYPE_CHECKING:
-    from detector.alerts import Mask
+    from detector.alerts import Raised
     from detector.interface import Floats, Times
-    from detector.past import Integers
 
 SETTLING = 64
 """Readings after the first with a seasonal reference whose deviations raise no alert: until then
@@ -115,10 +116,17 @@ class ContextualForest:
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
-        times = self.past.times
-        step = max(int(usual_step(times)), 1)
-        following = np.array([times[-1] + step if len(times) else 0]).astype("datetime64[ms]")
-        return bool(self.detect(following, np.array([value], np.float64)).is_anomaly[0])
+        check_values(np.array([value], np.float64))
+        past = self.past
+        surprises, has_reference = self._next.surprises(value, self.forest)
+        onset = past.count if has_reference and past.onset < 0 else past.onset
+        raised = self._raise(weighed(surprises), past.count, onset, self.threshold)
+        return bool(raised.is_anomaly[0])
+
+    @cached_property
+    def _next(self) -> NextReading:
+        """What `predict` asks again and again."""
+        return NextReading(self.past)
 
     def advance(self, timestamps: Times, values: Floats) -> Self:
         """Return the same model after these readings."""
@@ -143,18 +151,7 @@ class ContextualForest:
         causes = contributions(context)
         scores = causes.sum(axis=1)
         began = context.past.offset + context.first
-        raised = raise_alerts(
-            scores,
-            causes[:, :OWN].sum(axis=1),
-            self._may_raise(
-                began + np.arange(len(scores)),
-                context.past.onset,
-                2.0 * causes[:, PLAIN] >= threshold,
-            ),
-            began,
-            threshold,
-            self.vigilance,
-        )
+        raised = self._raise(causes, began, context.past.onset, threshold)
         detection = Detection(
             scores=scores,
             bar=raised.bar,
@@ -170,22 +167,25 @@ class ContextualForest:
         )
         return detection, raised.vigilance
 
-    def _may_raise(self, index: Integers, onset: int, is_plain: Mask) -> Mask:
-        """Tell which readings may raise an alert.
+    def _raise(self, causes: Floats, began: int, onset: int, threshold: float) -> Raised:
+        """Decide on readings by what adds to their scores.
 
         Parameters
         ----------
-        index : (n,) int64
-            Counted from the first reading ever.
+        causes : (n, 5) float64
+        began : int
+            Index of the first of them, counted from the first reading ever.
         onset : int
             Index of the first one with a seasonal reference, or -1.
-        is_plain : (n,) bool
-            For whose value alone there is half of the surprise that it takes.
         """
-        raising: Mask = index >= self.probation
+        index = began + np.arange(len(causes))
+        may_raise = index >= self.probation
         if onset >= 0:
-            raising &= (index < onset) | (index >= onset + SETTLING) | is_plain
-        return raising
+            # of its value alone, half of the surprise that it takes
+            is_plain = 2.0 * causes[:, PLAIN] >= threshold
+            may_raise &= (index < onset) | (index >= onset + SETTLING) | is_plain
+        own = causes[:, :OWN].sum(axis=1)
+        return raise_alerts(causes.sum(axis=1), own, may_raise, began, threshold, self.vigilance)
 
     def parameters(self) -> dict[str, float]:
         """Return the counts and the state that are no arrays."""

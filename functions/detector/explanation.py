@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.blocks import HISTORY, block_start
-from detector.nearest import RUN
+from detector.runs import RUN
 
 if TYPE_CHECKING:
     from detector.context import Context

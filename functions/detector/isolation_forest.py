@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -23,9 +24,13 @@ from detector.value_range import FLOAT32_MAX
 if TYPE_CHECKING:
     from detector.interface import Floats
 
-CELLS = 8_192
-"""Pairs of row and tree walked at once: what fits the processor's first caches."""
+    Indices = npt.NDArray[np.intp]
 
+ROWS = 512
+"""Rows that walk the trees at once: what fits the processor's caches."""
+
+FEW = 16
+"""Rows of which path lengths are sooner added up one by one than tree by tree."""
 
 MOST_TREES = 1_000
 MOST_NODES = 4_095
@@ -60,27 +65,44 @@ class IsolationForest:
 
         It is scikit-learn's `-score_samples`, to the bit.
         """
-        trees, nodes = self.splits.shape
-        # counted from each tree's first node, so that one lookup serves all trees
-        first_node = (np.arange(trees) * nodes)[:, np.newaxis]
-        first_leaf = (np.arange(trees) * (nodes + 1))[:, np.newaxis]
-        features, splits, paths = self.features.ravel(), self.splits.ravel(), self.paths.ravel()
-        clipped = np.clip(rows, -FLOAT32_MAX, FLOAT32_MAX).astype(np.float32)
-        scores = np.empty(len(rows))
-        at_once = max(1, CELLS // trees)
-        for start in range(0, len(rows), at_once):
-            part = clipped[start : start + at_once]
-            cells, first_cell = part.ravel(), np.arange(len(part)) * part.shape[1]
-            node: npt.NDArray[np.int64] = np.zeros((trees, len(part)), np.int64)
-            for _ in range(nodes.bit_length()):
-                at = node + first_node
-                right = cells.take(features.take(at) + first_cell) > splits.take(at)
-                node = 2 * node + 1 + right
-            # Tree after tree, as scikit-learn adds them up: a sum would add in an order that
-            # depends on how many rows there are.
-            total = np.add.accumulate(paths.take(node - nodes + first_leaf), axis=0)[-1]
-            scores[start : start + at_once] = 2.0 ** -(total / (trees * self.expected_path))
+        cells = np.minimum(np.maximum(rows, -FLOAT32_MAX), FLOAT32_MAX).astype(np.float32)
+        total = np.empty(len(rows))
+        for start in range(0, len(rows), ROWS):
+            part = slice(start, start + ROWS)
+            total[part] = added_up(self._path_lengths(cells[part]))
+        scores: Floats = 2.0 ** -(total / (len(self.splits) * self.expected_path))
         return scores
+
+    @cached_property
+    def _levels(self) -> list[tuple[Indices, npt.NDArray[np.float32]]]:
+        """Features and splits, level by level: node i of one has children 2i and 2i + 1 below."""
+        starts = [2**level - 1 for level in range(self.splits.shape[1].bit_length())]
+        return [
+            (
+                self.features[:, start : 2 * start + 1].astype(np.intp).ravel(),
+                self.splits[:, start : 2 * start + 1].ravel(),
+            )
+            for start in starts
+        ]
+
+    def _path_lengths(self, cells: npt.NDArray[np.float32]) -> Floats:
+        """Return how far each row gets in each tree: (n, features) -> (trees, n)."""
+        (features, splits), *below = self._levels
+        # of the root, all rows are asked the same
+        right = np.ascontiguousarray(cells.T)[features] > splits[:, np.newaxis]
+        node = 2 * np.arange(len(features))[:, np.newaxis] + right
+        first_cell = np.arange(len(cells)) * cells.shape[1]
+        at = np.empty_like(node)
+        cell, limit = np.empty(node.shape, np.float32), np.empty(node.shape, np.float32)
+        for features, splits in below:
+            features.take(node, out=at, mode="wrap")  # none is out of bounds: to check takes longer
+            at += first_cell
+            cells.take(at, out=cell, mode="wrap")
+            splits.take(node, out=limit, mode="wrap")
+            np.greater(cell, limit, out=right)
+            node += node
+            node += right
+        return self.paths.take(node)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
         """Return the arrays, by name; few path lengths differ, so each is kept once."""
@@ -136,3 +158,17 @@ class IsolationForest:
             paths=lengths[leaves].astype(np.float64),
             expected_path=expected_path,
         )
+
+
+def added_up(lengths: Floats) -> Floats:
+    """Add up over the trees, one after the other, as scikit-learn does: (trees, n) -> (n,).
+
+    A sum would add in an order that depends on how many rows there are.
+    """
+    if lengths.shape[1] <= FEW:
+        total: Floats = np.add.accumulate(lengths, axis=0)[-1]
+        return total
+    total = lengths[0].copy()
+    for of_tree in lengths[1:]:
+        total += of_tree
+    return total

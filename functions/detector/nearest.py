@@ -6,25 +6,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from detector.blocks import BLOCK
+from detector.run_search import bounded_squares
+from detector.runs import LAGS, RUN, NextRun, least_squares
+
 if TYPE_CHECKING:
+    from detector.before import Before
     from detector.interface import Floats
 
-RUN = 24
-"""Readings in a run."""
+IN_BLOCK = np.where(np.tri(BLOCK, k=-1), 0.0, np.inf)
+"""Added to the distances of a block's readings: nothing is near to itself, or to what is later."""
 
-LAGS = 5_000
-"""How many readings before its own end the end of an earlier run may lie."""
-
-CELLS = 65_536
-"""Pairs of readings compared at once: what fits the processor's second cache."""
+FEW = 32
+SHORT = 512
+"""Up to so many runs, or among so few readings, bounds spare no time."""
 
 
-def nearest_values(past: Floats, block: Floats, new: int) -> Floats:
+def nearest_values(past: Before, block: Floats, new: int) -> Floats:
     """Return how far each reading of a block lies from the nearest one before it.
 
     Parameters
     ----------
-    past : (p,) float64, sorted
+    past : Before
         What came before the block.
     block : (n,) float64
         In order of time.
@@ -37,26 +40,17 @@ def nearest_values(past: Floats, block: Floats, new: int) -> Floats:
         In units of the series; 0 where nothing came before.
     """
     asked = block[new:]
-    nearest = np.full(len(asked), np.inf)
-    if past.size:
-        after = np.searchsorted(past, asked)
-        nearest = np.minimum(
-            np.abs(past[np.minimum(after, past.size - 1)] - asked),
-            np.abs(asked - past[np.maximum(after - 1, 0)]),
-        )
-    within = np.abs(asked[:, np.newaxis] - block)
-    # neither itself nor what comes later
-    within[~np.tri(len(asked), len(block), new - 1, dtype=bool)] = np.inf
-    nearest = np.minimum(nearest, within.min(axis=1, initial=np.inf))
+    within = asked[:, np.newaxis] - block
+    np.abs(within, out=within)
+    within += IN_BLOCK[new : len(block), : len(block)]
+    nearest = np.minimum(past.distances(asked), within.min(axis=1, initial=np.inf))
     return np.where(np.isfinite(nearest), nearest, 0.0)
 
 
 def nearest_runs(series: Floats, first: int) -> Floats:
     """Return how far the run that each reading ends is from the nearest earlier run.
 
-    Runs are `RUN` readings long, do not overlap, and end at most `LAGS` readings before. The
-    squared differences at one lag are summed over a run by halves, 2 and 2, 4 and 4, 8 and 8: the
-    sums of a run are then the same however much is computed at once, which running sums are not.
+    Runs are `RUN` readings long, do not overlap, and end at most `LAGS` readings before.
 
     Parameters
     ----------
@@ -69,46 +63,19 @@ def nearest_runs(series: Floats, first: int) -> Floats:
     (n - first,) float64
         Root mean square difference, in units of the series; 0 where there is no earlier run.
     """
-    padded = np.concatenate([np.full(LAGS + RUN, np.inf), series])  # no run begins before 0
-    best = np.full(len(series) - first, np.inf)
-    rows = min(len(best), 256)
-    columns = max(64, CELLS // (rows + RUN))
-    for start in range(first, len(series), max(rows, 1)):
-        stop = min(start + rows, len(series))
-        nearest = best[start - first : stop - first]
-        for lag in range(RUN, min(LAGS, stop - RUN) + 1, columns):
-            last_lag = min(lag + columns - 1, LAGS)
-            sums = run_sums(padded, start, stop, lag, last_lag)
-            np.minimum(nearest, sums.min(axis=1), out=nearest)
-    return np.sqrt(np.where(np.isfinite(best), best, 0.0) / RUN)
+    squares = np.zeros(len(series) - first)
+    begin = max(first, 2 * RUN - 1)  # the first that ends a run with another before it
+    asked = len(series) - begin
+    if asked > 0:
+        squares[-asked:] = least_of_last(series[max(0, begin - LAGS - RUN + 1) :], asked)
+    return np.sqrt(squares / RUN)
 
 
-def run_sums(padded: Floats, start: int, stop: int, lag: int, last_lag: int) -> Floats:
-    """Return the squared distance of runs to those `lag` to `last_lag` readings before them.
-
-    Parameters
-    ----------
-    padded : (LAGS + RUN + n,) float64
-        The series behind so many infinite values.
-
-    Returns
-    -------
-    (stop - start, last_lag - lag + 1) float64
-        A row for each run that ends at `start` to before `stop`.
-    """
-    offset = LAGS + RUN
-    begin = offset + start - (RUN - 1)
-    rows = stop - start + RUN - 1
-    now = padded[begin : begin + rows]
-    # what lies before the series is infinitely far from it, not undefined
-    now = np.where(np.isfinite(now), now, 0.0)
-    width = last_lag - lag + 1
-    earlier = np.lib.stride_tricks.sliding_window_view(padded, width)
-    ones = earlier[begin - last_lag : begin - last_lag + rows] - now[:, np.newaxis]
-    ones *= ones
-    twos = ones[1:] + ones[:-1]
-    fours = twos[2:] + twos[:-2]
-    eights = fours[4:] + fours[:-4]
-    sixteens = eights[8:] + eights[:-8]
-    sums: Floats = sixteens[8:] + eights[:-16]
-    return sums
+def least_of_last(series: Floats, asked: int) -> Floats:
+    """Return the squared distance of each of the last runs to the nearest before it: (asked,)."""
+    stop = len(series) - RUN + 1
+    if asked == 1:
+        return np.array([NextRun(series[:-1]).least_square(series[-1])])
+    if asked <= FEW or len(series) <= SHORT:
+        return least_squares(series, stop - asked, stop)
+    return bounded_squares(series, stop - asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from detector.tensors import RawTensor, expect, whole
 from detector.value_range import FLOAT32_MAX
 
 if TYPE_CHECKING:
+    from detector.calibration import Calibration
     from detector.interface import Floats
 
     Integers = npt.NDArray[np.int64]
@@ -62,6 +63,9 @@ class Past:
         See `DISTANCES`; in units of the scale at the time.
     isolation : (n,) float64
         The forest's scores of the distances; 0 without a forest.
+    calibration : Calibration or None
+        Of the block that the last reading belongs to, where it is known: it spares the next
+        reading some time, and changes nothing.
     """
 
     offset: int
@@ -71,6 +75,7 @@ class Past:
     residuals: Floats
     distances: Floats
     isolation: Floats
+    calibration: Calibration | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
     def nothing(cls) -> Self:
@@ -99,7 +104,14 @@ class Past:
 
     def trimmed(self) -> Self:
         """Return the part that what comes next can depend on."""
-        return self._without(max(0, block_start(self.count) - HISTORY) - self.offset)
+        trimmed = self._without(max(0, block_start(self.count) - HISTORY) - self.offset)
+        return trimmed.calibrated(self.calibration)  # which rests on nothing that went
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """Return the same past, with what is known of its last block."""
+        past = replace(self)
+        object.__setattr__(past, "calibration", calibration)  # derived, so no part of the value
+        return past
 
     def last(self, readings: int) -> Self:
         """Return the part of the last so many readings."""

@@ -12,6 +12,7 @@ from detector.errors import CorruptArtifactError
 
 if TYPE_CHECKING:
     from detector.interface import Floats
+    from detector.past import Integers
 
 TAIL = 0.98
 """The quantile above which the fitted tail takes over from the ranks."""
@@ -64,29 +65,53 @@ class Tail:
         if not scores.size:
             raise CorruptArtifactError("a tail needs at least one score")
         history = np.sort(scores)
-        onset = quantile(history, TAIL)
-        excess = history[np.searchsorted(history, onset, "right") :] - onset
-        scale = max(
-            float(excess.mean()) if excess.size else 0.0,
-            0.3 * (onset - quantile(history, 0.5)),
-            # a history of equal scores has no scale of its own; anything above is very surprising
-            1e-9 * max(1.0, abs(onset)),
-        )
-        return cls(history, onset, scale)
+        return cls(history, *onset_and_scale(history))
 
     def surprise(self, scores: Floats) -> Floats:
         """Return the surprise of each score, in nats: (n,) -> (n,)."""
-        share = 1.0 - np.searchsorted(self.history, scores, side="left") / len(self.history)
-        below = np.log(1.0 / np.maximum(share, 1.0 - TAIL))
-        excess = np.maximum(scores - self.onset, 0.0) / self.scale
-        above = ONSET_SURPRISE + np.log1p(SHAPE * excess) / SHAPE
-        return np.where(scores > self.onset, above, below)
+        below = np.searchsorted(self.history, scores, side="left") / len(self.history)
+        return surprise(scores, below, self.onset, self.scale)
 
     def score_of(self, surprise: float) -> float:
         """Return the lowest score that is at least so surprising, in nats."""
         if surprise <= ONSET_SURPRISE:
             return quantile(self.history, 1.0 - math.exp(-surprise))
         return self.onset + self.scale * math.expm1(SHAPE * (surprise - ONSET_SURPRISE)) / SHAPE
+
+
+def onset_and_scale(history: Floats) -> tuple[float, float]:
+    """Return where the tail of sorted scores begins, and its scale."""
+    onset = quantile(history, TAIL)
+    excess = history[history.searchsorted(onset, "right") :] - onset
+    scale = max(
+        float(excess.sum()) / excess.size if excess.size else 0.0,
+        0.3 * (onset - quantile(history, 0.5)),
+        # a history of equal scores has no scale of its own; anything above is very surprising
+        1e-9 * max(1.0, abs(onset)),
+    )
+    return onset, scale
+
+
+def surprise(scores: Floats, below: Floats, onset: float | Floats, scale: float | Floats) -> Floats:
+    """Return the surprise of scores, in nats, by the formula of `Tail`.
+
+    Parameters
+    ----------
+    scores : array of float64, of any shape
+    below : array of float64
+        The share of the history that is below each.
+    onset, scale : float or array of float64
+        Of the tail that each belongs to.
+    """
+    ranked = np.log(1.0 / np.maximum(1.0 - below, 1.0 - TAIL))
+    excess = np.maximum(scores - onset, 0.0) / scale
+    fitted = ONSET_SURPRISE + np.log1p(SHAPE * excess) / SHAPE
+    return np.where(scores > onset, fitted, ranked)
+
+
+def median(numbers: Floats | Integers) -> float:
+    """Return the median: (n,), at least one; numpy's own would import masked arrays first."""
+    return quantile(np.sort(numbers), 0.5)
 
 
 def quantile(ordered: Floats, share: float) -> float:

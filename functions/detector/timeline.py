@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from detector.explanation import duration
+from detector.tail import median
 
 if TYPE_CHECKING:
     from detector.interface import Floats, Times
@@ -110,7 +111,7 @@ def described_steps(times: Times) -> list[str]:
 def usual_step_ms(times: Times) -> float:
     """Return the median step in milliseconds; 0 of fewer than two readings."""
     steps = np.diff(times).astype(np.int64)
-    return float(np.median(steps)) if steps.size else 0.0
+    return float(median(steps)) if steps.size else 0.0
 
 
 def counted(count: int, noun: str) -> str:

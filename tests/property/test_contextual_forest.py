@@ -84,7 +84,8 @@ def test_in_chunks_it_judges_as_in_one(
 def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> None:
     monkeypatch.setattr("detector.blocks.HISTORY", 512)
     monkeypatch.setattr("detector.past.HISTORY", 512)
-    monkeypatch.setattr("detector.nearest.LAGS", 300)
+    for module in ("nearest", "runs", "run_search"):
+        monkeypatch.setattr(f"detector.{module}.LAGS", 300)
     times, values = readings(5, 900)
     detector = ContextualForest.untrained()
     whole = detector.detect(times, values)
@@ -125,13 +126,24 @@ def test_each_column_is_calibrated_on_what_came_before_its_block(simulated: Seri
     assert not got[:, 4].any(), "without a forest it adds nothing"
 
 
-def test_predict_is_the_decision_on_the_next_reading(trained: ContextualForest) -> None:
-    following = np.array([trained.until + STEP])
-    for value in (0.13, 0.2, 2.0, 95.0):
-        detection = trained.detect(following, np.array([value]))
-        assert trained.predict(value) == detection.is_anomaly[0]
-    assert trained.predict(95.0)
-    assert not trained.predict(0.13)
+@settings(max_examples=15)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 300), st.data())
+def test_what_a_past_carries_along_changes_nothing(
+    trained: ContextualForest, seed: int, length: int, data: st.DataObject
+) -> None:
+    times, values = readings(seed, 320)
+    times = times - times[0] + trained.until + STEP
+    for begun in (trained, ContextualForest.untrained()):
+        carrying = begun.advance(times[:length], values[:length])
+        past = carrying.past.last(data.draw(st.sampled_from([128, 400, 10_000])))
+        without = replace(carrying, past=replace(past))
+        assert without.past.calibration is None
+        for end in (length + 1, 320):
+            one = replace(carrying, past=past).detect(times[length:end], values[length:end])
+            two = without.detect(times[length:end], values[length:end])
+            for name in ("scores", "bar", "expected", "lower", "upper"):
+                np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+            assert one.reasons == two.reasons
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3.5e38])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import nearest
+from detector import nearest, run_search, runs
+from detector.before import Before
 from detector.blocks import BLOCK, block_start, blocks
-from detector.nearest import RUN, nearest_runs, nearest_values
+from detector.nearest import nearest_runs, nearest_values
+from detector.run_bounds import RunBounds
+from detector.runs import RUN
 from detector.seasonal import DAY_MS, references
 
 MINUTE_MS = 60_000
@@ -22,32 +26,102 @@ values = st.floats(-1e3, 1e3, width=32)
 @given(st.lists(values, max_size=30), st.lists(values, min_size=1, max_size=20), st.data())
 def test_the_nearest_value(past: list[float], block: list[float], data: st.DataObject) -> None:
     new = data.draw(st.integers(0, len(block) - 1))
-    got = nearest_values(np.sort(np.array(past, float)), np.array(block), new)
+    got = nearest_values(Before(np.array(past, float)), np.array(block), new)
     for position, distance in enumerate(got, start=new):
         before = past + block[:position]
         assert distance == min((abs(block[position] - x) for x in before), default=0.0)
 
 
-def plain_nearest_run(series: np.ndarray, t: int) -> float:
-    now = series[t - RUN + 1 : t + 1]
+@given(st.lists(values, min_size=1, max_size=30), st.lists(values, min_size=1, max_size=9))
+def test_the_share_below(numbers: list[float], asked: list[float]) -> None:
+    got = Before(np.array(numbers)).shares_below(np.array(asked))
+    assert got.tolist() == [sum(x < each for x in numbers) / len(numbers) for each in asked]
+
+
+def halved(squares: list[float]) -> float:
+    """Add up by halves; the 24 squares of a run are three times 8."""
+    if len(squares) == 24:
+        return (halved(squares[16:]) + halved(squares[8:16])) + halved(squares[:8])
+    half = len(squares) // 2
+    return halved(squares[half:]) + halved(squares[:half]) if half else squares[0]
+
+
+def plain_nearest_run(series: list[float], t: int, lags: int) -> float:
     squares = [
-        float(((now - series[j - RUN + 1 : j + 1]) ** 2).sum())
-        for j in range(max(RUN - 1, t - nearest.LAGS), t - RUN + 1)
+        halved([(series[j - k] - series[t - k]) ** 2 for k in range(RUN - 1, -1, -1)])
+        for j in range(max(RUN - 1, t - lags), t - RUN + 1)
     ]
-    return (min(squares) / RUN) ** 0.5 if t >= RUN - 1 and squares else 0.0
+    return math.sqrt(min(squares, default=0.0) / RUN)
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.sampled_from([40, 100, 5_000]))
-def test_the_nearest_run(seed: int, length: int, lags: int) -> None:
+SCALES = [1.0, 1e-3, 1e38, 1e-160, 1e-200, 1e-320]
+
+
+def some_series(kind: str, random: np.random.Generator, length: int) -> np.ndarray:
+    noise = random.normal(0, 1, length)
+    return {
+        "spikes": noise.round(1) * random.choice([1, 50, 1e6], length, p=[0.9, 0.09, 0.01]),
+        "rhythm": np.sin(np.arange(length) / 9) + random.choice([1e-6, 1e-2]) * noise,
+        "quantised": random.choice([0.132, 0.134], length, p=[0.9, 0.1]),
+        "plateaus": np.repeat(noise.round(1), 40)[:length],
+        "periodic": np.resize(noise[:30], length) + (np.arange(length) == 200),
+        "wide": np.sign(noise) * np.exp(60 * np.abs(noise)).clip(0, 3e38),
+        "walk": np.cumsum(noise),
+    }[kind]
+
+
+@settings(max_examples=30)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["spikes", "rhythm", "quantised", "plateaus", "periodic", "wide", "walk"]),
+    st.sampled_from(SCALES),
+    st.integers(1, 400),
+    st.sampled_from([40, 100, 5_000]),
+)
+def test_the_nearest_run_to_the_bit(
+    seed: int, kind: str, scale: float, length: int, lags: int
+) -> None:
     random = np.random.default_rng(seed)
-    series = random.normal(0, 1, length).round(1) * random.choice([1.0, 50.0], length, p=[0.9, 0.1])
+    series = (some_series(kind, random, length) * scale).clip(-3.4e38, 3.4e38)
     first = int(random.integers(0, length))
+    some = random.integers(first, length, 20)
+    expected = [plain_nearest_run(series.tolist(), t, lags) for t in some]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest, "LAGS", lags)
-        got = nearest_runs(series, first)
-        expected = [plain_nearest_run(series, t) for t in range(first, length)]
-    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=0)
+        for module in (nearest, runs, run_search):
+            patch.setattr(module, "LAGS", lags)
+        patch.setattr(nearest, "SHORT", 0)
+        for few in (0, 1_000):  # with bounds, and without
+            patch.setattr(nearest, "FEW", few)
+            assert nearest_runs(series, first)[some - first].tolist() == expected
+        one_by_one = [nearest_runs(series[: t + 1], t)[0] for t in some]
+    assert one_by_one == expected
+
+
+@settings(max_examples=15)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(["spikes", "rhythm", "plateaus", "wide", "walk"]),
+    st.sampled_from([400, 1_200]),
+)
+def test_bounds_rule_out_no_nearest_run(seed: int, kind: str, length: int) -> None:
+    series = some_series(kind, np.random.default_rng(seed), length)
+    expected = runs.least_squares(series, RUN, length - RUN + 1)
+    np.testing.assert_array_equal(run_search.bounded_squares(series, RUN), expected)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["spikes", "rhythm", "wide", "walk"]))
+def test_no_bound_is_above_the_distance(seed: int, kind: str) -> None:
+    series = some_series(kind, np.random.default_rng(seed), 100)
+    start, table = 60, np.empty((17, 36), np.float32)
+    bounds = RunBounds(series, RUN, start, 0)
+    bounds.fill(table, start, 0)
+    each = np.lib.stride_tricks.sliding_window_view(series, RUN)
+    for row, column in np.ndindex(table.shape):
+        if each[column].tolist() == each[column + 1].tolist():
+            continue  # left to the next one, its equal
+        square = halved(((each[start + row] - each[column]) ** 2).tolist())
+        ceiling = bounds.ceiling(start + row, np.array([square]))
+        assert table[row, column] <= ceiling[0]
 
 
 def plain_reference(times: list[int], series: list[float], t: int, tolerance: float) -> float:

@@ -1,0 +1,153 @@
+"""Bodies of requests: what is taken, and what is said of what is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api import problems
+from api.body import MAX_BODY_CHARACTERS
+from api.errors import MAX_FAULTS
+from local.door import LocalContext
+from local.proxy_event import proxy_event
+from tests.api_client import JSON, Api, is_problem
+from tests.fakes import small_artifact
+
+
+@pytest.fixture
+def api() -> Api:
+    api = Api()
+    api.store.put_model("ec2-cpu", small_artifact())
+    yield api
+    api.metrics.clear_metrics()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"value": 0.5, "model": null}',
+        b'\n {"value":5e-1}',
+        b'{"value": "x", "value": 0.5}',  # the last one counts
+        b'{"value": 0.5, "model": 7, "model": null}',
+    ],
+)
+def test_predict_takes_any_way_of_writing_it(api: Api, body: bytes) -> None:
+    assert api.predict(body)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b'{"wrong_key": 10.0}',
+        b'{"value": "0.2"}',
+        b'{"value": true}',
+        b'{"value": null}',
+        b'{"value": [1]}',
+        b'{"value": NaN}',
+        b'{"value": Infinity}',
+        b'{"value": -Infinity}',
+        b'{"value": 1e400}',
+        b'{"value": 3.5e38}',
+        b'{"value": ' + b"9" * 5000 + b"}",
+        b'{"value": 1, "modle": "x"}',
+        b'{"value": 1, "model": "No Name"}',
+        b'{"value": 1, "model": "a\\n"}',
+        b'{"value": 1, "model": 7}',
+        b'{"value": 1, "\\ud800": 1}',
+        b'{"value": "\\ud800"}',
+        b"null",
+        b"5",
+        b"[]",
+        b'"text"',
+    ],
+)
+def test_what_does_not_fit_the_contract_is_422(api: Api, body: bytes) -> None:
+    assert is_problem(api.predict(body), 422)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b'{"value": }',
+        b"\xff\xfe",
+        b'{"value": "\xe9"}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1",
+        b" ",
+        b'{"value": 1} x',
+        b'{"value": "x"',
+        b'{"value": "x",}',
+    ],
+)
+def test_what_is_no_json_is_400(api: Api, body: bytes) -> None:
+    assert is_problem(api.predict(body), 400)
+
+
+@pytest.mark.parametrize(
+    ("extra", "status"), [(-1, 200), (0, 200), (1, 413)], ids=["n-1", "n", "n+1"]
+)
+def test_the_limit_of_a_body(api: Api, extra: int, status: int) -> None:
+    body = b'{"value": 0.5}'
+    assert api.predict(body.ljust(MAX_BODY_CHARACTERS + extra))[0] == status
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data"]
+)
+def test_other_content_types_are_415(api: Api, content_type: str) -> None:
+    answer = api.predict(b'{"value": 0.5}', headers=(("content-type", content_type),))
+    assert is_problem(answer, 415)
+    assert "application/json" in answer[1]["detail"]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json; charset=utf-8", "Application/JSON", " application/json "]
+)
+def test_json_may_be_declared_in_any_way(api: Api, content_type: str) -> None:
+    headers = (("content-type", content_type),)
+    assert api.predict(b'{"value": 0.5}', headers=headers)[0] == 200
+
+
+@pytest.mark.parametrize("body", ['{"value": "\ud800"}', '{"value": 1, "\ud800": 1}'])
+def test_half_of_a_surrogate_pair_is_422(api: Api, body: str) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"") | {"body": body}
+    answer = api.app.resolve(event, LocalContext())
+    assert answer["statusCode"] == 422
+
+
+@pytest.mark.parametrize("body", ["x", "\u00e9", "/w=="])
+def test_what_is_no_base64_of_utf_8_is_400(api: Api, body: str) -> None:
+    event = proxy_event("POST", "/predict", "", [JSON], b"")
+    answer = api.app.resolve(event | {"body": body, "isBase64Encoded": True}, LocalContext())
+    assert answer["statusCode"] == 400
+
+
+@pytest.mark.parametrize("name", ["No-Name", "x" * 5000, "<script>"])
+def test_a_name_that_no_model_can_have_is_not_repeated(api: Api, name: str) -> None:
+    for answer in (
+        api.call("GET", f"/models/{name}"),
+        api.predict(json.dumps({"value": 1, "model": name}).encode()),
+        api.predict(json.dumps({"value": 1, "model": "x\n"}).encode()),
+    ):
+        assert is_problem(answer, 422)
+        assert name not in json.dumps(answer[1])
+
+
+def test_a_body_without_a_content_type_is_json(api: Api) -> None:
+    assert api.predict(b'{"value": 0.5}', headers=())[0] == 200
+
+
+def test_a_422_names_the_fields_but_repeats_no_input(api: Api) -> None:
+    _, body, _ = api.predict(b'{"value": "s3cret", "modle": "x"}')
+    assert {error["field"] for error in body["errors"]} == {"body.value", "body.modle"}
+    assert "s3cret" not in json.dumps(body)
+
+
+def test_a_422_stays_small_whatever_was_sent(api: Api) -> None:
+    many = {f"{i}" * 300: 1 for i in range(1000)}
+    _, body, _ = api.predict(json.dumps(many).encode())
+    assert len(body["errors"]) == MAX_FAULTS
+    assert all(len(error["field"]) <= problems.MAX_FIELD for error in body["errors"])
