@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from training.job import Run, Settings, train
 from training.publishing.publish import publish
 from training.publishing.s3 import s3_client
 from training.report.page import write_report
-from training.run_folder import StoredRun
+from training.run_folder import StoredRun, read_run
 from training.sources.nab import SEED_FILE, Nab
 from training.sources.nab_download import cached_nab
 from training.sources.series import Series
@@ -106,8 +107,19 @@ def run(simulated: Series) -> Run:
 
 
 @pytest.fixture(scope="session")
-def stored_run(run: Run, tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
-    return write_run(run, tmp_path_factory.mktemp("runs") / "ec2-cpu", write_report)
+def stored_run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> StoredRun:
+    """The run's folder: trained by one of the processes that run tests, and read by all."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "runs" / "ec2-cpu"
+    with (shared / "runs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # closing it lets the next one in
+        if not folder.exists():
+            write_run(request.getfixturevalue("run"), folder, write_report)
+    return read_run(folder)
 
 
 @pytest.fixture(scope="session", params=["value-forest", "contextual-forest", "lstm-autoencoder"])
