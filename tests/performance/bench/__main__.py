@@ -35,7 +35,6 @@ from tests.performance.bench.sections.network import lstm
 from tests.performance.bench.sections.package import package
 from tests.performance.bench.sections.streams import contextual_forest
 from tests.performance.bench.sections.warm import warm
-from tests.performance.bench.sections.watcher import watcher
 from tests.performance.bench.setting import Section, Setting
 from tests.performance.bench.show import show
 from tests.performance.bench.versions import facts, find_installation
@@ -50,7 +49,6 @@ SECTIONS: dict[str, Section] = {
     "lstm": lstm,
     "package": package,
     "load": load,
-    "watcher": watcher,
     "readings": readings,
     "forest-sizes": forest_sizes,
     "models": models,

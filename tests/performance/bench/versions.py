@@ -33,7 +33,7 @@ def facts(installed: Installation | None) -> dict[str, str]:
     asked = [installed.python, "-c", "import sys; print(sys.version.split()[0])"]
     python = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     networks = sys.version.split()[0]
-    return {"Python": f"{python}; networks and watcher: {networks}; {RUNTIME}", **told}
+    return {"Python": f"{python}; networks: {networks}; {RUNTIME}", **told}
 
 
 def find_installation() -> Installation | None:

@@ -140,7 +140,7 @@ def cold_start(setting: Setting) -> list[Row | Growth]:
         raise MissingError("cold starts are measured on Linux, by taskset and /proc")
     lambda_runtime.SECONDS_TO_ANSWER = PATIENCE_SECONDS
     valid = starts(setting, has_bytecode=True, rounds=setting.pick(9, 2))
-    none = starts(setting, has_bytecode=False, rounds=setting.pick(5, 1))
+    none = starts(setting, has_bytecode=False, rounds=setting.pick(3, 1))
     others = [who for who in valid if who not in (OURS, OURS_CONTEXTUAL)]
     rows: list[Row | Growth] = []
     for state, how, measured in (

@@ -13,7 +13,6 @@ from tests.performance.bench.figures import BYTES, SECONDS, Curve, Figure, Growt
 from tests.performance.bench.process import Entry, started
 from tests.performance.bench.sections.kernels import (
     BATCH,
-    FAST_TO_MAKE,
     FEATURES,
     ROUNDING,
     TREES,
@@ -74,7 +73,7 @@ def forest_sizes(setting: Setting) -> list[Row | Growth]:
         "features": setting.pick((1, 4, 16, 64), (1, 4, 64)),
     }
     variants = [{**usual, axis: size} for axis in sizes for size in sizes[axis]]
-    entries = forests(setting, "scores", (OURS, *FAST_TO_MAKE), rows=BATCH)
+    entries = forests(setting, "scores", (OURS, "scikit-learn"), rows=BATCH)
     contest = setting.contest(rounds=3, budget=0.2, tolerance=ROUNDING)
     measured = contest.grow(entries, variants, setting.tell)
     first, grown = 0, []
@@ -111,8 +110,9 @@ def models(setting: Setting) -> list[Row | Growth]:
         f"one of so many contextual forests, {quantity(len(artifact), BYTES)} each, at random; mean"
     )
     note = (
-        f"64 MiB of artifacts are kept, which is {64 * 2**20 // len(artifact)} such models; "
-        "what is not kept is read from the bucket again"
+        f"64 MiB of artifacts are kept, which is {64 * 2**20 // len(artifact)} such models; what "
+        "is not kept is read from the bucket again. What a model was asked for once, it answers "
+        "from tables beside its artifact"
     )
     return [
         Growth(

@@ -62,7 +62,7 @@ def entries(setting: Setting) -> list[Entry]:
 
 def warm(setting: Setting) -> list[Row | Growth]:
     """Measure a warm /predict."""
-    times = setting.contest(rounds=9, budget=1.0).hold(entries(setting), setting.tell)
+    times = setting.contest(rounds=9, budget=0.6).hold(entries(setting), setting.tell)
     how = "in process, REST proxy event in, answer out; FastAPI: ASGI messages in and out"
     middle = {figure.who: figure for figure in medians(times)}
     slow = {who: Figure.of(who, map(percentile_99, rounds)) for who, rounds in times.items()}
