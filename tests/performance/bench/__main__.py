@@ -121,9 +121,13 @@ def bench(
     only: Annotated[
         list[Name] | None, typer.Option(help="Measure only this; can be given several times.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder that is written into.")] = Path("runs/bench"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder that is written into: runs/bench, quickly runs/bench-quick."),
+    ] = None,
 ) -> None:
     """Measure this project and its peers side by side."""
+    out = out or Path("runs/bench-quick" if quick else "runs/bench")
     console, began = Console(), time.time()
     results = measure([str(name) for name in only or Name], console, quick=quick)
     installing = seconds_to_make(since=began)

@@ -45,12 +45,20 @@ class Ratio:
 def ratio(ours: Figure, peer: Figure) -> Ratio:
     """Return how many times as much a peer takes.
 
+    Where one was measured in more rounds, each round is held against the other's median.
+
     Examples
     --------
     >>> ratio(Figure("us", (1.0, 2.0, 2.0)), Figure("them", (4.0, 4.0, 10.0)))
     Ratio(median=2.0, low=2.0, high=5.0)
+    >>> ratio(Figure("us", (1.0, 2.0, 4.0)), Figure("them", (6.0,)))
+    Ratio(median=3.0, low=1.5, high=6.0)
     """
-    single = [theirs / own for own, theirs in zip(ours.rounds, peer.rounds, strict=False)]
+    if len(ours.rounds) == len(peer.rounds):
+        single = [theirs / own for own, theirs in zip(ours.rounds, peer.rounds, strict=True)]
+    else:
+        single = [peer.median / own for own in ours.rounds]
+        single += [theirs / ours.median for theirs in peer.rounds]
     return Ratio(peer.median / ours.median, min(single), max(single))
 
 

@@ -90,7 +90,7 @@ def forest_sizes(setting: Setting) -> list[Row | Growth]:
 
 def models(setting: Setting) -> list[Row | Growth]:
     """Measure a warm /predict over the number of models asked for, one at random each time."""
-    sizes = setting.pick((1, 10, 100, 200, 500, 1_000), (1, 100, 300))
+    sizes = setting.pick((1, 10, 100, 200, 500, 1_000), (1, 100, 250))
     artifact = setting.bucket.models.artifacts[CONTEXTUAL_FOREST]
     setting.tell(f"models: publishing {sizes[-1]:,}")
     setting.bucket.publish(map(MANY.format, range(sizes[-1])), artifact)

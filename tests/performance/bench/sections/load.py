@@ -73,7 +73,7 @@ def ask(url: str, seconds: float) -> dict[str, Any]:
 
 def load(setting: Setting) -> list[Row | Growth]:
     """Measure answers under load: clients in a process of their own, on the other cores."""
-    installed, seconds = setting.installed(), setting.pick(30.0, 5.0) / ROUNDS
+    installed, seconds = setting.installed(), setting.pick(30.0, 2.0) / ROUNDS
     package = installed.package(installed.architecture, has_bytecode=True)
     times: dict[str, list[list[float]]] = {OURS: [], FASTAPI: []}
     failed = dict.fromkeys(times, 0)

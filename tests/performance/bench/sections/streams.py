@@ -50,7 +50,7 @@ def contextual_forest(setting: Setting) -> list[Row | Growth]:
         entries.append(
             entry(setting, AS_PUBLISHED, "half_space_trees", readings=FEW, as_published=True)
         )
-    times = setting.contest(rounds=9, budget=0.5, tolerance=None).hold(entries, setting.tell)
+    times = setting.contest(rounds=9, budget=0.4, tolerance=None).hold(entries, setting.tell)
     counts = dict.fromkeys(times, READINGS) | {AS_PUBLISHED: FEW, ONE_BY_ONE: 1}
     figures = a_reading(medians(times), counts)
     peers = tuple(
