@@ -133,7 +133,7 @@ class Installation:
             raise MissingError("the package's wheels are for Linux on x86_64 or arm64")
         return ARCHITECTURES[platform.machine()]
 
-    def library_python(self) -> Path:
+    def python_of_peers(self) -> Path:
         """Return a Python that has the libraries of the bench's requirements."""
 
         def make(folder: Path) -> None:

@@ -25,7 +25,7 @@ PEERS = ("scikit-learn", "onnxruntime", "treelite")
 
 def forests(setting: Setting, factory: str, who: Sequence[str], **arguments: Any) -> list[Entry]:
     """Return the entries of these libraries."""
-    python = setting.installed().library_python()
+    python = setting.installed().python_of_peers()
     return [
         Entry(name, f"forests:{factory}", {"library": name, **arguments}, python, [FUNCTIONS])
         for name in who

@@ -33,7 +33,7 @@ def door(setting: Setting, name: str, path: list[Path]) -> Iterator[str]:
     with subprocess.Popen(
         [
             *setting.machine.pin,
-            *(str(setting.installed().library_python()), "-m", "tests.performance.peers.doors"),
+            *(str(setting.installed().python_of_peers()), "-m", "tests.performance.peers.doors"),
             name,
         ],
         cwd=ROOT,

@@ -25,7 +25,7 @@ AS_PUBLISHED = "HalfSpaceTrees, 25 trees of height 15"
 
 def entry(setting: Setting, who: str, factory: str, **arguments: Any) -> Entry:
     """Return an entry of `peers/streams.py`."""
-    python = setting.installed().library_python()
+    python = setting.installed().python_of_peers()
     return Entry(who, f"streams:{factory}", arguments, python, [ROOT / "functions"])
 
 

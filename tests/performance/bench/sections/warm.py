@@ -53,7 +53,7 @@ def entries(setting: Setting) -> list[Entry]:
                 "path": "/predict",
                 "body": PREDICT_EVENT["body"],
             },
-            installed.library_python(),
+            installed.python_of_peers(),
             environment={"MODEL_FILE": str(model_file)},
         ),
         function(CONTEXTUAL, "api.handler", None, DEFAULT_MODEL=CONTEXTUAL_FOREST),
