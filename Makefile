@@ -35,7 +35,7 @@ test: $(INSTALLED)
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(INSTALLED)
-	@$(BIN)/python -m tests.performance.bench $(if $(QUICK),--quick)
+	@$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick)
 
 lint: $(INSTALLED)
 	@$(BIN)/ruff check

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from local.errors import LocalError
+from local.stack import LocalError
 from training.errors import TrainingError
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ def event(
     What the event is about is put into a local CloudWatch first: two days of readings, of which
     the last ones run away. Requests are answered by the model in runs/ec2-cpu.
     """
-    from local.send_event import send_event
+    from local.events import send_event
 
     send_event(file, Console())
 
@@ -53,7 +53,7 @@ def event(
 @app.command()
 def openapi() -> None:
     """Print the OpenAPI document, as the API serves it at /openapi.json."""
-    from api.openapi import document
+    from ops_anomaly.api.openapi import document
 
     typer.echo(document())
 

@@ -1,24 +1,192 @@
-"""The main job on the laptop: data, training, publishing, serving, watching."""
+"""The requests that the seed answered, and what every model has to answer to them.
+
+The demo's last request: the whole series to `/detect`, without a model.
+
+The demo's last step: a fleet in the local CloudWatch, the watcher, and what it tells.
+
+The main job on the laptop: data, training, publishing, serving, watching.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
+import time
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import requests
 from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
 
-from local.bucket import BUCKET, local_bucket
-from local.door import listen, serve
-from local.environment import CREDENTIALS, forget_aws, use_local_bucket
-from local.requests_of_the_seed import EXCHANGES
-from local.watch_stack import make_watch_stack
+from local.events import PERIOD, put_fleet
+from local.gateway import LocalContext, listen, serve
+from local.stack import (
+    BUCKET,
+    CREDENTIALS,
+    WatchStack,
+    WrongAnswerError,
+    forget_aws,
+    local_bucket,
+    make_watch_stack,
+    use_local_bucket,
+)
+from ops_anomaly.api.schemas import MAX_POINTS
 from training.errors import RunError
+from training.fleet import read_watch_file
+from training.publishing import publish_watch_file, s3_client
 from training.run_folder import StoredRun, read_run
 from training.sources.obtain import SourceOptions, obtain_series
 from training.sources.series import Series
+
+NORMAL = {"is_anomaly": False, "predicted_value": 1}
+ANOMALY = {"is_anomaly": True, "predicted_value": -1}
+TIMEOUT_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A request and its expected answer; `None` as a body means that any will do."""
+
+    method: str
+    path: str
+    sent: dict[str, Any] | None
+    status: int
+    body: dict[str, Any] | None
+
+    def curl(self, url: str) -> str:
+        """Return the request as a line for the shell."""
+        if self.sent is None:
+            return f"curl {url}{self.path}"
+        return (
+            f"curl {url}{self.path} -H 'Content-Type: application/json' "
+            f"-d '{json.dumps(self.sent)}'"
+        )
+
+    def send(self, url: str) -> requests.Response:
+        """Send the request and return the answer.
+
+        Raises
+        ------
+        WrongAnswerError
+            If it is not the expected one.
+        """
+        answer = requests.request(
+            self.method, url + self.path, json=self.sent, timeout=TIMEOUT_SECONDS
+        )
+        wanted = self.body is None or answer.json() == self.body
+        if answer.status_code != self.status or not wanted:
+            raise WrongAnswerError(
+                f"{self.method} {self.path} {self.sent or ''} answered {answer.status_code} "
+                f"{answer.text}; expected {self.status} {self.body or ''}"
+            )
+        return answer
+
+
+EXCHANGES = (
+    Exchange("GET", "/", None, 200, {"status": "API is running"}),
+    Exchange("POST", "/predict", {"value": 0.13}, 200, NORMAL),
+    Exchange("POST", "/predict", {"value": 2.0}, 200, ANOMALY),
+    Exchange("POST", "/predict", {"value": 95.0}, 200, ANOMALY),
+    Exchange("POST", "/predict", {"wrong_key": 10.0}, 422, None),
+    Exchange("GET", "/health", None, 200, None),
+)
+
+
+DETECT_TIMEOUT_SECONDS = 60
+
+
+def show_detection(url: str, series: Series, console: Console) -> None:
+    """Post a series and print the alerts that come back.
+
+    Raises
+    ------
+    WrongAnswerError
+        If it is not answered with 200.
+    """
+    last = slice(-MAX_POINTS, None)
+    readings = [
+        {"timestamp": f"{time}Z", "value": value}
+        for time, value in zip(series.timestamps[last], series.values[last].tolist(), strict=True)
+    ]
+    answer = requests.post(
+        f"{url}/detect", json={"series": readings}, timeout=DETECT_TIMEOUT_SECONDS
+    )
+    if answer.status_code != requests.codes.ok:
+        raise WrongAnswerError(f"POST /detect answered {answer.status_code} {answer.text}")
+    found = answer.json()
+    console.print(
+        f"$ curl {url}/detect -d '{{\"series\": [{len(readings):,} readings]}}'   # no model",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"  200 confidence {found['confidence']:.2f}, {len(found['alerts'])} alerts "
+        f"in {answer.elapsed.total_seconds():.2f} s",
+        style="green",
+        highlight=False,
+    )
+    for alert in found["alerts"]:
+        console.print(
+            f"  {alert['start'][:16]}  severity {alert['severity']:.2f}  {alert['reason']}",
+            style="green",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+WATCH_FILE = Path(__file__).with_name("watch.yaml")
+TICK = Path(__file__).parents[1] / "events" / "schedule.json"
+MACHINES = 8
+
+
+def show_watching(stack: WatchStack, bucket: str, console: Console) -> None:
+    """Put a fleet's metrics, let the watcher look, and show what it tells.
+
+    Raises
+    ------
+    WrongAnswerError
+        If it is not exactly one alert, of the machine that runs away.
+    """
+    from ops_anomaly.watcher.handler import (
+        lambda_handler,  # reads the environment when it is imported
+    )
+
+    until = int(time.time() - 60) // PERIOD * PERIOD
+    put_fleet(stack.client("cloudwatch"), until, MACHINES)
+    publish_watch_file(s3_client(stack.endpoint_url), bucket, read_watch_file(WATCH_FILE))
+    console.print(
+        f"{MACHINES} machines, two days of CPUUtilization every 5 minutes; one has just run away."
+    )
+    lambda_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
+    began = time.perf_counter()
+    stack.give_turns(lambda_handler, LocalContext())
+    seconds = time.perf_counter() - began
+    events, messages = stack.hear_events(), stack.hear_messages()
+    if [event["detail-type"] for event in events] != ["Anomaly Opened"] or len(messages) != 1:
+        raise WrongAnswerError(
+            f"the watcher told {len(events)} events and {len(messages)} messages; one of each was "
+            "expected"
+        )
+    console.print(
+        f"The watcher looked ({seconds:.1f} s, most of it the local CloudWatch), and told one "
+        "event and one message:"
+    )
+    show_message(messages[0], console)
+
+
+def show_message(message: dict[str, Any], console: Console) -> None:
+    """Print a message of the topic as its reader would see it."""
+    console.print(
+        Panel(Text(message["Message"]), title=Text(message["Subject"]), title_align="left")
+    )
+
 
 MODEL = "ec2-cpu"
 RUN_FOLDER = Path("runs") / MODEL
@@ -49,8 +217,9 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
         publish(run, endpoint_url, console)
 
         step(console, 3, "The API")
-        from api.handler import lambda_handler  # reads the environment when it is imported
-        from local.detection import show_detection
+        from ops_anomaly.api.handler import (
+            lambda_handler,  # reads the environment when it is imported
+        )
 
         url = started.enter_context(serve(lambda_handler, listener))
         show_answers(url, console)
@@ -59,7 +228,6 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
         step(console, 4, "The watcher")
         stack = make_watch_stack(endpoint_url, "ops-anomaly")
         os.environ.update(stack.environment())
-        from local.watching import show_watching
 
         show_watching(stack, BUCKET, console)
         if once:
@@ -98,8 +266,7 @@ def trained_run(series: Series, console: Console) -> StoredRun:
 
 def publish(run: StoredRun, endpoint_url: str, console: Console) -> None:
     """Publish the run's winner into the local bucket."""
-    from training.publishing.s3 import s3_client
-    from training.publishing.show import publish_run
+    from training.publishing import publish_run, s3_client
 
     publish_run(s3_client(endpoint_url), BUCKET, run, None, console)
 

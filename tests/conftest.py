@@ -12,18 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from local.bucket import local_bucket
-from local.environment import CREDENTIALS
+from local.stack import CREDENTIALS, local_bucket
 from training.job import Run, Settings, train
-from training.publishing.publish import publish
-from training.publishing.s3 import s3_client
+from training.publishing import publish, s3_client
 from training.report.page import write_report
-from training.run_folder import StoredRun, read_run
-from training.sources.nab import SEED_FILE, Nab
-from training.sources.nab_download import cached_nab
+from training.run_folder import StoredRun, read_run, write_run
+from training.sources.nab import SEED_FILE, Nab, cached_nab
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu
-from training.write_run import write_run
 
 # a slow or busy machine is no failure of the property
 settings.register_profile("patient", deadline=None)

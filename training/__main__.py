@@ -1,4 +1,12 @@
-"""Train models, publish the winner, list what is live, roll back; say what is watched.
+"""What several commands share.
+
+The command that trains.
+
+Commands on the bucket's models.
+
+The command on the watch file.
+
+Train models, publish the winner, list what is live, roll back; say what is watched.
 
 A first round: train, look at runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
 """
@@ -7,22 +15,201 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
-from registry.errors import InvalidModelNameError
-from training.commands.nab import nab
-from training.commands.publishing import models, publish, rollback
-from training.commands.train import train
-from training.commands.watch import watch
+from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
+from ops_anomaly.aws.errors import InvalidMetricError, InvalidModelNameError
+from ops_anomaly.aws.objects import WATCH_KEY, check_name
 from training.errors import TrainingError
+from training.sources.nab import SEED_FILE
+from training.sources.obtain import SourceOptions, TimeRange, obtain_series, parse_range
+from training.sources.obtain import exclude as exclude_ranges
+
+console = Console()
+
+Bucket = Annotated[str, typer.Option(envvar="MODEL_BUCKET", help="The stack's versioned bucket.")]
+EndpointUrl = Annotated[
+    str | None,
+    typer.Option(envvar="AWS_ENDPOINT_URL", help="S3 elsewhere than AWS: the laptop's bucket."),
+]
+
+
+def parse_metric(text: str) -> Metric:
+    """Read --cloudwatch."""
+    try:
+        return Metric.parse(text)
+    except InvalidMetricError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def train_command(
+    name: Annotated[str, typer.Option(help="The model's name in bucket and API.")] = "ec2-cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help=r"Folder of the run.  \[default: runs/NAME]", show_default=False),
+    ] = None,
+    nab_root: Annotated[
+        Path | None,
+        typer.Option(envvar="NAB_ROOT", help="A copy of NAB: the folder of data/ and labels/."),
+    ] = None,
+    nab_file: Annotated[
+        str, typer.Option(help="The series: a path below NAB's data/.")
+    ] = SEED_FILE,
+    csv: Annotated[
+        Path | None, typer.Option(help="A series of your own: columns timestamp and value.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
+    ] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Take a simulated EC2 CPU series.")
+    ] = False,
+    cloudwatch: Annotated[
+        Metric | None,
+        typer.Option(parser=parse_metric, metavar="METRIC", help=f"A metric, as {EXAMPLE!r}."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="A watch file: train_command each model that it names, into runs/MODEL."),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=455, help="From CloudWatch: so many days up to now.")
+    ] = 14,
+    exclude: Annotated[
+        list[TimeRange] | None,
+        typer.Option(
+            parser=parse_range,
+            metavar="FROM TO",
+            help="Keep a past incident out of training, such as 2026-03-01T08:00 "
+            "2026-03-01T09:30 (UTC); may be given again.",
+        ),
+    ] = None,
+    train_share: Annotated[
+        float, typer.Option(min=0.1, max=0.9, help="First part, fitted on; the rest judges.")
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random numbers.")] = 42,
+) -> None:
+    """Fit the candidates, compare them, write artifacts and report.
+
+    The series is your own with --csv or --cloudwatch, else NAB's (from --nab-root, the cache or a
+    download); where NAB can't be had, one is simulated.
+    """
+    if watch is not None:
+        if csv or labels or simulated or cloudwatch or exclude or out:
+            raise typer.BadParameter(
+                "it names series, models and folders: leave --csv, --labels, --simulated, "
+                "--cloudwatch, --exclude and --out",
+                param_hint="--watch",
+            )
+        train_all(watch, days, train_share, seed)
+        return
+    folder = out or Path("runs") / check_name(name)
+    options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days)
+    series = exclude_ranges(obtain_series(options, console), exclude or ())
+
+    from training.job import Settings
+    from training.train_run import train_run
+
+    train_run(series, Settings(check_name(name), train_share, seed), folder, console)
+    console.print(f"Next: python -m training publish {folder} --bucket BUCKET")
+
+
+def train_all(path: Path, days: int, train_share: float, seed: int) -> None:
+    """Train every model that a watch file names, and say what comes next."""
+    from training.fleet import read_watch_file
+    from training.sources.cloudwatch import cloudwatch_client
+    from training.train_run import train_watched
+
+    watch_file = read_watch_file(path)
+    folders = train_watched(watch_file, cloudwatch_client(), days, train_share, seed, console)
+    console.rule(align="left")
+    for folder in folders:
+        console.print(f"Next: python -m training publish {folder} --bucket BUCKET")
+    console.print(f"Then: python -m training watch {path} --bucket BUCKET")
+
+
+def publish_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of a run, as train wrote it.")],
+    bucket: Bucket,
+    candidate: Annotated[
+        str | None,
+        typer.Option(help="Publish this kind instead of the winner: value-forest, ..."),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Make a run's winner the live model, unless somebody else publishes meanwhile."""
+    from training.publishing import publish_run, s3_client
+    from training.run_folder import read_run
+
+    run = read_run(folder)
+    publish_run(s3_client(endpoint_url), bucket, run, candidate, console)
+    console.print("Warm functions serve it within their MODEL_TTL_SECONDS. To undo:")
+    console.print(f"  python -m training rollback {run.record['name']} --to VERSION_ID")
+
+
+def models(bucket: Bucket, endpoint_url: EndpointUrl = None) -> None:
+    """List every model and version, with figures, and which is live."""
+    from training.publishing import list_models, s3_client, versions_table
+
+    s3 = s3_client(endpoint_url)
+    names = list_models(s3, bucket)
+    for name in names:
+        console.print(versions_table(s3, bucket, name))
+    if not names:
+        console.print(f"Bucket {bucket} holds no model yet. Next: python -m training train")
+
+
+def rollback(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    to: Annotated[str, typer.Option(help="VersionId, as models lists it.")],
+    bucket: Bucket,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Make an older version live again; every version stays."""
+    from training.publishing import describe, roll_back, s3_client
+
+    live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to)
+    console.print(f"{name} is version {to} again: {describe(live)}")
+    console.print(f"  its new VersionId  {live.version_id}")
+    console.print("Warm functions serve it within their MODEL_TTL_SECONDS.")
+
+
+def watch(
+    file: Annotated[Path, typer.Argument(help="The watch file, in YAML.")],
+    bucket: Annotated[str | None, typer.Option(help="Publish it into the stack's bucket.")] = None,
+    endpoint_url: EndpointUrl = None,
+) -> None:
+    """Check a watch file, show what it stands for and costs, and publish it with --bucket."""
+    from training.fleet import read_watch_file, resolve_watch_file, show_fleet
+    from training.publishing import publish_watch_file, s3_client
+    from training.sources.cloudwatch import cloudwatch_client
+
+    watch_file = read_watch_file(file)
+    show_fleet(watch_file, resolve_watch_file(cloudwatch_client(), watch_file), console)
+    if bucket is None:
+        console.print("Not published, and models not looked up: give --bucket for both.")
+        return
+    version = publish_watch_file(s3_client(endpoint_url), bucket, watch_file)
+    if version is None:
+        console.print("It is live already, as it is.")
+        return
+    console.print(f"Published [bold]s3://{escape(bucket)}/{WATCH_KEY}[/bold]")
+    console.print(f"  VersionId  {version}")
+    console.print("The watcher takes it at its next look.")
+
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
-for command in (train, publish, models, rollback, watch, nab):
+app.command("train")(train_command)
+app.command("publish")(publish_command)
+for command in (models, rollback, watch):
     app.command()(command)
 
 

@@ -1,5 +1,7 @@
 """What can go wrong in the job; each message says what to do."""
 
+from __future__ import annotations
+
 
 class TrainingError(Exception):
     """Base of everything the job raises on purpose; the command line prints it and exits 1."""

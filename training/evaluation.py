@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.detection import Alert
+from ops_anomaly.detection.types import Alert
 from training.sources.series import Mask, Series
 
 

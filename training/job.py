@@ -1,4 +1,7 @@
-"""The job itself: fit the candidates on the first part, judge them after it, choose."""
+"""The job itself: fit the candidates on the first part, judge them after it, choose.
+
+Training as the command line and the laptop demo show it.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
-import detector
-from detector.artifact import digest, pack
-from detector.interface import Detector
-from detector.lstm_autoencoder import LstmAutoencoder
-from training.backtest.backtest import Backtest, run_backtest
-from training.backtest.injection import Plan, plan_injections
-from training.backtest.sensitivity import Sensitivity, try_sensitivities
-from training.candidates.candidate import Candidate
+from ops_anomaly import detection
+from ops_anomaly.detection.artifact import digest, pack
+from ops_anomaly.detection.lstm_autoencoder import LstmAutoencoder
+from ops_anomaly.detection.types import Detector
+from training.backtest import (
+    Backtest,
+    Plan,
+    Sensitivity,
+    plan_injections,
+    run_backtest,
+    try_sensitivities,
+)
+from training.candidates.candidate import NAMES, Candidate
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.candidates.lstm_autoencoder import fit_lstm_autoencoder
-from training.candidates.names import NAMES
 from training.candidates.value_forest import fit_value_forest
-from training.comparison import Judged, SeedRow, judge_candidate, seed_experiment
+from training.comparison import (
+    Judged,
+    Proposal,
+    SeedRow,
+    choose_winner,
+    judge_candidate,
+    propose_exclusions,
+    seed_experiment,
+)
 from training.errors import SourceError
-from training.proposals import Proposal, propose_exclusions
 from training.records import backtest_summary, data_record, figures_record
 from training.sources.series import Series
-from training.winner import choose_winner
 
 MINIMUM_LENGTH = 300
 """Readings below which there is too little to fit on, or to judge by."""
@@ -200,6 +213,6 @@ def library_versions() -> dict[str, str]:
 def fingerprint(series: Series, settings: Settings) -> str:
     """Return a digest of all that decides a run: data, settings, library versions, source code."""
     parts = [series.digest, repr(settings), repr(library_versions())]
-    for room in (Path(__file__).parent, Path(detector.__file__).parent):
+    for room in (Path(__file__).parent, Path(detection.__file__).parent):
         parts += [path.read_text("utf-8") for path in sorted(room.rglob("*.py"))]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

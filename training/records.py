@@ -1,14 +1,19 @@
-"""What was measured, as JSON holds it: for a model's manifest, and for a run's metrics.json."""
+"""What is recorded of a run: data, figures, backtest."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from training.backtest.backtest import Backtest, median_delay, share_found
-from training.backtest.faults import KINDS
-from training.backtest.injection import GRACE, Plan
-from training.backtest.sensitivity import Sensitivity
+from training.backtest import (
+    FAULT_KINDS,
+    GRACE,
+    Backtest,
+    Plan,
+    Sensitivity,
+    median_delay,
+    share_found,
+)
 from training.evaluation import Figures
 from training.sources.series import Series, Times
 
@@ -88,7 +93,9 @@ def backtest_record(
 
 def fault_records(backtest: Backtest) -> list[dict[str, Any]]:
     """Return the figures of each kind of fault at each size."""
-    trials = {(kind, size): backtest.of(kind.name, size) for kind in KINDS for size in kind.sizes}
+    trials = {
+        (kind, size): backtest.of(kind.name, size) for kind in FAULT_KINDS for size in kind.sizes
+    }
     return [
         {
             "kind": kind.name,

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from registry.metric import Metric
-from watch.alarms.change import AlarmChange
-from watch.alarms.notices import cleared, fired
-from watch.alarms.verdict import Verdict
-from watch.fleet.incident import Closed, Incident, JudgedBy, Opened, Peak
-from watch.fleet.notices import notice_of
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.watcher.alarm_verdicts import Verdict
+from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.incidents import Closed, Incident, JudgedBy, Opened, Peak
+from ops_anomaly.watcher.notifications import cleared, fired, notice_of
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"

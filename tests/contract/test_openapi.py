@@ -13,8 +13,8 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.openapi import document
-from local.door import Door
+from local.gateway import Door
+from ops_anomaly.api.openapi import document
 from tests.conftest import PublishedModel
 
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
@@ -49,9 +49,9 @@ def door(published_model: PublishedModel) -> Door:
         patch.setenv("AWS_ENDPOINT_URL", published_model.endpoint_url)
         patch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
         patch.setenv("POWERTOOLS_SERVICE_NAME", "test")
-        sys.modules.pop("api.handler", None)
-        yield Door(importlib.import_module("api.handler").lambda_handler)
-        sys.modules.pop("api.handler", None)
+        sys.modules.pop("ops_anomaly.api.handler", None)
+        yield Door(importlib.import_module("ops_anomaly.api.handler").lambda_handler)
+        sys.modules.pop("ops_anomaly.api.handler", None)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.cloudformation import (
+from tests.support.cloudformation import (
     BUCKETS,
     FUNCTIONS,
     RESOURCES,

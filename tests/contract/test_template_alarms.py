@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from tests.contract.cloudformation import (
+from tests.support.cloudformation import (
     ALARMS,
     FUNCTIONS,
     QUEUES,

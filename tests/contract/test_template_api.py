@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.cloudformation import FUNCTIONS, RESOURCES, TEMPLATE, of_type
+from tests.support.cloudformation import FUNCTIONS, RESOURCES, TEMPLATE, of_type
 
 API = RESOURCES["Api"]["Properties"]
 

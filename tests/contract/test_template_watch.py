@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.cloudformation import (
+from tests.support.cloudformation import (
     FUNCTIONS,
     QUEUES,
     RESOURCES,

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.lambda_runtime import LambdaRuntime
+from tests.support.lambda_runtime import LambdaRuntime
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
-ROOMS = ("api", "detector", "registry", "watch")
+ROOMS = ("ops_anomaly",)
 NOT_DEPLOYED = (
     *("sklearn", "scipy", "pandas", "joblib", "keras", "jax", "matplotlib"),
     *("boto3", "botocore", "moto", "pytest", "pydantic", "tests", "training", "local"),
@@ -118,7 +118,7 @@ def function(
         "POWERTOOLS_METRICS_NAMESPACE": "Test",
         "PYTHONPATH": os.pathsep.join(map(str, (package, runtime))),
     }
-    command = [python313, "-m", "awslambdaric", "api.handler.lambda_handler"]
+    command = [python313, "-m", "awslambdaric", "ops_anomaly.api.handler.lambda_handler"]
     with LambdaRuntime(command, package, environment) as function:
         yield function
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from local.metrics import PERIOD, machine, put_series
-from local.watch_stack import WatchStack, make_watch_stack
-from registry.keys import WATCH_KEY
-from registry.metric import Metric
-from registry.watch_file import parse_watch_file, write_watch_file
+from local.events import PERIOD, machine, put_series
+from local.stack import WatchStack, make_watch_stack
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import WATCH_KEY
+from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket, new_bucket
-from tests.e2e.lambda_runtime import LambdaRuntime
+from tests.support.lambda_runtime import LambdaRuntime
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -53,7 +53,7 @@ def function(
         "PYTHONPATH": os.pathsep.join(map(str, (package, runtime))),
         **stack.environment(),
     }
-    command = [python313, "-m", "awslambdaric", "watch.handler.lambda_handler"]
+    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.lambda_handler"]
     with LambdaRuntime(command, package, environment) as function:
         yield function
 

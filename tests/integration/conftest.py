@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from local.door import listen, serve
+from local.gateway import listen, serve
 from tests.conftest import Bucket
 
 TTL_SECONDS = 0.2
@@ -37,8 +37,8 @@ def api(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
-    monkeypatch.delitem(sys.modules, "api.handler", raising=False)  # a cold start
-    handler = importlib.import_module("api.handler")
+    monkeypatch.delitem(sys.modules, "ops_anomaly.api.handler", raising=False)  # a cold start
+    handler = importlib.import_module("ops_anomaly.api.handler")
     with serve(handler.lambda_handler, listen(0)) as url:
         yield RunningApi(url)
     handler.metrics.clear_metrics()

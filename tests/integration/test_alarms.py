@@ -15,15 +15,15 @@ import jsonschema
 import numpy as np
 import pytest
 
-from local.watch_stack import WatchStack, make_watch_stack
-from registry.metric import Metric
-from registry.store import S3ObjectStore
+from local.stack import WatchStack, make_watch_stack
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import S3ObjectStore
+from ops_anomaly.watcher.documents import UndeliveredError
+from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.service import Settings
 from tests.conftest import Bucket
-from tests.fake_cloudwatch import FakeCloudWatch, Series, client_error
-from tests.watching import WallClock, make_watcher
-from watch.alarms.change import AlarmChange
-from watch.errors import UndeliveredError
-from watch.settings import Settings
+from tests.support.fake_cloudwatch import FakeCloudWatch, Series, client_error
+from tests.support.watcher import WallClock, make_watcher
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "event.schema.json").read_text(encoding="utf-8"))

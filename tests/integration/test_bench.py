@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.performance.bench.contest import Contest, medians
-from tests.performance.bench.errors import WorkerError
-from tests.performance.bench.process import Entry
+from benchmarks.speed.contest import Contest, medians
+from benchmarks.speed.errors import WorkerError
+from benchmarks.speed.process import Entry
 
 DECISION = "forests:decision"
 FUNCTIONS = Path(__file__).parents[2] / "functions"

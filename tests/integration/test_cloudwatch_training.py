@@ -9,13 +9,13 @@ from pathlib import Path
 import boto3
 import pytest
 
-from local.metrics import put_series
-from registry.keys import WATCH_KEY, model_key
-from registry.metric import Metric
-from registry.watch_file import parse_watch_file
-from tests.command import ROOT, command
+from local.events import put_series
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import WATCH_KEY, model_key
+from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
-from tests.fakes import small_artifact
+from tests.support.command import ROOT, command
+from tests.support.fakes import small_artifact
 from training.sources.series import Series
 
 READINGS = 700

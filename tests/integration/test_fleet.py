@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ops_anomaly.watcher.incidents import QUIET
 from tests.conftest import Bucket
-from tests.fake_cloudwatch import client_error
-from tests.integration.watched_fleet import WatchedFleet
-from watch.fleet.incident import QUIET
+from tests.support.fake_cloudwatch import client_error
+from tests.support.watched_fleet import WatchedFleet
 
 OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
 

@@ -1,4 +1,4 @@
-"""A fleet of several shards; `python -m tests.performance.large_fleet` does it with 2,000."""
+"""A fleet of several shards; `python -m benchmarks.speed.large_fleet` does it with 2,000."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections import Counter
 
 import pytest
 
+from benchmarks.speed.large_fleet import watch_large_fleet
 from tests.conftest import Bucket
-from tests.performance.large_fleet import watch_large_fleet
 
 
 def test_shards_in_parallel_and_twice_tell_each_runaway_once(

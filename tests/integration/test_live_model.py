@@ -8,11 +8,10 @@ import time
 import pytest
 import requests
 
-from registry.keys import DIGEST_METADATA, model_key
+from ops_anomaly.aws.objects import DIGEST_METADATA, model_key
 from tests.conftest import Bucket
 from tests.integration.conftest import TTL_SECONDS, RunningApi
-from training.publishing.publish import publish, roll_back
-from training.publishing.versions import list_versions, read_version
+from training.publishing import list_versions, publish, read_version, roll_back
 from training.run_folder import StoredRun
 
 MODEL = "ec2-cpu"

@@ -13,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.detection.nab_corpus import NabFile, read_corpus
+from benchmarks.detection.nab_detectors import run_detectors
+from benchmarks.detection.nab_report import published_here
+from benchmarks.detection.nab_scoring import (
+    PROFILES,
+    best_threshold,
+    file_score,
+    judge_scores,
+    normalised,
+)
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.comparison import judge_candidate
 from training.errors import SourceError
-from training.nab.corpus import NabFile, read_corpus
-from training.nab.judgement import judge_scores
-from training.nab.profiles import PROFILES
-from training.nab.published import published_here
-from training.nab.run import run_detectors
-from training.nab.scoring import best_threshold, file_score, normalised
 from training.sources.nab import LABELS, WINDOWS
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu

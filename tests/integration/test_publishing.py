@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from registry.keys import INDEX_KEY, model_key
+from ops_anomaly.aws.objects import INDEX_KEY, model_key
 from tests.conftest import Bucket
 from training.errors import PublishConflictError, PublishError
-from training.publishing.publish import check_bucket, publish, roll_back
-from training.publishing.s3 import ATTEMPTS, write_if_unchanged
-from training.publishing.versions import list_models, list_versions, read_version
+from training.publishing import (
+    ATTEMPTS,
+    check_bucket,
+    list_models,
+    list_versions,
+    publish,
+    read_version,
+    roll_back,
+    write_if_unchanged,
+)
 from training.run_folder import StoredRun
 
 FOREST, LSTM = "value-forest", "lstm-autoencoder"

@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from detector.artifact import digest, unpack
-from tests.command import command
+from ops_anomaly.detection.artifact import digest, unpack
 from tests.conftest import Bucket
+from tests.support.command import command
 from training.candidates.value_forest import fit_as_the_seed_did
 from training.comparison import flags_of
 from training.errors import RunError, SourceError
 from training.evaluation import confusion
 from training.job import Run, Settings, train
-from training.run_folder import StoredRun, check_replaceable, read_run
+from training.run_folder import StoredRun, check_replaceable, read_run, write_run
 from training.sources.series import Series
-from training.write_run import write_run
 
 
 def test_the_seeds_table_comes_out_of_the_seeds_file(nab_series: Series) -> None:

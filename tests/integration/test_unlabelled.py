@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.command import command
+from tests.support.command import command
+from training.comparison import BACKTEST_RULE
 from training.job import Run
-from training.report.backtest_table import sensitivity_table, summary_table
+from training.report.tables import sensitivity_table, summary_table
 from training.sources.series import Series
-from training.winner import BACKTEST_RULE
 
 INCIDENT = ("2014-02-17T07:00:00", "2014-02-17T07:30:00")
 EARLIER = ("2014-02-15T00:00:00", "2014-02-15T01:00:00")

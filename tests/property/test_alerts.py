@@ -10,7 +10,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.alerts import Raised, Vigilance, event_starts, grouped, raise_alerts, severity
+from ops_anomaly.detection.alerting import (
+    Raised,
+    Vigilance,
+    event_starts,
+    grouped,
+    raise_alerts,
+    severity,
+)
 
 scores = st.lists(st.floats(0, 12), min_size=1, max_size=300)
 

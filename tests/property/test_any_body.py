@@ -10,11 +10,10 @@ from aws_lambda_powertools import Logger, Metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.routes import build_app
-from local.door import LocalContext
-from local.proxy_event import proxy_event
-from registry.models import ModelRegistry
-from tests.fakes import FakeStore, small_artifact
+from local.gateway import LocalContext, proxy_event
+from ops_anomaly.api.routes import build_app
+from ops_anomaly.aws.models import ModelRegistry
+from tests.support.fakes import FakeStore, small_artifact
 
 DOCUMENTED = {200, 400, 404, 413, 415, 422}
 anything_json = st.recursive(

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.fakes import FakeStore
-from tests.watching import WallClock, make_watcher
-from watch.errors import UnknownEventError
-from watch.incoming import recognise
+from ops_anomaly.watcher.documents import UnknownEventError
+from ops_anomaly.watcher.events import recognise
+from tests.support.fakes import FakeStore
+from tests.support.watcher import WallClock, make_watcher
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
 ANYTHING = st.recursive(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.artifact import digest, unpack
-from detector.errors import ArtifactError, CorruptArtifactError
-from tests.fakes import small_artifact
+from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.types import ArtifactError, CorruptArtifactError
+from tests.support.fakes import small_artifact
 
 ARTIFACT = small_artifact()
 

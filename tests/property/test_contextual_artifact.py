@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 import pytest
 
-from detector.artifact import digest, pack, unpack
-from detector.contextual_forest import ContextualForest
-from detector.errors import CorruptArtifactError
-from detector.tensors import RawTensor
+from ops_anomaly.detection.artifact import digest, pack, unpack
+from ops_anomaly.detection.contextual_forest import ContextualForest
+from ops_anomaly.detection.tensors import RawTensor
+from ops_anomaly.detection.types import CorruptArtifactError
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu

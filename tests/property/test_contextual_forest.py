@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.context import extend
-from detector.contextual_forest import SETTLING, ContextualForest
-from detector.errors import ValueOutOfRangeError
-from detector.past import Past
-from detector.surprise import contributions
-from detector.tail import Tail
-from detector.value_range import FLOAT32_MAX
+from ops_anomaly.detection.contextual_forest import (
+    SETTLING,
+    ContextualForest,
+    contributions,
+    extend,
+)
+from ops_anomaly.detection.history import Past
+from ops_anomaly.detection.tails import Tail
+from ops_anomaly.detection.types import FLOAT32_MAX, ValueOutOfRangeError
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
 
@@ -82,8 +84,8 @@ def test_in_chunks_it_judges_as_in_one(
 
 
 def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> None:
-    monkeypatch.setattr("detector.blocks.HISTORY", 512)
-    monkeypatch.setattr("detector.past.HISTORY", 512)
+    monkeypatch.setattr("ops_anomaly.detection.history.HISTORY", 512)
+    monkeypatch.setattr("ops_anomaly.detection.contextual_forest.HISTORY", 512)
     for module in ("nearest", "runs", "run_search"):
         monkeypatch.setattr(f"detector.{module}.LAGS", 300)
     times, values = readings(5, 900)

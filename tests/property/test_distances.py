@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import nearest, run_search, runs
-from detector.before import Before
-from detector.blocks import BLOCK, block_start, blocks
-from detector.nearest import nearest_runs, nearest_values
-from detector.run_bounds import RunBounds
-from detector.runs import RUN
-from detector.seasonal import DAY_MS, references
+from ops_anomaly.detection import subsequences
+from ops_anomaly.detection.history import BLOCK, block_start, blocks
+from ops_anomaly.detection.seasonal import DAY_MS, references
+from ops_anomaly.detection.subsequences import RUN, RunBounds, nearest_runs, nearest_values
+from ops_anomaly.detection.tails import Before
 
 MINUTE_MS = 60_000
 
@@ -87,11 +85,11 @@ def test_the_nearest_run_to_the_bit(
     some = random.integers(first, length, 20)
     expected = [plain_nearest_run(series.tolist(), t, lags) for t in some]
     with pytest.MonkeyPatch.context() as patch:
-        for module in (nearest, runs, run_search):
+        for module in (subsequences,):
             patch.setattr(module, "LAGS", lags)
-        patch.setattr(nearest, "SHORT", 0)
+        patch.setattr(subsequences, "SHORT", 0)
         for few in (0, 1_000):  # with bounds, and without
-            patch.setattr(nearest, "FEW", few)
+            patch.setattr(subsequences, "FEW", few)
             assert nearest_runs(series, first)[some - first].tolist() == expected
         one_by_one = [nearest_runs(series[: t + 1], t)[0] for t in some]
     assert one_by_one == expected
@@ -105,8 +103,8 @@ def test_the_nearest_run_to_the_bit(
 )
 def test_bounds_rule_out_no_nearest_run(seed: int, kind: str, length: int) -> None:
     series = some_series(kind, np.random.default_rng(seed), length)
-    expected = runs.least_squares(series, RUN, length - RUN + 1)
-    np.testing.assert_array_equal(run_search.bounded_squares(series, RUN), expected)
+    expected = subsequences.least_squares(series, RUN, length - RUN + 1)
+    np.testing.assert_array_equal(subsequences.bounded_squares(series, RUN), expected)
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["spikes", "rhythm", "wide", "walk"]))

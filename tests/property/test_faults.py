@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from training.backtest.faults import KINDS, LONGEST, Kind, Ruler, inject
-from training.backtest.injection import APART, GRACE, choose_places
+from training.backtest import APART, FAULT_KINDS, GRACE, LONGEST, Kind, Ruler, choose_places, inject
 
 DAY = 48
 SERIES = arrays(np.float64, DAY + 2 * LONGEST, elements=st.floats(-1e6, 1e6))
 POSITIVE = arrays(np.float64, DAY + 2 * LONGEST, elements=st.floats(0.0, 1e6))
-CELLS = [(kind, size) for kind in KINDS for size in kind.sizes]
+CELLS = [(kind, size) for kind in FAULT_KINDS for size in kind.sizes]
 NAMES = [f"{kind.name} {size}" for kind, size in CELLS]
 STARTS = st.integers(1, DAY + LONGEST)
 
@@ -42,7 +41,7 @@ def test_what_is_never_negative_stays_so(
     assert faulty is None or faulty.min() >= 0.0
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if k.length], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [k for k in FAULT_KINDS if k.length], ids=lambda kind: kind.name)
 @given(values=SERIES, start=STARTS)
 def test_twice_the_size_is_twice_as_far(kind: Kind, values: np.ndarray, start: int) -> None:
     values[0] = -1e9  # so that nothing is clipped
@@ -61,7 +60,7 @@ def test_what_changes_nothing_is_no_fault() -> None:
 
 
 def test_a_pattern_comes_at_the_wrong_time_only_where_there_is_one() -> None:
-    kind = next(kind for kind in KINDS if kind.name == "wrong time")
+    kind = next(kind for kind in FAULT_KINDS if kind.name == "wrong time")
     daily = np.tile(np.repeat([1.0, 5.0], [DAY - 4, 4]), 4)
     faulty = inject(kind, 12, daily, 2 * DAY + 10, Ruler(1.0, DAY))
     assert sorted(faulty)[-4:] == [5.0] * 4

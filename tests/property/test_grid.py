@@ -8,9 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.history import Readings
-from registry.metric import Metric
-from watch.fleet.grid import FIRST_LOOK, LATE, SETTLING_SECONDS, Grid
+from ops_anomaly.aws.cloudwatch import Metric, Readings
+from ops_anomaly.watcher.state import FIRST_LOOK, LATE, SETTLING_SECONDS, Grid
 
 PERIODS = st.sampled_from([60, 300, 3_600])
 VALUES = st.floats(-1e6, 1e6)

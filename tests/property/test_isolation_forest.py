@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import ensemble
 
-from detector.errors import CorruptArtifactError
-from detector.isolation_forest import IsolationForest
-from detector.tensors import RawTensor
+from ops_anomaly.detection.isolation_forest import IsolationForest
+from ops_anomaly.detection.tensors import RawTensor
+from ops_anomaly.detection.types import CorruptArtifactError
 from training.candidates.contextual_forest import clipped, export_isolation_forest
 
 

@@ -10,11 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.artifact import digest, unpack
-from detector.errors import CorruptArtifactError, ValueOutOfRangeError
-from detector.lstm_autoencoder import LstmAutoencoder
-from detector.lstm_network import LstmWeights, foretell, hide_last, reconstruct
-from detector.tensors import RawTensor
+from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.lstm_autoencoder import (
+    LstmAutoencoder,
+    LstmWeights,
+    foretell,
+    hide_last,
+    reconstruct,
+)
+from ops_anomaly.detection.tensors import RawTensor
+from ops_anomaly.detection.types import CorruptArtifactError, ValueOutOfRangeError
 from training.candidates.candidate import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
 from training.job import Run

@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.metric import Metric
-from watch.errors import UnreadableMemoryError
-from watch.fleet.grid import Grid
-from watch.fleet.incident import Course, Incident, JudgedBy, Peak
-from watch.fleet.memory import Memory, read_memory, write_memory
-from watch.outbox import Notice
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.watcher.documents import UnreadableMemoryError
+from ops_anomaly.watcher.incidents import Course, Incident, JudgedBy, Peak
+from ops_anomaly.watcher.outbox import Notice
+from ops_anomaly.watcher.state import Grid, Memory, read_memory, write_memory
 
 TIMES = st.integers(0, 2**33)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.errors import InvalidMetricError
-from registry.metric import Metric
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import InvalidMetricError
 
 NAMES = st.text(min_size=1, max_size=20)
 DIMENSION_NAMES = st.text(st.characters(exclude_characters="=", codec="utf-8"), min_size=1)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.contextual_forest import ContextualForest
-from detector.value_range import FLOAT32_MAX
+from ops_anomaly.detection.contextual_forest import ContextualForest
+from ops_anomaly.detection.types import FLOAT32_MAX
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.errors import CorruptArtifactError
-from detector.tail import Tail
+from ops_anomaly.detection.tails import Tail
+from ops_anomaly.detection.types import CorruptArtifactError
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
 

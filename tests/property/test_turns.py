@@ -5,10 +5,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.fleet import Watched
-from registry.metric import Metric
-from registry.watch_file import Options
-from watch.fleet.turn import AIMED, plan, read_turn, shard_count, shard_of, write_turn
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.watcher.fleet import (
+    AIMED,
+    Watched,
+    plan,
+    read_turn,
+    shard_count,
+    shard_of,
+    write_turn,
+)
+from ops_anomaly.watcher.watch_file import Options
 
 METRICS = st.builds(
     Metric,

@@ -6,15 +6,15 @@ from array import array
 
 import numpy as np
 import pytest
+from detector.guide_table import CELLS, GuideTable, cells_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.ensemble import IsolationForest
 
-from detector.artifact import digest, pack, unpack
-from detector.guide_table import CELLS, GuideTable, cells_of
-from detector.value_forest import MANY, ValueForest
-from detector.value_range import FLOAT32_MAX
+from ops_anomaly.detection.artifact import digest, pack, unpack
+from ops_anomaly.detection.types import FLOAT32_MAX
+from ops_anomaly.detection.value_forest import MANY, ValueForest
 from training.candidates.value_forest import export_value_forest
 from training.sources.series import Series
 

@@ -7,15 +7,29 @@ from typing import Any
 
 import pytest
 
-from registry.errors import CloudWatchUnavailableError
-from tests.alarming import CPU, PREFIX, by_action, by_rule, change, on_expression, on_metric, told
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.watching import NOON
-from watch.alarms.change import AlarmChange
-from watch.alarms.children import MOST_CHILDREN, children_of_rule, questions_of_children
-from watch.alarms.question import Question, from_description, from_event
-from watch.errors import UnknownEventError
-from watch.incoming import Tick, Turns, recognise
+from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.watcher.alarm_queries import (
+    MOST_CHILDREN,
+    Question,
+    children_of_rule,
+    from_description,
+    from_event,
+    questions_of_children,
+)
+from ops_anomaly.watcher.documents import UnknownEventError
+from ops_anomaly.watcher.events import AlarmChange, Tick, Turns, recognise
+from tests.support.alarms import (
+    CPU,
+    PREFIX,
+    by_action,
+    by_rule,
+    change,
+    on_expression,
+    on_metric,
+    told,
+)
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.watcher import NOON
 
 CPU_SERIES = "AWS/EC2 CPUUtilization InstanceId=i-00000 Average 300"
 CPU_QUERY = {

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from registry.errors import CloudWatchUnavailableError
-from registry.keys import alarm_key
-from tests.alarming import PREFIX, by_action, by_rule, change, told
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.fakes import FakeChannel
-from tests.looking import DAY, PERIOD, SPIKE, FakeReporter, RacingStore, ordinary
-from tests.watching import NOON, WallClock, machines
-from watch.alarms.change import AlarmChange
-from watch.alarms.memory import read_alarm
-from watch.alarms.watcher import LEASE_SECONDS, AlarmWatcher
-from watch.errors import UndeliveredError
-from watch.outbox import Notice
+from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.aws.objects import alarm_key
+from ops_anomaly.watcher.alarm_verdicts import LEASE_SECONDS, read_alarm
+from ops_anomaly.watcher.alarms import AlarmWatcher
+from ops_anomaly.watcher.documents import UndeliveredError
+from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.outbox import Notice
+from tests.support.alarms import PREFIX, by_action, by_rule, change, told
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.fakes import FakeChannel
+from tests.support.shard_jobs import DAY, PERIOD, SPIKE, FakeReporter, RacingStore, ordinary
+from tests.support.watcher import NOON, WallClock, machines
 
 KEY = alarm_key(f"{PREFIX}cpu-high")
 JUDGED, CLEARED = "Alarm Judged", "Alarm Cleared"

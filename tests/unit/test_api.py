@@ -6,13 +6,12 @@ import json
 
 import pytest
 
-from detector.artifact import digest
-from local.door import LocalContext
-from local.proxy_event import proxy_event
-from registry.errors import StoreUnavailableError
-from registry.keys import INDEX_KEY, model_key
-from tests.api_client import JSON, Api, is_problem
-from tests.fakes import CREATED, small_artifact
+from local.gateway import LocalContext, proxy_event
+from ops_anomaly.aws.errors import StoreUnavailableError
+from ops_anomaly.aws.objects import INDEX_KEY, model_key
+from ops_anomaly.detection.artifact import digest
+from tests.support.api_client import JSON, Api, is_problem
+from tests.support.fakes import CREATED, small_artifact
 
 
 @pytest.fixture

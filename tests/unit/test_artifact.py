@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from detector.artifact import digest, pack, read_manifest, unpack
-from detector.errors import CorruptArtifactError, UnsupportedArtifactError
-from tests.fakes import small_artifact, small_forest
+from ops_anomaly.detection.artifact import digest, pack, read_manifest, unpack
+from ops_anomaly.detection.types import CorruptArtifactError, UnsupportedArtifactError
+from tests.support.fakes import small_artifact, small_forest
 
 
 def rewritten(data: bytes, tensors: dict | None = None, **changes: object) -> bytes:

@@ -8,11 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.contextual_forest import ContextualForest
-from tests.fakes import small_forest
-from training.backtest.backtest import Backtest, run_backtest
-from training.backtest.injection import Plan, plan_injections
-from training.backtest.sensitivity import ASKED, try_sensitivities
+from ops_anomaly.detection.contextual_forest import ContextualForest
+from tests.support.fakes import small_forest
+from training.backtest import (
+    ASKED,
+    Backtest,
+    Plan,
+    plan_injections,
+    run_backtest,
+    try_sensitivities,
+)
 from training.sources.series import Floats, Series
 
 DAY = 288

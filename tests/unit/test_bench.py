@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-
 from tests.performance import bench
-from tests.performance.bench import contest
-from tests.performance.bench.__main__ import measure_sections
-from tests.performance.bench.errors import DisagreementError, MissingError
-from tests.performance.bench.figures import (
+
+from benchmarks.speed import contest
+from benchmarks.speed.__main__ import measure_sections
+from benchmarks.speed.errors import DisagreementError, MissingError
+from benchmarks.speed.figures import (
     BYTES,
     SECONDS,
     Curve,
@@ -26,10 +26,10 @@ from tests.performance.bench.figures import (
     Results,
     Row,
 )
-from tests.performance.bench.picture import draw
-from tests.performance.bench.process import Entry
-from tests.performance.bench.report import as_json, markdown
-from tests.performance.bench.show import show
+from benchmarks.speed.picture import draw
+from benchmarks.speed.process import Entry
+from benchmarks.speed.report import as_json, markdown
+from benchmarks.speed.show import show
 
 MODULES = [module.name for module in pkgutil.iter_modules(bench.__path__, f"{bench.__name__}.")]
 

@@ -6,13 +6,12 @@ import json
 
 import pytest
 
-from api import problems
-from api.body import MAX_BODY_CHARACTERS
-from api.errors import MAX_FAULTS
-from local.door import LocalContext
-from local.proxy_event import proxy_event
-from tests.api_client import JSON, Api, is_problem
-from tests.fakes import small_artifact
+from local.gateway import LocalContext, proxy_event
+from ops_anomaly.api import problems
+from ops_anomaly.api.problems import MAX_FAULTS
+from ops_anomaly.api.requests import MAX_BODY_CHARACTERS
+from tests.support.api_client import JSON, Api, is_problem
+from tests.support.fakes import small_artifact
 
 
 @pytest.fixture

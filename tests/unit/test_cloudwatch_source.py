@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from registry.metric import Metric
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
+from ops_anomaly.aws.cloudwatch import Metric
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training.errors import SourceError
 from training.sources.cloudwatch import fetch_series, missing
 

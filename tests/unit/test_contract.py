@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from registry.contract import MISSING, UNKNOWN, Contract, Fault, faults
+from ops_anomaly.validation import MISSING, UNKNOWN, Contract, Fault, faults
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Label = Annotated[str, Meta(pattern=r"^[a-z]+\Z")]

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from api.contracts import MAX_POINTS, DetectResponse
-from api.errors import MAX_FAULTS
-from detector.artifact import pack
-from tests.api_client import Api, is_problem
-from tests.fakes import small_artifact
+from ops_anomaly.api.problems import MAX_FAULTS
+from ops_anomaly.api.schemas import MAX_POINTS, DetectResponse
+from ops_anomaly.detection.artifact import pack
+from tests.support.api_client import Api, is_problem
+from tests.support.fakes import small_artifact
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.detection import alerts_of_events
+from ops_anomaly.detection.types import alerts_of_events
 from training.evaluation import Figures, confusion
 from training.evaluation import judge as judge_alerts
 from training.sources.series import Series

@@ -10,9 +10,9 @@ import pytest
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.candidates.lstm_autoencoder import windows_without
 from training.candidates.value_forest import fit_value_forest
+from training.comparison import propose_exclusions
 from training.errors import SourceError
-from training.proposals import propose_exclusions
-from training.sources.exclusion import exclude, parse_range
+from training.sources.obtain import exclude, parse_range
 from training.sources.series import Series
 from training.sources.simulated import DAY, INCIDENTS
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registry.fleet import Watched
-from registry.keys import shelf_key
-from tests.looking import OPENED, SPIKE, World
-from tests.watching import NOON, machines
-from watch.fleet.judge import LEAST_SLOTS
+from ops_anomaly.aws.objects import shelf_key
+from ops_anomaly.watcher.evaluation import LEAST_SLOTS
+from ops_anomaly.watcher.fleet import Watched
+from tests.support.shard_jobs import OPENED, SPIKE, World
+from tests.support.watcher import NOON, machines
 
 
 @pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from registry.history import Readings
-from registry.metric import Metric
-from tests.watching import NOON
-from watch.fleet.grid import FIRST_LOOK, LATE, SETTLING_SECONDS, Grid
+from ops_anomaly.aws.cloudwatch import Metric, Readings
+from ops_anomaly.watcher.state import FIRST_LOOK, LATE, SETTLING_SECONDS, Grid
+from tests.support.watcher import NOON
 
 PERIOD = 300
 SLOTS = 288

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from registry.errors import (
+from ops_anomaly.aws.cloudwatch import Metric, Readings, Span, read_history
+from ops_anomaly.aws.errors import (
     CloudWatchDeniedError,
     CloudWatchError,
     CloudWatchRefusedError,
     CloudWatchUnavailableError,
 )
-from registry.history import Readings, Span, read_history
-from registry.metric import Metric
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 
 START = 1_795_608_000
 NAN = float("nan")

@@ -12,13 +12,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.detection import Alert, Detection
-from registry.metric import Metric
-from tests.watching import NOON
-from watch.fleet.grid import Grid
-from watch.fleet.incident import QUIET, Closed, Course, JudgedBy, Opened, go_on
-from watch.fleet.judge import Judgement
-from watch.fleet.look import ended_if_over
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.detection.types import Alert, Detection
+from ops_anomaly.watcher.evaluation import Judgement
+from ops_anomaly.watcher.incidents import QUIET, Closed, Course, JudgedBy, Opened, go_on
+from ops_anomaly.watcher.shard_job import ended_if_over
+from ops_anomaly.watcher.state import Grid
+from tests.support.watcher import NOON
 
 PERIOD = 300
 METRIC = Metric("shop", "Orders", (), "Sum", PERIOD)

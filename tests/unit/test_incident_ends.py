@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ops_anomaly.watcher.incidents import QUIET, Closed, go_on
 from tests.unit.test_incident import METRIC, judgement, looked, told
-from watch.fleet.incident import QUIET, Closed, go_on
 
 
 def test_one_ordinary_reading_out_of_bounds_does_not_prolong_an_incident_that_fades() -> None:

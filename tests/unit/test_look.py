@@ -5,16 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from registry.fleet import Watched
-from registry.models import ModelRegistry
-from tests.fakes import small_artifact
-from tests.looking import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, World
-from tests.watching import NOON
-from watch.fleet.incident import QUIET
-from watch.fleet.judge import Judge
-from watch.fleet.look import MOST_SECONDS, look
-from watch.fleet.shard import Tally
-from watch.fleet.warm import WarmPlaces
+from ops_anomaly.aws.models import ModelRegistry
+from ops_anomaly.watcher.checkpoints import WarmPlaces
+from ops_anomaly.watcher.evaluation import Judge
+from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.watcher.incidents import QUIET
+from ops_anomaly.watcher.shard_job import MOST_SECONDS, Tally, look
+from tests.support.fakes import small_artifact
+from tests.support.shard_jobs import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, World
+from tests.support.watcher import NOON
 
 
 @pytest.fixture

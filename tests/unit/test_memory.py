@@ -9,18 +9,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from detector.alerts import Vigilance
-from detector.past import PAST_LAYOUT
-from registry.keys import shelf_key
-from registry.metric import Metric
-from tests.fakes import FakeStore
-from watch.errors import UnreadableMemoryError
-from watch.fleet.grid import Grid
-from watch.fleet.incident import Course, Incident, JudgedBy, Peak
-from watch.fleet.memory import Memory, read_memory, write_memory
-from watch.fleet.shelf import Shelf, packed
-from watch.fleet.warm import Warm
-from watch.outbox import Notice
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import shelf_key
+from ops_anomaly.detection.alerting import Vigilance
+from ops_anomaly.detection.history import PAST_LAYOUT
+from ops_anomaly.watcher.checkpoints import Shelf, Warm, packed
+from ops_anomaly.watcher.documents import UnreadableMemoryError
+from ops_anomaly.watcher.incidents import Course, Incident, JudgedBy, Peak
+from ops_anomaly.watcher.outbox import Notice
+from ops_anomaly.watcher.state import Grid, Memory, read_memory, write_memory
+from tests.support.fakes import FakeStore
 
 START = 1_795_608_000
 METRIC = Metric("shop", "Orders", (("Page", "the 'front' page"),), "p99.9", 60)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from registry.errors import InvalidMetricError
-from registry.metric import EXAMPLE, SPEC, Metric
+from ops_anomaly.aws.cloudwatch import EXAMPLE, SPEC, Metric
+from ops_anomaly.aws.errors import InvalidMetricError
 
 
 def test_a_metric_is_read_from_one_line() -> None:

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from registry.errors import ConflictError, StoreUnavailableError
-from tests.fakes import FakeChannel
-from tests.looking import RacingStore
-from tests.watching import NOON, WallClock
-from watch.alarms.memory import AlarmIncident, AlarmMemory, read_alarm, write_alarm
-from watch.errors import BusyError, UnreadableMemoryError
-from watch.notebook import Notebook
-from watch.outbox import GIVEN_UP_SECONDS, Notice, Outbox
+from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
+from ops_anomaly.watcher.alarm_verdicts import AlarmIncident, AlarmMemory, read_alarm, write_alarm
+from ops_anomaly.watcher.documents import BusyError, Notebook, UnreadableMemoryError
+from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notice, Outbox
+from tests.support.fakes import FakeChannel
+from tests.support.shard_jobs import RacingStore
+from tests.support.watcher import NOON, WallClock
 
 LEASE = 270
 REMEMBERED = (

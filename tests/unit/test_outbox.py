@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tests.fakes import FakeChannel
-from tests.watching import NOON
-from watch.outbox import GIVEN_UP_SECONDS, Notice, claim, settled, tell
+from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notice, claim, settled, tell
+from tests.support.fakes import FakeChannel
+from tests.support.watcher import NOON
 
 LEASE = 270
 

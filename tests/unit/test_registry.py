@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from detector.errors import CorruptArtifactError
-from registry.errors import (
+from ops_anomaly.aws.errors import (
     InvalidModelNameError,
     ModelNotFoundError,
     ModelUnavailableError,
     StoreUnavailableError,
 )
-from registry.keys import INDEX_KEY, check_name, model_key
-from registry.models import ModelRegistry
-from tests.fakes import CREATED, FakeClock, FakeStore, small_artifact
+from ops_anomaly.aws.models import ModelRegistry
+from ops_anomaly.aws.objects import INDEX_KEY, check_name, model_key
+from ops_anomaly.detection.types import CorruptArtifactError
+from tests.support.fakes import CREATED, FakeClock, FakeStore, small_artifact
 
 TTL = 300
 

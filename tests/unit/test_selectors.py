@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from registry.errors import CloudWatchDeniedError, CloudWatchUnavailableError
-from registry.fleet import resolve
-from registry.metric import Metric
-from registry.watch_file import parse_watch_file
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.watching import NOON
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import CloudWatchDeniedError, CloudWatchUnavailableError
+from ops_anomaly.watcher.fleet import resolve
+from ops_anomaly.watcher.watch_file import parse_watch_file
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.watcher import NOON
 
 ORDERS = "shop Orders Stage=live Sum 300"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.settings import Settings
-from registry.settings import SettingsError
+from ops_anomaly.api.settings import Settings
+from ops_anomaly.aws.settings import SettingsError
 
 
 def test_defaults() -> None:

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from registry.errors import (
+from ops_anomaly.aws.errors import (
     CloudWatchDeniedError,
     CloudWatchUnavailableError,
     ConflictError,
     RegistryError,
     StoreUnavailableError,
 )
-from registry.keys import shelf_key
-from tests.fake_cloudwatch import client_error
-from tests.looking import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, STATE, World
-from watch.errors import BusyError
-from watch.fleet.memory import Memory
-from watch.fleet.shard import LEASE_SECONDS, Tally
-from watch.outbox import Notice
+from ops_anomaly.aws.objects import shelf_key
+from ops_anomaly.watcher.documents import BusyError
+from ops_anomaly.watcher.outbox import Notice
+from ops_anomaly.watcher.shard_job import LEASE_SECONDS, Tally
+from ops_anomaly.watcher.state import Memory
+from tests.support.fake_cloudwatch import client_error
+from tests.support.shard_jobs import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, STATE, World
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from detector.detection import alerts_of_events
+from ops_anomaly.detection.types import alerts_of_events
 from training.errors import SourceError
 from training.evaluation import judge
 from training.sources import obtain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detector.timeline import confidence, put_in_order
+from ops_anomaly.detection.timeline import confidence, put_in_order
 
 
 def at(*minutes: float) -> np.ndarray:

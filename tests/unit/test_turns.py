@@ -6,18 +6,24 @@ import json
 
 import pytest
 
-from registry.errors import CloudWatchUnavailableError, ConflictError, InvalidWatchFileError
-from registry.fleet import Watched
-from registry.keys import SHARDS_KEY, WATCH_KEY
-from registry.metric import Metric
-from registry.watch_file import Options
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.looking import RacingStore
-from tests.watching import NOON, WallClock, machines
-from watch.errors import BusyError, UnknownEventError
-from watch.fleet.planner import Planner
-from watch.fleet.turn import ShardMessage, plan, read_turn, shard_count, write_turn
-from watch.incoming import recognise
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import CloudWatchUnavailableError, ConflictError, InvalidWatchFileError
+from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY
+from ops_anomaly.watcher.documents import BusyError, UnknownEventError
+from ops_anomaly.watcher.events import recognise
+from ops_anomaly.watcher.fleet import (
+    Planner,
+    ShardMessage,
+    Watched,
+    plan,
+    read_turn,
+    shard_count,
+    write_turn,
+)
+from ops_anomaly.watcher.watch_file import Options
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.shard_jobs import RacingStore
+from tests.support.watcher import NOON, WallClock, machines
 
 HOUR = 3_600
 QUEUE_BYTES = 256 * 1024

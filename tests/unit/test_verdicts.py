@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from registry.errors import CloudWatchUnavailableError
-from tests.alarming import on_expression, on_metric
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.looking import DAY, NAN, PERIOD, SPIKE, ordinary
-from tests.watching import NOON, machines
-from watch.alarms.question import from_event
-from watch.alarms.verdict import LEAST_READINGS, Verdict, judge_question
+from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.watcher.alarm_queries import from_event
+from ops_anomaly.watcher.alarm_verdicts import LEAST_READINGS, Verdict, judge_question
+from tests.support.alarms import on_expression, on_metric
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.shard_jobs import DAY, NAN, PERIOD, SPIKE, ordinary
+from tests.support.watcher import NOON, machines
 
 [MACHINE] = machines(1)
 AT = NOON + 72.0

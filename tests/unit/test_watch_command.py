@@ -10,15 +10,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from registry.fleet import Watched
-from registry.metric import Metric
-from registry.watch_file import Options, parse_watch_file
-from tests.fake_cloudwatch import FakeCloudWatch, client_error
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.watcher.watch_file import Options, parse_watch_file
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training.errors import SourceError
-from training.fleet.cost import alerts_a_week, cost_of
-from training.fleet.read import read_watch_file, resolve_watch_file
-from training.fleet.selection import metrics_by_model, select
-from training.fleet.show import show_fleet
+from training.fleet import (
+    alerts_a_week,
+    cost_of,
+    metrics_by_model,
+    read_watch_file,
+    resolve_watch_file,
+    select,
+    show_fleet,
+)
 from training.sources.series import Series
 
 ENTRY = {"name": "web", "metric": "AWS/EC2 CPUUtilization InstanceId=i-1 Average 300"}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from registry.errors import InvalidWatchFileError
-from registry.watch_file import WatchFile, parse_watch_file, write_watch_file
+from ops_anomaly.aws.errors import InvalidWatchFileError
+from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file, write_watch_file
 
 
 def exact(name: str = "orders", **more: Any) -> dict[str, Any]:

@@ -7,13 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.fakes import small_forest
-from training.backtest.backtest import Backtest, Trial
-from training.backtest.faults import KINDS
-from training.backtest.injection import Injection
-from training.comparison import Judged
+from tests.support.fakes import small_forest
+from training.backtest import FAULT_KINDS, Backtest, Injection, Trial
+from training.comparison import BACKTEST_RULE, WINDOWS_RULE, Judged, choose_winner
 from training.evaluation import Figures, confusion
-from training.winner import BACKTEST_RULE, WINDOWS_RULE, choose_winner
 
 TIME = np.array(["2026-01-01"], "datetime64[s]")
 
@@ -59,7 +56,7 @@ def backtest(*found: tuple[int, int]) -> Backtest:
     """A backtest with so many faults found and missed, of one kind after the other."""
     trials = [
         Trial(Injection(kind, kind.sizes[0], 0, np.zeros(1)), delay)
-        for kind, (hits, misses) in zip(KINDS, found, strict=False)
+        for kind, (hits, misses) in zip(FAULT_KINDS, found, strict=False)
         for delay in [0.0] * hits + [None] * misses
     ]
     return Backtest(0.75, 0.0, trials)

@@ -1,4 +1,7 @@
-"""A fitted candidate: the detector that is served, and the estimator it came from."""
+"""A fitted candidate: the detector that is served, and the estimator it came from.
+
+What the candidates are called where people read.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detector.interface import Detector
+from ops_anomaly.detection.types import Detector
 
 
 @dataclass(frozen=True)
@@ -31,3 +34,13 @@ class Candidate:
     def kind(self) -> str:
         """The detector's kind, which names the candidate."""
         return self.detector.kind
+
+
+NAMES = {
+    "value-forest": "value forest",
+    "contextual-forest": "contextual forest",
+    "lstm-autoencoder": "LSTM autoencoder",
+}
+
+NOTHING = "-"
+"""Stands where there is no figure."""

@@ -9,12 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import ensemble
 
-from detector.context import extend
-from detector.contextual_forest import ContextualForest
-from detector.isolation_forest import IsolationForest
-from detector.past import Past
-from detector.surprise import SKIPPED
-from detector.value_range import FLOAT32_MAX
+from ops_anomaly.detection.contextual_forest import SKIPPED, ContextualForest, extend
+from ops_anomaly.detection.history import Past
+from ops_anomaly.detection.isolation_forest import IsolationForest
+from ops_anomaly.detection.types import FLOAT32_MAX
 from training.candidates.candidate import Candidate
 from training.candidates.value_forest import floor_to_float32
 from training.errors import SourceError

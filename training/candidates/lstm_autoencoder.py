@@ -13,15 +13,15 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from detector.lstm_autoencoder import LstmAutoencoder
-from detector.lstm_network import (
+from ops_anomaly.detection.lstm_autoencoder import (
+    LstmAutoencoder,
     LstmWeights,
     hide_last,
     last_errors,
-    scale,
+    to_scale,
     windows_of,
 )
-from detector.tail import Tail
+from ops_anomaly.detection.tails import Tail
 from training.candidates.candidate import Candidate
 from training.errors import SourceError
 from training.sources.series import Mask, Series
@@ -61,7 +61,7 @@ def fit_lstm_autoencoder(
     """
     normal = series.values[~series.in_window]
     center, spread = float(normal.mean()), float(normal.std()) or 1.0
-    scaled = scale(series.values, center, spread)
+    scaled = to_scale(series.values, center, spread)
     clean = windows_without(series.in_window, settings.window)
     if clean.sum() < MINIMUM_WINDOWS:
         raise SourceError(

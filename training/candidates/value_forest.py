@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
-from detector.value_forest import ValueForest
+from ops_anomaly.detection.value_forest import ValueForest
 from training.candidates.candidate import Candidate
 from training.errors import SourceError
 from training.sources.series import Series

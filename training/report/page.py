@@ -1,4 +1,9 @@
-"""The report: one HTML file that holds its pictures."""
+"""The comparison table, for the terminal and for the page.
+
+The backtest in tables, for the terminal and for the page.
+
+The report: one HTML file that holds its pictures.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +12,24 @@ from pathlib import Path
 
 import jinja2
 
-from detector.artifact import digest
-from detector.explanation import number
-from training.candidates.names import NAMES
+from ops_anomaly.detection.artifact import digest
+from ops_anomaly.detection.formatting import number
+from training.candidates.candidate import NAMES
 from training.job import Run, library_versions
-from training.report.backtest_table import (
+from training.report.pictures import BACKTEST, draw_pictures
+from training.report.tables import (
+    COLUMNS,
     SENSITIVITY_COLUMNS,
     SUMMARY_COLUMNS,
     backtest_note,
     fault_columns,
     fault_rows,
+    sections,
     sensitivity_note,
     sensitivity_rows,
     sensitivity_title,
     summary_rows,
 )
-from training.report.pictures import BACKTEST, draw_pictures
-from training.report.table import COLUMNS, sections
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 

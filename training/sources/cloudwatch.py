@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from registry.errors import CloudWatchError, CloudWatchUnavailableError
-from registry.history import Span, read_history
-from registry.metric import Metric
+from ops_anomaly.aws.cloudwatch import Metric, Span, read_history
+from ops_anomaly.aws.errors import CloudWatchError, CloudWatchUnavailableError
 from training.errors import SourceError
 from training.sources.series import Series
 

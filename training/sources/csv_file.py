@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.errors import ValueOutOfRangeError
-from detector.value_range import check_value
+from ops_anomaly.detection.types import ValueOutOfRangeError, check_value
 from training.errors import SourceError
 from training.sources.series import Floats, Series, Times, label_windows
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 
-from registry.metric import Metric
+from ops_anomaly.aws.cloudwatch import Metric
 from training.errors import SourceError
-from training.sources.csv_file import read_csv_series
-from training.sources.nab import SEED_FILE, Nab
-from training.sources.nab_download import cached_nab, download_nab
+from training.sources.csv_file import parse_time, read_csv_series
+from training.sources.nab import SEED_FILE, Nab, cached_nab, download_nab
 from training.sources.series import Series
 from training.sources.simulated import simulate_ec2_cpu
 
@@ -94,10 +97,60 @@ def nab_or_simulated(options: SourceOptions, console: Console) -> Series:
 def one_metric(metric: Metric, days: int, console: Console) -> Series:
     """Return the last days of one metric of CloudWatch."""
     from training.sources.cloudwatch import cloudwatch_client, missing
-    from training.sources.fetch import fetch_with_progress
+    from training.sources.nab import fetch_with_progress
 
     cloudwatch = cloudwatch_client()
     found = fetch_with_progress(cloudwatch, [metric], days, console)
     if metric not in found:
         raise missing([metric], days, cloudwatch)
     return found[metric]
+
+
+OPTION = "--exclude"
+
+
+class TimeRange(NamedTuple):
+    """First and last moment, naive UTC."""
+
+    first: datetime
+    last: datetime
+
+
+def parse_range(texts: Sequence[str]) -> TimeRange:
+    """Read a range from two times of ISO 8601; with an offset they are turned to UTC.
+
+    Raises
+    ------
+    SourceError
+        If one is no time, or they are reversed.
+
+    Examples
+    --------
+    >>> parse_range(("2026-03-01T08:00", "2026-03-01T10:00+01:00")).last.hour
+    9
+    """
+    first, last = (parse_time(text, OPTION) for text in texts)
+    if first > last:
+        raise SourceError(f"{OPTION} {' '.join(texts)}: it ends before it begins; swap the two")
+    return TimeRange(first, last)
+
+
+def exclude(series: Series, ranges: Sequence[TimeRange]) -> Series:
+    """Return the series with the readings of some ranges left out.
+
+    Raises
+    ------
+    SourceError
+        If a range holds none of the readings.
+    """
+    if not ranges:
+        return series
+    times = series.timestamps
+    left_out = np.array(ranges, "datetime64[s]")
+    for first, last in left_out:
+        if not ((times >= first) & (times <= last)).any():
+            raise SourceError(
+                f"{OPTION} {first} {last}: there is no reading in it; those of {series.name} run "
+                f"from {times[0]} to {times[-1]}, and its times are taken as UTC"
+            )
+    return series.leaving_out(left_out)

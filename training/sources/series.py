@@ -1,4 +1,7 @@
-"""A labelled time series, as every source gives it."""
+"""A labelled time series, as every source gives it.
+
+Past incidents that are kept out of training, as ranges of time.
+"""
 
 from __future__ import annotations
 

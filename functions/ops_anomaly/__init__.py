@@ -1,0 +1,1 @@
+"""Self-hosted anomaly detection for operations metrics."""

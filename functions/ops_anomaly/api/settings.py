@@ -1,0 +1,34 @@
+"""What the environment says, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from ops_anomaly.aws.errors import InvalidModelNameError
+from ops_anomaly.aws.objects import check_name
+from ops_anomaly.aws.settings import BucketSettings, SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(BucketSettings):
+    """The API's configuration.
+
+    Attributes
+    ----------
+    default_model : str
+        `DEFAULT_MODEL`: the model of requests that name none.
+    """
+
+    default_model: str = "ec2-cpu"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], **more: str) -> Self:
+        """Read the settings; see `BucketSettings.from_environment`."""
+        default_model = environ.get("DEFAULT_MODEL") or cls.default_model
+        try:
+            check_name(default_model)
+        except InvalidModelNameError as error:
+            raise SettingsError(f"DEFAULT_MODEL: {error}") from error
+        return super().from_environment(environ, default_model=default_model, **more)

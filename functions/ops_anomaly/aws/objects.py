@@ -1,0 +1,228 @@
+"""Where things lie in the bucket.
+
+Objects: the small part of S3 that serving and watching need, and obstore's implementation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from ops_anomaly.aws.errors import (
+    ConflictError,
+    InvalidModelNameError,
+    ObjectNotFoundError,
+    StoreUnavailableError,
+)
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,62}$"
+"""Model names: lower-case letters, digits and hyphens, 1 to 63 characters."""
+
+INDEX_KEY = "models/index.json"
+"""The names of all published models: the API may read objects, but not list the bucket."""
+
+WATCH_KEY = "watch/watch.json"
+"""The watch file, as published."""
+
+SHARDS_KEY = "state/shards.json"
+"""Into how many shards the fleet is cut."""
+
+DIGEST_METADATA = "sha256"
+CREATED_METADATA = "created"
+"""Object metadata kept beside an artifact: its SHA-256, and when it was trained (ISO 8601)."""
+
+
+def check_name(name: str) -> str:
+    """Return `name` if a model may be called so, else raise `InvalidModelNameError`."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InvalidModelNameError(name)
+    return name
+
+
+def model_key(name: str) -> str:
+    """Return the key of a model; its current object version is the one that is served.
+
+    Examples
+    --------
+    >>> model_key("ec2-cpu")
+    'models/ec2-cpu/model.safetensors'
+    """
+    return f"models/{check_name(name)}/model.safetensors"
+
+
+def run_prefix(name: str, run: str) -> str:
+    """Return the prefix under which a training run keeps its report; serving never reads it."""
+    return f"runs/{check_name(name)}/{run}/"
+
+
+def state_key(of: int, shard: int) -> str:
+    """Return the key of what the watcher remembers of one of `of` shards of the fleet.
+
+    Examples
+    --------
+    >>> state_key(4, 3)
+    'state/metrics/4/3'
+    """
+    return f"state/metrics/{of}/{shard}"
+
+
+def shelf_key(of: int, shard: int) -> str:
+    """Return the key of where the detectors of a shard have got to; a cache, and no more."""
+    return f"state/detectors/{of}/{shard}"
+
+
+def alarm_key(arn: str) -> str:
+    """Return the key of what the watcher remembers of an alarm."""
+    return f"state/alarms/{hashlib.sha256(arn.encode()).hexdigest()}.json"
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One version of an object: its bytes and what the bucket says of it."""
+
+    data: bytes
+    etag: str
+    version: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectStore(Protocol):
+    """Where objects are kept."""
+
+    def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
+        """Return the current version, or None if its ETag is still `unless_etag`.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            If there is none, or it may not be read.
+        StoreUnavailableError
+            If the bucket does not answer.
+        """
+        ...
+
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        """Write an object if the one there is still that of `if_etag`; return the new ETag.
+
+        Parameters
+        ----------
+        if_etag
+            None where there must be none yet.
+
+        Raises
+        ------
+        ConflictError
+            If another object is there, or others write at the same time.
+        StoreUnavailableError
+            If the bucket does not answer, or refuses.
+        """
+        ...
+
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Write an object, whatever is there.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the bucket does not answer, or refuses.
+        """
+        ...
+
+
+class S3ObjectStore:
+    """A bucket, by obstore (45 ms from import to answer, where boto3 takes 770).
+
+    Parameters
+    ----------
+    timeout_seconds
+        Bound on one request; three are tried at most.
+    """
+
+    def __init__(self, bucket: str, timeout_seconds: int = 4) -> None:
+        self.bucket = bucket
+        self._timeout_seconds = timeout_seconds
+
+    @cached_property
+    def _store(self) -> S3Store:
+        from obstore.store import S3Store
+
+        # Credentials, region and AWS_ENDPOINT_URL come from the environment, as in every AWS
+        # client. The bounds keep one request to a dead bucket well under the function's timeout;
+        # plain HTTP is spoken only to an AWS_ENDPOINT_URL that asks for it, such as a laptop's.
+        return S3Store(
+            self.bucket,
+            client_options={
+                "connect_timeout": "2s",
+                "timeout": f"{self._timeout_seconds}s",
+                "allow_http": True,
+            },
+            retry_config={
+                "max_retries": 2,
+                "retry_timeout": timedelta(seconds=self._timeout_seconds + 1),
+            },
+        )
+
+    def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
+        """Read one object; see `ObjectStore.read`."""
+        from obstore import exceptions
+
+        try:
+            result = self._store.get(
+                key, options={"if_none_match": unless_etag} if unless_etag else None
+            )
+            data = bytes(result.bytes())
+        except exceptions.NotModifiedError:
+            return None
+        except (
+            FileNotFoundError,
+            exceptions.NotFoundError,
+            exceptions.PermissionDeniedError,
+        ) as error:
+            raise ObjectNotFoundError(f"s3://{self.bucket}/{key}") from error
+        except exceptions.BaseError as error:
+            raise self._unavailable(key, error) from error
+        return StoredObject(
+            data=data,
+            etag=result.meta["e_tag"] or "",
+            version=result.meta["version"] or "",
+            metadata={str(name): str(value) for name, value in result.attributes.items()},
+        )
+
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        """Write one object; see `ObjectStore.write`."""
+        from obstore import exceptions
+
+        try:
+            result = self._store.put(
+                key,
+                data,
+                mode={"e_tag": if_etag} if if_etag else "create",
+                use_multipart=False,  # one request, and so one condition
+            )
+        except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
+            raise ConflictError(f"s3://{self.bucket}/{key}: somebody else wrote it") from error
+        except exceptions.BaseError as error:
+            raise self._unavailable(key, error) from error
+        return result["e_tag"] or ""
+
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Write one object; see `ObjectStore.overwrite`."""
+        from obstore import exceptions
+
+        try:
+            self._store.put(key, data)
+        except exceptions.BaseError as error:
+            raise self._unavailable(key, error) from error
+
+    def _unavailable(self, key: str, error: Exception) -> StoreUnavailableError:
+        reason = str(error).strip().partition("\n")[0]
+        return StoreUnavailableError(f"s3://{self.bucket}/{key}: {reason}")

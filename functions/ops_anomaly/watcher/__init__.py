@@ -1,0 +1,1 @@
+"""The watcher: CloudWatch metrics on a schedule, and alarms as they fire."""

@@ -1,0 +1,122 @@
+"""The watch file: which metrics are watched, and how; written as YAML, published as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ops_anomaly.aws.cloudwatch import STATISTIC_PATTERN, Metric
+from ops_anomaly.aws.errors import InvalidMetricError, InvalidWatchFileError
+from ops_anomaly.aws.objects import NAME_PATTERN
+from ops_anomaly.validation import Contract, Fault, faults
+
+# patterns are searched for, and a `$` lets a newline follow
+Name = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}\Z")]
+Statistic = Annotated[str, Meta(pattern=rf"{STATISTIC_PATTERN}\Z")]
+DimensionName = Annotated[str, Meta(pattern=r"^[^=]+$")]
+
+
+class Options(Contract, frozen=True):
+    """How the metrics of one entry are watched.
+
+    Attributes
+    ----------
+    name : str
+        The entry's, which alerts carry.
+    model : str or None
+        A published model; None judges each metric by its own history.
+    sensitivity : float
+        False alerts a week and metric that are accepted. The models' own thresholds mean about
+        1.5, which a fleet soon makes too many.
+    history_days : int
+        How far back a metric is compared.
+    score_metric : bool
+        Whether each score is published as a custom metric, which costs $0.30 a month each.
+    """
+
+    name: Name
+    model: Name | None = None
+    sensitivity: Annotated[float, Meta(gt=0, le=100)] = 0.2
+    history_days: Annotated[int, Meta(ge=1, le=60)] = 14
+    score_metric: bool = False
+
+
+class ExactEntry(Options, frozen=True, kw_only=True):
+    """One metric, as `Metric.parse` reads it."""
+
+    metric: str
+
+
+class Selector(Options, frozen=True, kw_only=True):
+    """Every metric of a namespace whose name and dimensions match; `*`, `?`, `[...]` are patterns.
+
+    A metric must have these dimensions and no others.
+    """
+
+    namespace: Annotated[str, Meta(min_length=1, max_length=255)]
+    metric: Annotated[str, Meta(min_length=1, max_length=255)]
+    dimensions: Annotated[dict[DimensionName, str], Meta(max_length=10)]
+    statistic: Statistic
+    period: Annotated[int, Meta(gt=0, le=86_400, multiple_of=60)]
+
+
+class WatchFile(Contract, frozen=True):
+    """The whole file. A metric that several entries name belongs to the first of them."""
+
+    version: Annotated[int, Meta(ge=1, le=1)]
+    metrics: list[ExactEntry] = msgspec.field(default_factory=list)
+    selectors: list[Selector] = msgspec.field(default_factory=list)
+
+    @property
+    def entries(self) -> list[ExactEntry | Selector]:
+        """All entries; those of exact metrics first."""
+        return [*self.metrics, *self.selectors]
+
+    def __post_init__(self) -> None:
+        if not self.entries:
+            raise ValueError("there is nothing to watch: give metrics or selectors")
+        twice = [name for name, n in Counter(e.name for e in self.entries).items() if n > 1]
+        if twice:
+            raise ValueError(f"two entries are named {twice[0]!r}")
+
+
+def parse_watch_file(content: Any) -> WatchFile:
+    """Check what a watch file's YAML or JSON holds.
+
+    Raises
+    ------
+    InvalidWatchFileError
+        Naming each field that is wrong.
+
+    Examples
+    --------
+    >>> entry = {"name": "web", "metric": "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"}
+    >>> parse_watch_file({"version": 1, "metrics": [entry]}).metrics[0].history_days
+    14
+    """
+    wrong = [*faults(content, WatchFile), *_unreadable_metrics(content)]
+    if wrong:
+        lines = [f"{fault.path or 'the file'}: {fault.message}" for fault in wrong]
+        raise InvalidWatchFileError("\n".join(lines))
+    return msgspec.convert(content, WatchFile)
+
+
+def _unreadable_metrics(content: Any) -> Iterator[Fault]:
+    """Yield the metrics that `Metric.parse` refuses; what else is wrong with them is no matter."""
+    entries = content.get("metrics") if isinstance(content, dict) else None
+    for number, entry in enumerate(entries if isinstance(entries, list | tuple) else ()):
+        match entry:
+            case {"metric": str(text)}:
+                try:
+                    Metric.parse(text)
+                except InvalidMetricError as error:
+                    yield Fault(("metrics", number, "metric"), str(error))
+
+
+def write_watch_file(watch_file: WatchFile) -> bytes:
+    """Return the object that publishing makes live: JSON that people can read as well."""
+    return msgspec.json.format(msgspec.json.encode(watch_file), indent=2)

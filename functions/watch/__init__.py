@@ -1,1 +1,0 @@
-"""The watcher: CloudWatch metrics on a schedule, and CloudWatch alarms as they fire."""

@@ -1,1 +1,0 @@
-"""Alarms of CloudWatch, judged as they fire."""

@@ -1,1 +1,0 @@
-"""The fleet on a schedule: planned, cut into shards, and each of them looked at."""

@@ -1,0 +1,228 @@
+"""What can go wrong on the laptop; each message says what to do.
+
+The environment that the handler finds on the laptop: nothing in it can reach AWS.
+
+A versioned bucket on the laptop: moto's server, in this process and memory.
+
+What the template gives the watcher, on the laptop: bus, topic and queue, in moto's server.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+
+class LocalError(Exception):
+    """Base of everything the laptop stack raises on purpose."""
+
+
+class PortInUseError(LocalError):
+    """Something else listens on the port."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} is in use; choose another: make demo PORT={port + 1}")
+
+
+class WrongAnswerError(LocalError):
+    """The API did not answer as it should."""
+
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+def local_client(service: str, endpoint_url: str) -> Any:
+    """Return a client of boto3 for a server on this machine."""
+    return boto3.client(
+        service,
+        endpoint_url=endpoint_url,
+        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        region_name=CREDENTIALS["AWS_DEFAULT_REGION"],
+    )
+
+
+def forget_aws() -> None:
+    """Drop what this process knows of any account, and of any way to the bucket but the direct."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ.update(
+        CREDENTIALS,
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        NO_PROXY="127.0.0.1",
+        no_proxy="127.0.0.1",
+    )
+
+
+def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: float) -> None:
+    """Set the variables that the deployed function gets from `template.yaml`, for this process."""
+    os.environ.update(
+        AWS_REGION=CREDENTIALS["AWS_DEFAULT_REGION"],
+        AWS_ENDPOINT_URL=endpoint_url,
+        MODEL_BUCKET=bucket,
+        DEFAULT_MODEL=model,
+        MODEL_TTL_SECONDS=str(ttl_seconds),
+        POWERTOOLS_SERVICE_NAME="anomaly-api",
+        POWERTOOLS_METRICS_NAMESPACE="AnomalyDetection",
+        POWERTOOLS_METRICS_DISABLED="true",  # they are log lines, and nobody collects them here
+        POWERTOOLS_LOG_LEVEL="WARNING",
+    )
+
+
+BUCKET = "models"
+
+
+@contextmanager
+def local_bucket() -> Iterator[str]:
+    """Start a server on 127.0.0.1 with one versioned bucket; give its URL, end it afterwards."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        s3 = local_client("s3", url)
+        s3.create_bucket(Bucket=BUCKET)
+        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        yield url
+    finally:
+        server.stop()
+
+
+DEAD_AFTER = 3
+"""Times that a turn is tried, as in the template."""
+
+
+@dataclass(frozen=True)
+class WatchStack:
+    """The watcher's surroundings, and two queues that hear what it tells.
+
+    Attributes
+    ----------
+    heard_events, heard_messages : str
+        URLs of queues behind the bus and behind the topic.
+    """
+
+    endpoint_url: str
+    event_bus: str
+    alert_topic: str
+    shard_queue: str
+    dead_letters: str
+    heard_events: str
+    heard_messages: str
+
+    def client(self, service: str) -> Any:
+        """Return a client of boto3 for moto's server."""
+        return local_client(service, self.endpoint_url)
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that the deployed function gets from `template.yaml`."""
+        return {
+            "EVENT_BUS_NAME": self.event_bus,
+            "ALERT_TOPIC_ARN": self.alert_topic,
+            "SHARD_QUEUE_URL": self.shard_queue,
+        }
+
+    def give_turns(self, handler: Callable[[Any, Any], Any], context: Any) -> int:
+        """Hand each message that waits to the handler, as Lambda does; return how many it took.
+
+        A turn that the handler fails at comes back, and in the end goes to the dead letters.
+        """
+        sqs, taken = self.client("sqs"), 0
+        while messages := sqs.receive_message(QueueUrl=self.shard_queue).get("Messages"):
+            for message in messages:
+                handler(sqs_event(message), context)
+                sqs.delete_message(
+                    QueueUrl=self.shard_queue, ReceiptHandle=message["ReceiptHandle"]
+                )
+                taken += 1
+        return taken
+
+    def hear_events(self) -> list[dict[str, Any]]:
+        """Return the events that have come over the bus since the last time."""
+        return [json.loads(body) for body in self._drained(self.heard_events)]
+
+    def hear_messages(self) -> list[dict[str, Any]]:
+        """Return the messages that have come over the topic since the last time."""
+        return [json.loads(body) for body in self._drained(self.heard_messages)]
+
+    def _drained(self, queue: str) -> list[str]:
+        sqs, bodies = self.client("sqs"), []
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            for message in messages:
+                bodies.append(message["Body"])
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return bodies
+
+
+def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
+    """Make the watcher's surroundings in moto's server, under names of their own."""
+    sqs, sns, events = (local_client(each, endpoint_url) for each in ("sqs", "sns", "events"))
+    urls = {
+        part: sqs.create_queue(QueueName=f"{name}-{part}")["QueueUrl"]
+        for part in ("dead-letters", "events", "messages")
+    }
+    arns = {
+        part: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+            "QueueArn"
+        ]
+        for part, url in urls.items()
+    }
+    redrive = {"deadLetterTargetArn": arns["dead-letters"], "maxReceiveCount": DEAD_AFTER}
+    shards = sqs.create_queue(
+        QueueName=f"{name}-shards", Attributes={"RedrivePolicy": json.dumps(redrive)}
+    )["QueueUrl"]
+    topic = sns.create_topic(Name=f"{name}-alerts")["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns["messages"])
+    events.create_event_bus(Name=name)
+    events.put_rule(
+        Name=f"{name}-heard",
+        EventBusName=name,
+        EventPattern=json.dumps({"source": ["ops-anomaly"]}),
+    )
+    events.put_targets(
+        Rule=f"{name}-heard", EventBusName=name, Targets=[{"Id": "queue", "Arn": arns["events"]}]
+    )
+    return WatchStack(
+        endpoint_url=endpoint_url,
+        event_bus=name,
+        alert_topic=topic,
+        shard_queue=shards,
+        dead_letters=urls["dead-letters"],
+        heard_events=urls["events"],
+        heard_messages=urls["messages"],
+    )
+
+
+def sqs_event(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message of the queue as Lambda hands it to the function."""
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "md5OfBody": message["MD5OfBody"],
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:shards",
+                "awsRegion": CREDENTIALS["AWS_DEFAULT_REGION"],
+            }
+        ]
+    }

@@ -1,0 +1,65 @@
+"""The API over a fake bucket, called as API Gateway would."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+
+from local.gateway import LocalContext, proxy_event
+from ops_anomaly.api import routes
+from ops_anomaly.aws.models import ModelRegistry
+from tests.support.fakes import FakeStore
+
+JSON = ("content-type", "application/json")
+
+
+class Api:
+    """The API over a fake bucket, and what it logged."""
+
+    def __init__(self) -> None:
+        self.store, self.log = FakeStore(), io.StringIO()
+        self.metrics = Metrics(namespace="test", service="test")
+        registry = ModelRegistry(
+            self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=lambda *_: None
+        )
+        logger = Logger(service=f"test-{uuid.uuid4()}", stream=self.log)
+        self.app = routes.build_app(
+            registry,
+            "ec2-cpu",
+            logger,
+            self.metrics,
+            now=lambda: datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (JSON,),
+    ) -> tuple[int, dict[str, Any], dict[str, str]]:
+        """Return status, parsed body and headers."""
+        event = proxy_event(method, path, "", list(headers), body)
+        answer = self.app.resolve(event, LocalContext())
+        sent = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+        return answer["statusCode"], json.loads(answer["body"]), sent
+
+    def predict(self, body: bytes, **more: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+        return self.call("POST", "/predict", body, **more)
+
+
+def is_problem(answer: tuple[int, dict[str, Any], dict[str, str]], status: int) -> bool:
+    """Tell whether an answer is an error in the one form that all errors have."""
+    got, body, headers = answer
+    assert got == status, body
+    assert headers["Content-Type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["title"]
+    assert body["detail"]
+    assert body.keys() <= {"title", "status", "detail", "errors"}
+    return True

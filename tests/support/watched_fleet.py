@@ -1,0 +1,114 @@
+"""A fleet over moto's server: CloudWatch, S3, EventBridge to SQS, SNS to SQS, and SQS for turns."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from local.events import put_series
+from local.stack import WatchStack, make_watch_stack
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import S3ObjectStore
+from ops_anomaly.watcher.service import Settings, Watcher
+from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
+from tests.conftest import Bucket
+from tests.support.watcher import NOON, WallClock, make_watcher
+
+PERIOD = 1_800
+HISTORY = 3 * 48
+"""Readings before the first look: moto reads each of them slowly."""
+
+
+class WatchedFleet:
+    """Machines with a metric each, and the watcher on a schedule.
+
+    Attributes
+    ----------
+    now : int
+        Where the last period that has been put ends.
+    """
+
+    def __init__(self, bucket: Bucket, machines: int) -> None:
+        self.stack: WatchStack = make_watch_stack(bucket.endpoint_url, f"w-{uuid.uuid4().hex[:12]}")
+        self.bucket, self.clock, self.now = bucket, WallClock(), NOON
+        self.tag = uuid.uuid4().hex[:8]  # moto tells namespaces apart only without dimensions
+        self.namespace = f"Fleet/{self.tag}"
+        self.client: Callable[[str], Any] = self.stack.client
+        self.random = np.random.default_rng(7)
+        self.machines = [self.machine(number) for number in range(machines)]
+        self.watcher = self.new_watcher()
+
+    def machine(self, number: int) -> Metric:
+        dimensions = (("InstanceId", f"i-{self.tag}-{number:04}"),)
+        return Metric(self.namespace, "CPUUtilization", dimensions, "Average", PERIOD)
+
+    def new_watcher(self) -> Watcher:
+        """Return another instance of the function, which knows nothing yet."""
+        settings = Settings(
+            bucket=self.bucket.name,
+            event_bus=self.stack.event_bus,
+            alert_topic=self.stack.alert_topic,
+            shard_queue=self.stack.shard_queue,
+        )
+        store = S3ObjectStore(self.bucket.name)
+        return make_watcher(store, self.client_now, self.clock, settings)
+
+    def client_now(self, service: str) -> Any:
+        """Return a client as `client` makes them at the moment: a test may change that."""
+        return self.client(service)
+
+    def publish_watch_file(self, **options: Any) -> None:
+        selector = {
+            "name": "machines",
+            "namespace": self.namespace,
+            "metric": "CPUUtilization",
+            "dimensions": {"InstanceId": "i-*"},
+            "statistic": "Average",
+            "period": PERIOD,
+            "history_days": 3,
+            "sensitivity": 0.02,
+            **options,
+        }
+        watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
+        self.bucket.s3.put_object(
+            Bucket=self.bucket.name, Key="watch/watch.json", Body=write_watch_file(watch_file)
+        )
+
+    def ordinary(self, count: int) -> np.ndarray:
+        """Return so many ordinary readings, the last of them now."""
+        times = self.now + PERIOD * np.arange(1 - count, 1)
+        by_day = 6.0 * np.sin(2 * np.pi * times / 86_400)
+        return (30.0 + by_day + self.random.normal(0.0, 0.8, count)).round(3)
+
+    def put_history(self) -> None:
+        for metric in self.machines:
+            put_series(self.stack.client("cloudwatch"), metric, self.now, self.ordinary(HISTORY))
+
+    def put(self, metric: Metric, values: Iterable[float], until: int | None = None) -> None:
+        put_series(self.stack.client("cloudwatch"), metric, until or self.now, values)
+
+    def pass_period(self, *, silent: Iterable[Metric] = (), **unusual: float) -> None:
+        """Let a period pass; machines have an ordinary reading, or what `unusual` says (m3=95)."""
+        self.now += PERIOD
+        for number, metric in enumerate(self.machines):
+            if metric not in silent:
+                self.put(metric, [unusual.get(f"m{number}", float(self.ordinary(1)[0]))])
+
+    def tick(self) -> None:
+        """Let the schedule tick, and all shards have their turn."""
+        self.clock.seconds = self.now + 90.0
+        self.watcher.take({"watch": "fleet"})
+        self.give_turns()
+
+    def give_turns(self) -> int:
+        return self.stack.give_turns(lambda event, _: self.watcher.take(event), None)
+
+    def told(self) -> list[tuple[str, str]]:
+        """Return what has come over the bus since the last time: its type, and the machine."""
+        return [
+            (event["detail-type"], event["detail"]["metric"]["dimensions"]["InstanceId"][-4:])
+            for event in self.stack.hear_events()
+        ]

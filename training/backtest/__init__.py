@@ -1,1 +1,0 @@
-"""Trying the candidates on the user's own history, with faults of known kinds put into it."""

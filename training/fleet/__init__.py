@@ -1,1 +1,0 @@
-"""The watch file before it is published: what it stands for, what it costs, training for it."""

@@ -1,1 +1,0 @@
-"""The Numenta Anomaly Benchmark as the judge: its rules, its files, its results layout."""
