@@ -166,9 +166,9 @@ def show_watching(stack: WatchStack, bucket: str, console: Console) -> None:
     )
     lambda_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
     began = time.perf_counter()
-    stack.give_turns(lambda_handler, LocalContext())
+    stack.run_shard_jobs(lambda_handler, LocalContext())
     seconds = time.perf_counter() - began
-    events, messages = stack.hear_events(), stack.hear_messages()
+    events, messages = stack.drain_events(), stack.drain_messages()
     if [event["detail-type"] for event in events] != ["Anomaly Opened"] or len(messages) != 1:
         raise WrongAnswerError(
             f"the watcher told {len(events)} events and {len(messages)} messages; one of each was "

@@ -31,9 +31,9 @@ from local.stack import (
 )
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
-from ops_anomaly.watcher.alarm_queries import children_of_rule, name_of, query_of_event
+from ops_anomaly.watcher.alarm_queries import alarm_names_in_rule, name_of, query_of_event
 from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.events import AlarmChange, Tick, Turns, recognise
+from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
 from training.fleet import read_watch_file
 from training.publishing import publish_watch_file, s3_client
 
@@ -97,7 +97,7 @@ CHILD = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Aver
 """What the children of a composite alarm are about here: its event does not say."""
 
 
-def surround(event: Any, cloudwatch: Any) -> str:
+def seed_metrics(event: Any, cloudwatch: Any) -> str:
     """Put what an event needs into the local CloudWatch; say what that was."""
     now = int(time.time() - 60) // PERIOD * PERIOD
     try:
@@ -108,7 +108,7 @@ def surround(event: Any, cloudwatch: Any) -> str:
         case Tick():
             put_fleet(cloudwatch, now, FLEET_SIZE)
             return f"A tick: {FLEET_SIZE} machines, one of which runs away."
-        case Turns(messages=messages):
+        case ShardJobs(messages=messages):
             # one from a file would be superseded by now
             for record in event["Records"]:
                 record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
@@ -149,7 +149,7 @@ def metrics_of(change: AlarmChange) -> list[Metric]:
 
 def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
     """Make a composite alarm's children, and return what they are about."""
-    for name in [name_of(arn) for arn in change.children] or children_of_rule(change.rule or ""):
+    for name in [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule or ""):
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             Namespace=CHILD.namespace,
@@ -220,12 +220,12 @@ def watch_event(event: Any, stack: WatchStack, console: Console) -> None:
         lambda_handler,  # reads the environment when it is imported
     )
 
-    console.print(surround(event, stack.client("cloudwatch")))
+    console.print(seed_metrics(event, stack.client("cloudwatch")))
     s3 = s3_client(stack.endpoint_url)
     publish_watch_file(s3, BUCKET, read_watch_file(WATCH_FILE))
     lambda_handler(event, LocalContext())
-    stack.give_turns(lambda_handler, LocalContext())
-    events, messages = stack.hear_events(), stack.hear_messages()
+    stack.run_shard_jobs(lambda_handler, LocalContext())
+    events, messages = stack.drain_events(), stack.drain_messages()
     for told in events:
         console.print(f"\nEvent: {told['detail-type']}", style="bold")
         console.print_json(data=told["detail"])

@@ -87,7 +87,7 @@ class LocalContext:
         return 10_000
 
 
-class Door:
+class LocalGateway:
     """An ASGI app that turns HTTP into proxy events for a handler, and its answers into HTTP."""
 
     def __init__(self, handler: Handler) -> None:
@@ -162,7 +162,7 @@ def listen(port: int) -> socket.socket:
 @contextmanager
 def serve(handler: Handler, listener: socket.socket) -> Iterator[str]:
     """Serve a handler on a listening socket; give the URL, and end the server afterwards."""
-    config = uvicorn.Config(Door(handler), log_level="warning", lifespan="off", ws="none")
+    config = uvicorn.Config(LocalGateway(handler), log_level="warning", lifespan="off", ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -136,7 +136,7 @@ class WatchStack:
             "SHARD_QUEUE_URL": self.shard_queue,
         }
 
-    def give_turns(self, handler: Callable[[Any, Any], Any], context: Any) -> int:
+    def run_shard_jobs(self, handler: Callable[[Any, Any], Any], context: Any) -> int:
         """Hand each message that waits to the handler, as Lambda does; return how many it took.
 
         A turn that the handler fails at comes back, and in the end goes to the dead letters.
@@ -151,11 +151,11 @@ class WatchStack:
                 taken += 1
         return taken
 
-    def hear_events(self) -> list[dict[str, Any]]:
+    def drain_events(self) -> list[dict[str, Any]]:
         """Return the events that have come over the bus since the last time."""
         return [json.loads(body) for body in self._drained(self.heard_events)]
 
-    def hear_messages(self) -> list[dict[str, Any]]:
+    def drain_messages(self) -> list[dict[str, Any]]:
         """Return the messages that have come over the topic since the last time."""
         return [json.loads(body) for body in self._drained(self.heard_messages)]
 

@@ -126,7 +126,7 @@ def inject(kind: Kind, size: float, values: Floats, start: int, ruler: Ruler) ->
     return None if np.array_equal(faulty, values[place]) else faulty
 
 
-MOST_PLACES = 12
+MAX_PLACES = 12
 APART = 24
 """Readings between two places, at least."""
 
@@ -223,7 +223,7 @@ def choose_places(is_known: npt.NDArray[np.bool_], lead: int, seed: int) -> npt.
         return np.empty(0, np.int64)
     is_near = np.lib.stride_tricks.sliding_window_view(is_known, room).any(axis=1)
     possible = np.flatnonzero(~is_near) + lead
-    count = min(MOST_PLACES, -(-len(possible) // (2 * APART)))
+    count = min(MAX_PLACES, -(-len(possible) // (2 * APART)))
     edges = np.linspace(0, len(possible), count + 1).astype(np.int64)
     random = np.random.default_rng(seed)
     drawn = [
@@ -270,7 +270,7 @@ def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[S
     ]
 
 
-LEAST_TRIED = 0.25
+MIN_TRIED = 0.25
 """A kind of fault counts if it could be tried so often, against the one that was tried most."""
 
 
@@ -319,7 +319,7 @@ class Backtest:
     def shares(self) -> dict[str, float | None]:
         """Share found of each kind of fault; None where too few could be tried to count."""
         trials = {kind.name: self.of(kind.name) for kind in FAULT_KINDS}
-        least = LEAST_TRIED * max(map(len, trials.values()))
+        least = MIN_TRIED * max(map(len, trials.values()))
         return {
             name: share_found(tried) if len(tried) >= least else None
             for name, tried in trials.items()

@@ -169,7 +169,7 @@ def allowed_alerts(days: float) -> float:
 
 
 MOST = 5
-LEAST_SEVERITY = 2 / 3
+MIN_SEVERITY = 2 / 3
 """Of a score that is twice what an anomaly takes; what is less is odd, but hardly an incident."""
 
 
@@ -219,7 +219,7 @@ def propose_exclusions(series: Series, cut: int) -> list[Proposal]:
             detection.reasons[alert.start],
         )
         for alert in detection.alerts
-        if detection.severity[alert.peak] >= LEAST_SEVERITY
+        if detection.severity[alert.peak] >= MIN_SEVERITY
         and not part.in_window[alert.start : alert.end + 1].any()
     ]
     return sorted(proposals, key=lambda each: -each.severity)[:MOST]

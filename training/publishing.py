@@ -54,12 +54,12 @@ NOT_THERE = {"NoSuchKey", "NoSuchVersion", "404"}
 def s3_client(endpoint_url: str | None) -> Any:
     """Return an S3 client, for AWS or for the endpoint given."""
     style = {"addressing_style": "path"} if endpoint_url else {}
-    with explained("S3 can't be used"):
+    with translate_aws_errors("S3 can't be used"):
         return boto3.client("s3", endpoint_url=endpoint_url, config=Config(s3=style))
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def translate_aws_errors(what: str) -> Iterator[None]:
     """Turn what S3 and its client raise into a `PublishError` that says what was tried."""
     try:
         yield
@@ -87,7 +87,7 @@ def write_if_unchanged(what: str, write: Any, expected_etag: str | None, **reque
     condition = {"IfMatch": expected_etag} if expected_etag else {"IfNoneMatch": "*"}
     for _ in range(ATTEMPTS):
         try:
-            with explained(what):
+            with translate_aws_errors(what):
                 return write(**request, **condition)
         except PublishError as error:
             status = http_status(error.__cause__)
@@ -119,7 +119,7 @@ BINARY = "application/octet-stream"
 
 def check_bucket(s3: Any, bucket: str) -> None:
     """Raise `PublishError` unless the bucket is there and versioned."""
-    with explained(f"bucket {bucket} can't be used"):
+    with translate_aws_errors(f"bucket {bucket} can't be used"):
         versioning = s3.get_bucket_versioning(Bucket=bucket)
     if versioning.get("Status") != "Enabled":
         raise PublishError(
@@ -206,7 +206,7 @@ def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
     """Keep the run's report, pictures, figures and estimators beside the models."""
     prefix = run_prefix(name, run.record["run"])
     for path in sorted(filter(is_of_a_run, run.folder.iterdir())):
-        with explained(f"uploading {path.name}"):
+        with translate_aws_errors(f"uploading {path.name}"):
             s3.put_object(
                 Bucket=bucket,
                 Key=prefix + path.name,
@@ -253,7 +253,7 @@ def read_index(s3: Any, bucket: str) -> tuple[list[str] | None, str | None]:
         None where there is no index.
     """
     try:
-        with explained("reading the index of models"):
+        with translate_aws_errors("reading the index of models"):
             answer = s3.get_object(Bucket=bucket, Key=INDEX_KEY)
             data = answer["Body"].read()
         return parse_index(data), answer["ETag"]
@@ -311,7 +311,7 @@ def read_version(s3: Any, bucket: str, name: str, version_id: str | None = None)
     """
     which = {"VersionId": version_id} if version_id else {}
     try:
-        with explained(f"reading {name}"):
+        with translate_aws_errors(f"reading {name}"):
             answer = s3.get_object(Bucket=bucket, Key=model_key(name), **which)
             data = answer["Body"].read()
     except PublishError as error:
@@ -339,7 +339,7 @@ def is_missing(error: BaseException | None, *, asked_for_version: bool) -> bool:
 def list_versions(s3: Any, bucket: str, name: str) -> list[Version]:
     """Return every version of a model, newest first."""
     key = model_key(name)
-    with explained(f"listing the versions of {name}"):
+    with translate_aws_errors(f"listing the versions of {name}"):
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
         ids = [
             each["VersionId"]
@@ -353,7 +353,7 @@ def list_versions(s3: Any, bucket: str, name: str) -> list[Version]:
 
 def list_models(s3: Any, bucket: str) -> list[str]:
     """Return the names under which models lie in the bucket, sorted; other keys are passed over."""
-    with explained(f"listing bucket {bucket}"):
+    with translate_aws_errors(f"listing bucket {bucket}"):
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=bucket, Prefix="models/", Delimiter="/"
         )
@@ -409,7 +409,7 @@ def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | Non
 def read_live(s3: Any, bucket: str) -> tuple[bytes | None, str | None]:
     """Return what is live and its ETag; None and None where nothing is."""
     try:
-        with explained("reading the watch file that is live"):
+        with translate_aws_errors("reading the watch file that is live"):
             answer = s3.get_object(Bucket=bucket, Key=WATCH_KEY)
             return answer["Body"].read(), answer["ETag"]
     except PublishError as error:

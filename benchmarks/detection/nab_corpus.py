@@ -14,7 +14,7 @@ from training.sources.nab import LABELS, WINDOWS, Nab
 from training.sources.series import Floats, Series
 
 PROBATION = 0.15
-MOST_PROBATION = 750
+MAX_PROBATION = 750
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NabFile:
     @property
     def probation(self) -> int:
         """How many rows at the beginning are not judged."""
-        return int(min(PROBATION * len(self.texts), MOST_PROBATION))
+        return int(min(PROBATION * len(self.texts), MAX_PROBATION))
 
     @property
     def label(self) -> np.ndarray:

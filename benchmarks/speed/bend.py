@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEAST_BEND = 0.2
+MIN_BEND = 0.2
 """Difference of two exponents below which a curve is taken as straight."""
 
 
@@ -51,5 +51,5 @@ def bend(sizes: Sequence[float], costs: Sequence[float]) -> Bend:
         error = float(((lines @ fit - y) ** 2).sum())
         if error < least:
             least, found = error, Bend(int(sizes[knee]), float(fit[1]), float(fit[2]))
-            best = found if abs(found.after - found.before) >= LEAST_BEND else best
+            best = found if abs(found.after - found.before) >= MIN_BEND else best
     return best

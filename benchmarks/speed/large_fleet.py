@@ -33,7 +33,7 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY, S3ObjectStore, state_key
 from ops_anomaly.watcher.fleet import shard_count, shard_of
 from ops_anomaly.watcher.service import Settings
-from ops_anomaly.watcher.state import Grid, Memory, write_memory
+from ops_anomaly.watcher.state import MetricState, ShardState, encode_shard_state
 from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
 from tests.support.watcher import NOON, WallClock, make_watcher
 
@@ -89,7 +89,7 @@ def watch_large_fleet(endpoint_url: str, bucket: str, machines: int, runaways: i
         list(instances.map(lambda event: instance().take(event), turns))
     seconds = time.perf_counter() - began
     told = Counter(
-        event["detail"]["metric"]["dimensions"]["InstanceId"] for event in stack.hear_events()
+        event["detail"]["metric"]["dimensions"]["InstanceId"] for event in stack.drain_events()
     )
     ran_away = {fleet[number].dimensions[0][1] for number in chosen}
     return Outcome(of, len(turns), seconds, ran_away, told)
@@ -117,13 +117,15 @@ def remember(stack: WatchStack, bucket: str, fleet: list[Metric], of: int) -> No
     watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
     s3.put_object(Bucket=bucket, Key=WATCH_KEY, Body=write_watch_file(watch_file))
     s3.put_object(Bucket=bucket, Key=SHARDS_KEY, Body=b'{"of": %d}' % of)
-    shards: list[dict[str, Grid]] = [{} for _ in range(of)]
+    shards: list[dict[str, MetricState]] = [{} for _ in range(of)]
     for metric in fleet:
         values = 30.0 + random.normal(0.0, 1.0, SLOTS)
-        grid = Grid(metric, NOON - SLOTS * PERIOD, values)
+        grid = MetricState(metric, NOON - SLOTS * PERIOD, values)
         shards[shard_of(metric, of)][str(metric)] = grid
     for number, grids in enumerate(shards):
-        s3.put_object(Bucket=bucket, Key=state_key(of, number), Body=write_memory(Memory(grids)))
+        s3.put_object(
+            Bucket=bucket, Key=state_key(of, number), Body=encode_shard_state(ShardState(grids))
+        )
 
 
 def put_period(stack: WatchStack, fleet: list[Metric], runaways: set[int]) -> None:

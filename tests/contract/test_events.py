@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.alarm_verdicts import Verdict
 from ops_anomaly.watcher.events import AlarmChange
-from ops_anomaly.watcher.incidents import Closed, Incident, JudgedBy, Opened, Peak
+from ops_anomaly.watcher.incidents import Closed, Incident, Opened, Peak, Provenance
 from ops_anomaly.watcher.notifications import cleared, fired, notice_of
 
 ROOT = Path(__file__).parents[2]
@@ -167,9 +167,9 @@ def sent() -> dict[str, dict[str, Any]]:
     """Return what the watcher sends."""
     readings = {"value": 93.0, "expected": 24.6, "lower": None, "upper": None, "score": 50.5}
     peak = Peak(time=1_795_608_000, severity=0.93, reason="never seen before", **readings)
-    by = JudgedBy(entry="web", model="ec2-cpu", version="v1", readings=576, confidence=0.72)
+    by = Provenance(entry="web", model="ec2-cpu", version="v1", readings=576, confidence=0.72)
     seen = {"first_seen": 1_795_608_000, "last_seen": 1_795_608_300, "readings": 2}
-    incident = Incident(id="0123456789abcdef", peak=peak, judged_by=by, **seen)
+    incident = Incident(id="0123456789abcdef", peak=peak, provenance=by, **seen)
     change = AlarmChange.from_event(ALARMS["alarm-metric"])
     blank = Verdict(title="Errors", metric="100 * a / b", alarm="errors", cannot="no such metric")
     full = Verdict(title="CPU", metric=str(METRIC), alarm="cpu", severity=0.9, **readings)

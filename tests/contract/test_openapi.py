@@ -13,7 +13,7 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.gateway import Door
+from local.gateway import LocalGateway
 from ops_anomaly.api.openapi import document
 from tests.conftest import PublishedModel
 
@@ -42,7 +42,7 @@ def test_every_route_documents_its_errors_in_one_form() -> None:
 
 
 @pytest.fixture(scope="module")
-def door(published_model: PublishedModel) -> Door:
+def door(published_model: PublishedModel) -> LocalGateway:
     """The real handler over a model in moto's bucket, behind the laptop's door."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_BUCKET", published_model.bucket)
@@ -50,12 +50,12 @@ def door(published_model: PublishedModel) -> Door:
         patch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
         patch.setenv("POWERTOOLS_SERVICE_NAME", "test")
         sys.modules.pop("ops_anomaly.api.handler", None)
-        yield Door(importlib.import_module("ops_anomaly.api.handler").lambda_handler)
+        yield LocalGateway(importlib.import_module("ops_anomaly.api.handler").lambda_handler)
         sys.modules.pop("ops_anomaly.api.handler", None)
 
 
 @pytest.fixture(scope="module")
-def api(door: Door) -> schemathesis.BaseSchema:
+def api(door: LocalGateway) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_asgi("/openapi.json", door)
 
 

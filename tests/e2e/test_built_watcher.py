@@ -73,9 +73,9 @@ def test_a_tick_and_the_turns_that_it_gives(
     watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
     bucket.s3.put_object(Bucket=bucket.name, Key=WATCH_KEY, Body=write_watch_file(watch_file))
     assert function.invoke(sample("schedule")) is None
-    assert stack.give_turns(lambda event, _: function.invoke(event), None) == 1
-    assert [event["detail-type"] for event in stack.hear_events()] == ["Anomaly Opened"]
-    assert len(stack.hear_messages()) == 1
+    assert stack.run_shard_jobs(lambda event, _: function.invoke(event), None) == 1
+    assert [event["detail-type"] for event in stack.drain_events()] == ["Anomaly Opened"]
+    assert len(stack.drain_messages()) == 1
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Alarms:
     def client(self, service: str) -> Any:
         return self.cloudwatch if service == "cloudwatch" else self.stack.client(service)
 
-    def surround(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
+    def seed_metrics(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
         """Give each metric of an alarm three ordinary days, and a last reading of its own."""
         change = AlarmChange.from_event(event)
         self.clock.seconds = change.at + 5
@@ -85,7 +85,7 @@ class Alarms:
     def take(self, event: Any) -> list[dict[str, Any]]:
         """Hand over an event; return what comes over the bus, which is as documented."""
         self.watcher.take(event)
-        events = self.stack.hear_events()
+        events = self.stack.drain_events()
         for told in events:
             jsonschema.validate(told, SCHEMA)
         return events
@@ -122,14 +122,14 @@ def alarms(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Alarms:
 @pytest.mark.parametrize("name", [name for kind in KINDS for name in either(kind)])
 def test_an_alarm_on_something_unusual_is_told_so(alarms: Alarms, name: str) -> None:
     event = sample(name)
-    alarms.surround(event, at_the_end=95.0)
+    alarms.seed_metrics(event, at_the_end=95.0)
     [told] = alarms.take(event)
     detail = told["detail"]
     assert told["detail-type"] == "Alarm Judged"
     assert detail["is_unusual"] is True
     assert detail["severity"] > 0.8
     assert "95" in detail["verdict"]
-    [message] = alarms.stack.hear_messages()
+    [message] = alarms.stack.drain_messages()
     assert "unusual" in message["Subject"]
     assert detail["verdict"] in message["Message"]
 
@@ -137,7 +137,7 @@ def test_an_alarm_on_something_unusual_is_told_so(alarms: Alarms, name: str) -> 
 @pytest.mark.parametrize("name", either("metric"))
 def test_an_alarm_on_something_ordinary_is_told_so(alarms: Alarms, name: str) -> None:
     event = sample(name)
-    alarms.surround(event, at_the_end=None)
+    alarms.seed_metrics(event, at_the_end=None)
     [told] = alarms.take(event)
     assert told["detail"]["is_unusual"] is False
     assert "not unusual" in told["detail"]["verdict"]
@@ -146,7 +146,7 @@ def test_an_alarm_on_something_ordinary_is_told_so(alarms: Alarms, name: str) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_routes_together_tell_once(alarms: Alarms, kind: str) -> None:
-    alarms.surround(sample(f"alarm-{kind}"), at_the_end=95.0)
+    alarms.seed_metrics(sample(f"alarm-{kind}"), at_the_end=95.0)
     told = [alarms.take(sample(name)) for name in (*either(kind), *either(kind))]
     assert [len(events) for events in told] == [1, 0, 0, 0]
 
@@ -154,7 +154,7 @@ def test_both_routes_together_tell_once(alarms: Alarms, kind: str) -> None:
 @pytest.mark.parametrize("route", ROUTES)
 def test_ok_closes_what_alarm_opened_and_nothing_else(alarms: Alarms, route: str) -> None:
     fired, over = sample(f"alarm-metric{route}"), sample(f"alarm-metric-ok{route}")
-    alarms.surround(fired, at_the_end=95.0)
+    alarms.seed_metrics(fired, at_the_end=95.0)
     [opened] = alarms.take(fired)
     [closed] = alarms.take(over)
     assert closed["detail-type"] == "Alarm Cleared"
@@ -193,7 +193,7 @@ def test_an_alarm_without_data_is_told_as_not_judged(alarms: Alarms, name: str) 
 
 
 def test_what_cannot_be_told_is_told_by_the_retry(alarms: Alarms) -> None:
-    alarms.surround(sample("alarm-metric"), at_the_end=95.0)
+    alarms.seed_metrics(sample("alarm-metric"), at_the_end=95.0)
     topic = {"Name": alarms.stack.alert_topic.rpartition(":")[2]}
     alarms.stack.client("sns").delete_topic(TopicArn=alarms.stack.alert_topic)
     with pytest.raises(UndeliveredError):
@@ -212,7 +212,7 @@ def test_an_unknown_event_is_logged_and_left(
 
 def test_a_crash_after_the_decision_is_made_good_by_the_retry(alarms: Alarms) -> None:
     event = sample("alarm-metric")
-    alarms.surround(event, at_the_end=95.0)
+    alarms.seed_metrics(event, at_the_end=95.0)
     whole: Callable[[str], Any] = alarms.client
 
     def crashing(service: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops_anomaly.watcher.incidents import QUIET
+from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import client_error
 from tests.support.watched_fleet import WatchedFleet
@@ -42,7 +42,7 @@ def test_one_of_fifty_runs_away_and_comes_back(bucket: Bucket) -> None:
     for cpu in (95.0, 96.0, 94.5):
         fleet.pass_period(m17=cpu)
         fleet.tick()
-    [opened] = fleet.stack.hear_events()
+    [opened] = fleet.stack.drain_events()
     assert opened["source"] == "ops-anomaly"
     assert opened["detail-type"] == OPENED
     detail = opened["detail"]
@@ -51,17 +51,17 @@ def test_one_of_fifty_runs_away_and_comes_back(bucket: Bucket) -> None:
     assert 20 < detail["lower"] < detail["expected"] < detail["upper"] < 40
     assert detail["severity"] > 0.8
     assert detail["reason"].startswith(("never seen before: 95", "unusual for Wednesday"))
-    [message] = fleet.stack.hear_messages()
+    [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0017: 95, expected")
     assert detail["reason"] in message["Message"]
 
-    pass_quietly(fleet, QUIET + 4)
-    [closed] = fleet.stack.hear_events()
+    pass_quietly(fleet, RECOVERY_PERIODS + 4)
+    [closed] = fleet.stack.drain_events()
     assert closed["detail-type"] == CLOSED
     assert closed["detail"]["id"] == detail["id"]
     assert closed["detail"]["closed_because"] == "quiet"
     assert closed["detail"]["readings"] >= 3
-    [message] = fleet.stack.hear_messages()
+    [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"Over: CPUUtilization of i-{fleet.tag}-0017")
 
 
@@ -85,7 +85,7 @@ def test_a_late_reading_is_judged_when_it_comes(fleet: WatchedFleet) -> None:
     fleet.put(late, [95.0], until=slot)
     fleet.pass_period()
     fleet.tick()
-    [event] = fleet.stack.hear_events()
+    [event] = fleet.stack.drain_events()
     assert (event["detail-type"], event["detail"]["value"]) == (OPENED, 95.0)
 
 
@@ -101,10 +101,10 @@ def test_the_incident_of_a_machine_that_vanishes_ends(fleet: WatchedFleet) -> No
     fleet.pass_period(m0=95.0)
     fleet.tick()
     assert fleet.told() == [(OPENED, "0000")]
-    for _ in range(QUIET + 1):
+    for _ in range(RECOVERY_PERIODS + 1):
         fleet.pass_period(silent=fleet.machines[:1])
         fleet.tick()
-    [event] = fleet.stack.hear_events()
+    [event] = fleet.stack.drain_events()
     assert (event["detail-type"], event["detail"]["closed_because"]) == (CLOSED, "no data")
 
 
@@ -123,7 +123,7 @@ def test_a_metric_that_leaves_the_watch_file_takes_its_incident_along(fleet: Wat
     fleet.publish_watch_file(dimensions={"InstanceId": "*-0001"})
     fleet.pass_period()
     fleet.tick()
-    [_, closed] = fleet.stack.hear_events()
+    [_, closed] = fleet.stack.drain_events()
     assert closed["detail"]["closed_because"] == "no longer watched"
 
 
@@ -143,7 +143,7 @@ def test_what_sns_refuses_is_told_with_the_next_look(fleet: WatchedFleet) -> Non
         Endpoint=queue["Attributes"]["QueueArn"],
     )
     pass_quietly(fleet, 2)
-    [message] = fleet.stack.hear_messages()
+    [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0001: 95")
     assert fleet.told() == [], "the event had arrived"
 
@@ -157,7 +157,7 @@ def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> N
     fleet.watcher = fleet.new_watcher()
     pass_quietly(fleet, 2)
     assert fleet.told() == [(OPENED, "0001")]
-    assert len(fleet.stack.hear_messages()) == 1
+    assert len(fleet.stack.drain_messages()) == 1
 
 
 def test_when_cloudwatch_throttles_the_turn_comes_again(fleet: WatchedFleet) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.detection.alerting import (
+    AlertState,
     Raised,
-    Vigilance,
     event_starts,
     grouped,
     raise_alerts,
@@ -22,7 +22,7 @@ from ops_anomaly.detection.alerting import (
 scores = st.lists(st.floats(0, 12), min_size=1, max_size=300)
 
 
-NOTHING_YET = Vigilance()
+NOTHING_YET = AlertState()
 
 
 def alerts(
@@ -30,7 +30,7 @@ def alerts(
     threshold: float,
     *,
     first: int = 0,
-    state: Vigilance = NOTHING_YET,
+    state: AlertState = NOTHING_YET,
     own: list[float] | None = None,
     held_back: int = 0,
 ) -> Raised:
@@ -49,13 +49,13 @@ def plain_alerts(
             # what was added fades by 1/e in 8 t readings
             added *= (max(t - 1, 1) / max(t, 1)) ** (1 / 8)
         counting = own[t] if last is not None and t - last < 24 else score
-        is_told = t >= held_back
-        flags.append(is_told and counting >= threshold + added)
+        is_notified = t >= held_back
+        flags.append(is_notified and counting >= threshold + added)
         pause = min(max(0.045 * t, 24), 150)
-        pausing = last is not None and t - last < pause and (was_told or not is_told)
+        pausing = last is not None and t - last < pause and (was_told or not is_notified)
         if counting >= threshold + added and not pausing:
-            last, was_told, added = t, is_told, added + 0.55
-            if is_told:
+            last, was_told, added = t, is_notified, added + 0.55
+            if is_notified:
                 raised.append(t)
     return raised, flags
 
@@ -78,7 +78,7 @@ def test_they_do_not_depend_on_the_chunks(
     whole = alerts(scores, threshold, held_back=held_back)
     cut = data.draw(st.integers(0, len(scores)))
     early = alerts(scores[:cut], threshold, held_back=held_back)
-    late = alerts(scores[cut:], threshold, first=cut, state=early.vigilance, held_back=held_back)
+    late = alerts(scores[cut:], threshold, first=cut, state=early.alert_state, held_back=held_back)
     assert early.starts + [cut + position for position in late.starts] == whole.starts
     assert [*early.is_anomaly, *late.is_anomaly] == whole.is_anomaly.tolist()
 
@@ -113,7 +113,7 @@ def test_what_a_run_still_holds_is_no_anomaly_again() -> None:
 
 
 def test_much_later_it_fades_exponentially() -> None:
-    early, late = Vigilance(1.0, 50_000).bar(np.array([50_000.0, 80_000.0]), 0.0)
+    early, late = AlertState(1.0, 50_000).bar(np.array([50_000.0, 80_000.0]), 0.0)
     assert early == 1.0
     assert math.isclose(late, math.exp(-1))
 

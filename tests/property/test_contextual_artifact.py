@@ -78,8 +78,8 @@ def test_tensors_that_do_not_fit_are_refused(trained: ContextualForest, name: st
         ("last_alert", 10**9),
         ("onset", -2),
         ("probation", -1),
-        ("habituation", -5),
-        ("is_told", 2),
+        ("boost", -5),
+        ("is_notified", 2),
     ],
 )
 def test_parameters_that_do_not_fit_are_refused(

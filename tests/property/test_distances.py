@@ -14,7 +14,7 @@ from ops_anomaly.detection import subsequences
 from ops_anomaly.detection.history import BLOCK, block_start, blocks
 from ops_anomaly.detection.seasonal import DAY_MS, references
 from ops_anomaly.detection.subsequences import RUN, RunBounds, nearest_runs, nearest_values
-from ops_anomaly.detection.tails import Before
+from ops_anomaly.detection.tails import SortedSample
 
 MINUTE_MS = 60_000
 
@@ -24,7 +24,7 @@ values = st.floats(-1e3, 1e3, width=32)
 @given(st.lists(values, max_size=30), st.lists(values, min_size=1, max_size=20), st.data())
 def test_the_nearest_value(past: list[float], block: list[float], data: st.DataObject) -> None:
     new = data.draw(st.integers(0, len(block) - 1))
-    got = nearest_values(Before(np.array(past, float)), np.array(block), new)
+    got = nearest_values(SortedSample(np.array(past, float)), np.array(block), new)
     for position, distance in enumerate(got, start=new):
         before = past + block[:position]
         assert distance == min((abs(block[position] - x) for x in before), default=0.0)
@@ -32,7 +32,7 @@ def test_the_nearest_value(past: list[float], block: list[float], data: st.DataO
 
 @given(st.lists(values, min_size=1, max_size=30), st.lists(values, min_size=1, max_size=9))
 def test_the_share_below(numbers: list[float], asked: list[float]) -> None:
-    got = Before(np.array(numbers)).shares_below(np.array(asked))
+    got = SortedSample(np.array(numbers)).shares_below(np.array(asked))
     assert got.tolist() == [sum(x < each for x in numbers) / len(numbers) for each in asked]
 
 

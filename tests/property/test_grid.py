@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric, Readings
-from ops_anomaly.watcher.state import FIRST_LOOK, LATE, SETTLING_SECONDS, Grid
+from ops_anomaly.watcher.state import FIRST_EVALUATION_PERIODS, LATE, SETTLE_SECONDS, MetricState
 
 PERIODS = st.sampled_from([60, 300, 3_600])
 VALUES = st.floats(-1e6, 1e6)
@@ -25,7 +25,7 @@ def readings(period: int, values: dict[int, float]) -> Readings:
     return Readings(times.astype("datetime64[s]"), np.array(list(values.values()), np.float64))
 
 
-def kept(grid: Grid) -> dict[int, float]:
+def kept(grid: MetricState) -> dict[int, float]:
     times, values = grid.readings
     return dict(zip((times // grid.metric.period).tolist(), values.tolist(), strict=True))
 
@@ -35,7 +35,7 @@ def test_readings_in_any_order_are_their_union(
     period: int, series: dict[int, float], slots: int, data: Any
 ) -> None:
     parts = data.draw(st.lists(st.sets(st.sampled_from(sorted(series))))) if series else []
-    grid = Grid.nothing(metric(period))
+    grid = MetricState.nothing(metric(period))
     for part in [*parts, series.keys()]:
         some = {number: series[number] for number in part}
         grid, _ = grid.noted(readings(period, some), 41 * period, slots)
@@ -51,10 +51,10 @@ def test_readings_in_any_order_are_their_union(
 def test_a_reading_is_fresh_if_it_was_not_there_and_is_not_too_late(
     period: int, deliveries: list[tuple[int, dict[int, float]]], slots: int
 ) -> None:
-    grid, plain, until = Grid.nothing(metric(period)), dict[int, float](), 0
+    grid, plain, until = MetricState.nothing(metric(period)), dict[int, float](), 0
     for number, (further, values) in enumerate(deliveries):
         before, until = until, until + further
-        judged_from = until - FIRST_LOOK if number == 0 else before - LATE
+        judged_from = until - FIRST_EVALUATION_PERIODS if number == 0 else before - LATE
         old, plain = plain, plain | {n: v for n, v in values.items() if n < until}
         plain = {n: v for n, v in plain.items() if n >= until - slots}
         grid, is_fresh = grid.noted(readings(period, values), until * period, slots)
@@ -67,7 +67,9 @@ def test_a_reading_is_fresh_if_it_was_not_there_and_is_not_too_late(
 def test_the_same_delivery_again_changes_nothing(
     period: int, values: dict[int, float], slots: int, before: int, until: int
 ) -> None:
-    grid, _ = Grid.nothing(metric(period)).noted(readings(period, {}), before * period, slots)
+    grid, _ = MetricState.nothing(metric(period)).noted(
+        readings(period, {}), before * period, slots
+    )
     once, _ = grid.noted(readings(period, values), until * period, slots)
     twice, is_fresh = once.noted(readings(period, values), until * period, slots)
     assert not is_fresh.any()
@@ -79,13 +81,15 @@ def test_the_same_delivery_again_changes_nothing(
 def test_a_span_reaches_from_what_was_asked_for_to_what_has_settled(
     period: int, slots_before: int, slots: int, asked_until: int, now: float
 ) -> None:
-    grid = Grid(metric(period), (asked_until - slots_before) * period, np.zeros(slots_before))
+    grid = MetricState(
+        metric(period), (asked_until - slots_before) * period, np.zeros(slots_before)
+    )
     due = grid.span(now, slots)
     if due is None:
-        assert now < grid.end + period + SETTLING_SECONDS
+        assert now < grid.end + period + SETTLE_SECONDS
         return
     start, end = due
     assert start % period == end % period == 0
-    assert end <= now - SETTLING_SECONDS < end + period
+    assert end <= now - SETTLE_SECONDS < end + period
     oldest = end - slots * period
     assert oldest <= start <= max(grid.end - LATE * period, oldest)

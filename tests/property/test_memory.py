@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.documents import UnreadableMemoryError
-from ops_anomaly.watcher.incidents import Course, Incident, JudgedBy, Peak
-from ops_anomaly.watcher.outbox import Notice
-from ops_anomaly.watcher.state import Grid, Memory, read_memory, write_memory
+from ops_anomaly.watcher.documents import CorruptStateError
+from ops_anomaly.watcher.incidents import Incident, IncidentState, Peak, Provenance
+from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.state import (
+    MetricState,
+    ShardState,
+    decode_shard_state,
+    encode_shard_state,
+)
 
 TIMES = st.integers(0, 2**33)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -41,7 +46,7 @@ PEAKS = st.builds(
     reason=TEXTS,
 )
 JUDGED_BY = st.builds(
-    JudgedBy,
+    Provenance,
     entry=TEXTS,
     model=st.none() | TEXTS,
     version=st.none() | TEXTS,
@@ -55,11 +60,11 @@ INCIDENTS = st.builds(
     last_seen=TIMES,
     readings=st.integers(1),
     peak=PEAKS,
-    judged_by=JUDGED_BY,
+    provenance=JUDGED_BY,
 )
 DETAILS = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS)
 NOTICES = st.builds(
-    Notice,
+    Notification,
     id=TEXTS,
     about=TEXTS,
     detail_type=TEXTS,
@@ -74,21 +79,21 @@ READINGS = st.lists(st.just(np.nan) | st.floats(width=32, allow_infinity=False, 
 
 
 @st.composite
-def grids(draw: st.DrawFn) -> Grid:
+def grids(draw: st.DrawFn) -> MetricState:
     metric = draw(METRICS)
     start = metric.period * draw(st.integers(0, 2**22))
-    course = Course(draw(st.none() | INCIDENTS), draw(TIMES))
-    return Grid(metric, start, np.array(draw(READINGS), np.float64), course)
+    course = IncidentState(draw(st.none() | INCIDENTS), draw(TIMES))
+    return MetricState(metric, start, np.array(draw(READINGS), np.float64), course)
 
 
 MEMORIES = st.builds(
-    Memory,
+    ShardState,
     grids=st.lists(grids(), max_size=4).map(lambda some: {str(grid.metric): grid for grid in some}),
     outbox=st.lists(NOTICES, max_size=3).map(tuple),
 )
 
 
-def plain(grids: Mapping[str, Grid]) -> list[tuple[Any, ...]]:
+def plain(grids: Mapping[str, MetricState]) -> list[tuple[Any, ...]]:
     return [
         (text, grid.metric, grid.start, grid.values.tobytes(), grid.course)
         for text, grid in grids.items()
@@ -96,39 +101,39 @@ def plain(grids: Mapping[str, Grid]) -> list[tuple[Any, ...]]:
 
 
 @given(MEMORIES)
-def test_what_is_remembered_comes_back_as_it_was(memory: Memory) -> None:
-    again = read_memory(write_memory(memory))
+def test_what_is_remembered_comes_back_as_it_was(memory: ShardState) -> None:
+    again = decode_shard_state(encode_shard_state(memory))
     assert plain(again.grids) == plain(memory.grids)
     assert again.outbox == memory.outbox
 
 
 @given(MEMORIES)
-def test_the_same_memory_is_written_as_the_same_bytes(memory: Memory) -> None:
-    data = write_memory(memory)
-    assert write_memory(read_memory(data)) == data
+def test_the_same_memory_is_written_as_the_same_bytes(memory: ShardState) -> None:
+    data = encode_shard_state(memory)
+    assert encode_shard_state(decode_shard_state(data)) == data
 
 
 @given(MEMORIES, st.data())
-def test_what_is_cut_off_is_refused(memory: Memory, data: Any) -> None:
-    written = write_memory(memory)
+def test_what_is_cut_off_is_refused(memory: ShardState, data: Any) -> None:
+    written = encode_shard_state(memory)
     length = data.draw(st.integers(0, len(written) - 1))
-    with pytest.raises(UnreadableMemoryError):
-        read_memory(written[:length])
+    with pytest.raises(CorruptStateError):
+        decode_shard_state(written[:length])
 
 
 @given(MEMORIES, st.data())
-def test_flipped_bytes_are_refused_or_read_as_a_memory(memory: Memory, data: Any) -> None:
-    written = bytearray(write_memory(memory))
+def test_flipped_bytes_are_refused_or_read_as_a_memory(memory: ShardState, data: Any) -> None:
+    written = bytearray(encode_shard_state(memory))
     places = st.integers(0, len(written) - 1)
     flips = st.dictionaries(places, st.integers(1, 255), min_size=1, max_size=5)
     for place, flip in data.draw(flips).items():
         written[place] ^= flip
     try:
-        other = read_memory(bytes(written))
-    except UnreadableMemoryError:
+        other = decode_shard_state(bytes(written))
+    except CorruptStateError:
         return
     for text, grid in other.grids.items():
         assert str(grid.metric) == text
         assert not np.isinf(grid.values).any()
         assert grid.start % grid.metric.period == 0
-    assert plain(read_memory(write_memory(other)).grids) == plain(other.grids)
+    assert plain(decode_shard_state(encode_shard_state(other)).grids) == plain(other.grids)

@@ -9,11 +9,11 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.fleet import (
     AIMED,
     Watched,
+    decode_shard_job,
+    encode_shard_job,
     plan,
-    read_turn,
     shard_count,
     shard_of,
-    write_turn,
 )
 from ops_anomaly.watcher.watch_file import Options
 
@@ -35,8 +35,8 @@ def test_every_metric_is_in_exactly_one_shard_with_its_entry(
 ) -> None:
     options = [Options(name=f"entry-{number}") for number in range(entries)]
     fleet = [Watched(each, metrics[number::entries]) for number, each in enumerate(options)]
-    sent = [write_turn(turn) for turn in plan(fleet, of, 0)]
-    turns = [read_turn(message) for message in sent]
+    sent = [encode_shard_job(turn) for turn in plan(fleet, of, 0)]
+    turns = [decode_shard_job(message) for message in sent]
     assert [(turn.of, turn.shard) for turn in turns] == [(of, shard) for shard in range(of)]
     found = [
         (part.options, metric) for turn in turns for part in turn.fleet for metric in part.metrics

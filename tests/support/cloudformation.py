@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class TemplateLoader(yaml.SafeLoader):
-    """Turns `!Ref x` into {"Ref": x}, `!Sub x` into {"Fn::Sub": x}, and so on."""
+    """ShardJobs `!Ref x` into {"Ref": x}, `!Sub x` into {"Fn::Sub": x}, and so on."""
 
 
 def intrinsic(loader: TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:

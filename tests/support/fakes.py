@@ -10,7 +10,7 @@ from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
 from ops_anomaly.aws.objects import CREATED_METADATA, DIGEST_METADATA, StoredObject, model_key
 from ops_anomaly.detection.artifact import digest, pack
 from ops_anomaly.detection.value_forest import ValueForest
-from ops_anomaly.watcher.outbox import ChannelName, Notice
+from ops_anomaly.watcher.outbox import ChannelName, Notification
 
 CREATED = "2026-01-01T00:00:00+00:00"
 
@@ -92,11 +92,11 @@ class FakeChannel:
 
     def __init__(self, name: ChannelName) -> None:
         self.name = name
-        self.told: list[Notice] = []
+        self.told: list[Notification] = []
         self.refuses: set[str] = set()
         self.is_down = False
 
-    def send(self, notices: Sequence[Notice]) -> set[str]:
+    def send(self, notices: Sequence[Notification]) -> set[str]:
         failed = {n.id for n in notices if self.is_down or n.about in self.refuses}
         self.told += [notice for notice in notices if notice.id not in failed]
         return failed

@@ -9,12 +9,12 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.models import ModelRegistry
 from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.checkpoints import Shelf, WarmPlaces
-from ops_anomaly.watcher.evaluation import Judge
+from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore
+from ops_anomaly.watcher.evaluation import Evaluator
 from ops_anomaly.watcher.fleet import Watched, shard_of
-from ops_anomaly.watcher.outbox import Notice
-from ops_anomaly.watcher.shard_job import ShardWatcher, Tally
-from ops_anomaly.watcher.state import Memory, read_memory
+from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.shard_job import ShardReport, ShardRunner
+from ops_anomaly.watcher.state import ShardState, decode_shard_state
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeChannel, FakeStore
@@ -48,7 +48,7 @@ class FakeReporter:
         self.rebuilt: list[str] = []
         self.refusals: list[Metric] = []
         self.absent: list[str] = []
-        self.gave_up: list[Notice] = []
+        self.gave_up: list[Notification] = []
 
     def state_rebuilt(self, key: str) -> None:
         self.rebuilt.append(key)
@@ -59,7 +59,7 @@ class FakeReporter:
     def model_unavailable(self, name: str, error: Exception) -> None:
         self.absent.append(name)
 
-    def given_up(self, notice: Notice) -> None:
+    def given_up(self, notice: Notification) -> None:
         self.gave_up.append(notice)
 
 
@@ -84,18 +84,18 @@ class World:
             self.cloudwatch.put(metric, NOON - 2 * DAY * PERIOD, ordinary(number))
         self.watcher = self.new_watcher()
 
-    def new_watcher(self) -> ShardWatcher:
+    def new_watcher(self) -> ShardRunner:
         """Return another instance of the function, which remembers nothing itself."""
-        places = WarmPlaces()
+        places = CheckpointCache()
         models = ModelRegistry(
             self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=print
         )
-        return ShardWatcher(
+        return ShardRunner(
             self.cloudwatch,
             self.store,
-            Judge(models, places, self.reporter.model_unavailable),
+            Evaluator(models, places, self.reporter.model_unavailable),
             places,
-            Shelf(self.store),
+            CheckpointStore(self.store),
             [self.event, self.message],
             self.reporter,
             self.clock,
@@ -108,7 +108,9 @@ class World:
             series.pop(NOON + slot * PERIOD, None)
             self.cloudwatch.put(self.metrics[of], NOON + slot * PERIOD, [value])
 
-    def look(self, tick: int, by: ShardWatcher | None = None, of: int = 1, shard: int = 0) -> Tally:
+    def look(
+        self, tick: int, by: ShardRunner | None = None, of: int = 1, shard: int = 0
+    ) -> ShardReport:
         """Look when so many periods after noon are over."""
         self.clock.seconds = NOON + tick * PERIOD + 90.0
         own = [metric for metric in self.metrics if shard_of(metric, of) == shard]
@@ -124,8 +126,8 @@ class World:
         ]
 
     @property
-    def memory(self) -> Memory:
-        return read_memory(self.store.objects[STATE].data)
+    def memory(self) -> ShardState:
+        return decode_shard_state(self.store.objects[STATE].data)
 
 
 def ordinary(seed: int) -> np.ndarray:

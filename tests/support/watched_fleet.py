@@ -101,14 +101,14 @@ class WatchedFleet:
         """Let the schedule tick, and all shards have their turn."""
         self.clock.seconds = self.now + 90.0
         self.watcher.take({"watch": "fleet"})
-        self.give_turns()
+        self.run_shard_jobs()
 
-    def give_turns(self) -> int:
-        return self.stack.give_turns(lambda event, _: self.watcher.take(event), None)
+    def run_shard_jobs(self) -> int:
+        return self.stack.run_shard_jobs(lambda event, _: self.watcher.take(event), None)
 
     def told(self) -> list[tuple[str, str]]:
         """Return what has come over the bus since the last time: its type, and the machine."""
         return [
             (event["detail-type"], event["detail"]["metric"]["dimensions"]["InstanceId"][-4:])
-            for event in self.stack.hear_events()
+            for event in self.stack.drain_events()
         ]

@@ -8,9 +8,9 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.fleet import Watched, plan, write_turn
+from ops_anomaly.watcher.fleet import Watched, encode_shard_job, plan
 from ops_anomaly.watcher.service import Settings, Watcher, compose
-from ops_anomaly.watcher.telemetry import Reporter
+from ops_anomaly.watcher.telemetry import Telemetry
 from ops_anomaly.watcher.watch_file import Options
 
 NOON = 1_795_608_000
@@ -33,7 +33,7 @@ def make_watcher(
     store: Any, client: Any, clock: WallClock, settings: Settings = NOWHERE
 ) -> Watcher:
     """Return a watcher that logs and counts as the deployed one does."""
-    reporter = Reporter(Logger(service="watch"), Metrics(namespace="test", service="watch"))
+    reporter = Telemetry(Logger(service="watch"), Metrics(namespace="test", service="watch"))
     return compose(settings, store, client, reporter, clock)
 
 
@@ -48,4 +48,4 @@ def machines(count: int, period: int = 300) -> list[Metric]:
 def turn_event(metrics: Sequence[Metric], options: Options, clock: WallClock) -> dict[str, Any]:
     """Return the only turn of a fleet, as the queue hands it over."""
     [turn] = plan([Watched(options, metrics)], 1, int(clock()))
-    return {"Records": [{"eventSource": "aws:sqs", "body": write_turn(turn)}]}
+    return {"Records": [{"eventSource": "aws:sqs", "body": encode_shard_job(turn)}]}

@@ -9,15 +9,15 @@ import pytest
 
 from ops_anomaly.aws.errors import CloudWatchUnavailableError
 from ops_anomaly.watcher.alarm_queries import (
-    MOST_CHILDREN,
-    Question,
-    children_of_rule,
+    MAX_CHILDREN,
+    AlarmQuery,
+    alarm_names_in_rule,
     from_description,
     from_event,
-    questions_of_children,
+    queries_of_composite,
 )
 from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.events import AlarmChange, Tick, Turns, recognise
+from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
 from tests.support.alarms import (
     CPU,
     PREFIX,
@@ -55,11 +55,11 @@ def described(name: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def asked(alarm: AlarmChange, *alarms: dict[str, Any]) -> list[Question]:
+def asked(alarm: AlarmChange, *alarms: dict[str, Any]) -> list[AlarmQuery]:
     """Return the questions of a composite alarm, where CloudWatch knows these alarms."""
     cloudwatch = FakeCloudWatch()
     cloudwatch.alarms = list(alarms)
-    return questions_of_children(cloudwatch, alarm)
+    return queries_of_composite(cloudwatch, alarm)
 
 
 # --- what arrives -------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def test_every_kind_of_event_is_recognised() -> None:
     turn = {"of": 1, "shard": 0, "time": NOON, "entries": []}
     record = {"eventSource": "aws:sqs", "body": json.dumps(turn)}
     assert recognise({"watch": "fleet", "time": "2026-11-25T12:00:00Z"}) == Tick()
-    assert isinstance(recognise({"Records": [record, record]}), Turns)
+    assert isinstance(recognise({"Records": [record, record]}), ShardJobs)
     assert recognise(by_rule(told())) == recognise(by_action(told())) == change()
 
 
@@ -214,7 +214,7 @@ def test_an_alarm_on_an_expression_can_be_looked_up() -> None:
     ],
 )
 def test_the_children_of_a_rule(rule: str, children: list[str]) -> None:
-    assert children_of_rule(rule) == children
+    assert alarm_names_in_rule(rule) == children
 
 
 def test_a_composite_alarm_asks_for_what_made_it_change() -> None:
@@ -244,14 +244,14 @@ def test_a_child_that_is_gone_is_told() -> None:
 
 
 def test_more_children_than_can_be_looked_up_are_left() -> None:
-    rule = " OR ".join(f"ALARM(a{number})" for number in range(MOST_CHILDREN + 1))
-    assert len(asked(change(rule=rule))) == MOST_CHILDREN
+    rule = " OR ".join(f"ALARM(a{number})" for number in range(MAX_CHILDREN + 1))
+    assert len(asked(change(rule=rule))) == MAX_CHILDREN
 
 
 def test_where_alarms_may_not_be_looked_up_the_permission_is_told() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("AccessDenied", "DescribeAlarms")]
-    [question] = questions_of_children(cloudwatch, change(rule="ALARM(a)"))
+    [question] = queries_of_composite(cloudwatch, change(rule="ALARM(a)"))
     assert "the role needs cloudwatch:DescribeAlarms" in (question.cannot or "")
 
 
@@ -259,4 +259,4 @@ def test_where_cloudwatch_does_not_answer_a_retry_is_needed() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("Throttling", "DescribeAlarms")]
     with pytest.raises(CloudWatchUnavailableError):
-        questions_of_children(cloudwatch, change(rule="ALARM(a)"))
+        queries_of_composite(cloudwatch, change(rule="ALARM(a)"))

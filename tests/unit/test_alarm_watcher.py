@@ -6,11 +6,11 @@ import pytest
 
 from ops_anomaly.aws.errors import CloudWatchUnavailableError
 from ops_anomaly.aws.objects import alarm_key
-from ops_anomaly.watcher.alarm_verdicts import LEASE_SECONDS, read_alarm
-from ops_anomaly.watcher.alarms import AlarmWatcher
+from ops_anomaly.watcher.alarm_verdicts import LEASE_SECONDS, decode_alarm_state
+from ops_anomaly.watcher.alarms import AlarmEvaluator
 from ops_anomaly.watcher.documents import UndeliveredError
 from ops_anomaly.watcher.events import AlarmChange
-from ops_anomaly.watcher.outbox import Notice
+from ops_anomaly.watcher.outbox import Notification
 from tests.support.alarms import PREFIX, by_action, by_rule, change, told
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.fakes import FakeChannel
@@ -31,7 +31,7 @@ class World:
         self.reporter = FakeReporter()
         self.cloudwatch.put(MACHINE, NOON - 3 * DAY * PERIOD, ordinary(0))
         self.cloudwatch.put(MACHINE, NOON - PERIOD, [SPIKE])
-        self.watcher = AlarmWatcher(
+        self.watcher = AlarmEvaluator(
             self.cloudwatch, self.store, [self.event, self.message], self.reporter, self.clock
         )
 
@@ -187,7 +187,7 @@ def test_where_cloudwatch_does_not_answer_the_retry_does_it_all(world: World) ->
 
 
 def test_what_a_watcher_that_died_did_not_tell_is_told_by_the_retry(world: World) -> None:
-    def die(notices: list[Notice]) -> set[str]:
+    def die(notices: list[Notification]) -> set[str]:
         raise TimeoutError
 
     world.event.send, send = die, world.event.send
@@ -205,4 +205,4 @@ def test_a_memory_that_can_not_be_read_is_begun_anew_and_reported(world: World) 
     world.store.put(KEY, b"[]")
     assert world.take(change()) == [JUDGED]
     assert world.reporter.rebuilt == [KEY]
-    assert read_alarm(world.store.objects[KEY].data).until == NOON
+    assert decode_alarm_state(world.store.objects[KEY].data).until == NOON

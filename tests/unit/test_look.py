@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ops_anomaly.aws.models import ModelRegistry
-from ops_anomaly.watcher.checkpoints import WarmPlaces
-from ops_anomaly.watcher.evaluation import Judge
+from ops_anomaly.watcher.checkpoints import CheckpointCache
+from ops_anomaly.watcher.evaluation import Evaluator
 from ops_anomaly.watcher.fleet import Watched
-from ops_anomaly.watcher.incidents import QUIET
-from ops_anomaly.watcher.shard_job import MOST_SECONDS, Tally, look
+from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
+from ops_anomaly.watcher.shard_job import MAX_SECONDS, ShardReport, look
 from tests.support.fakes import small_artifact
 from tests.support.shard_jobs import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, World
 from tests.support.watcher import NOON
@@ -24,7 +24,7 @@ def world() -> World:
 def test_ordinary_machines_tell_nothing() -> None:
     world = World(20)
     tallies = [world.look(tick) for tick in range(12)]
-    assert tallies == [Tally(20, 0, 0, 0, 0, 0, 0)] * 12
+    assert tallies == [ShardReport(20, 0, 0, 0, 0, 0, 0)] * 12
     assert world.told == []
 
 
@@ -57,7 +57,7 @@ def test_an_incident_is_closed_once_all_is_quiet(world: World) -> None:
     world.look(0)
     world.set(SPIKE, 1, 2)
     closed = [world.look(tick).closed for tick in range(1, 20)]
-    assert closed.index(1) + 1 == 3 + QUIET
+    assert closed.index(1) + 1 == 3 + RECOVERY_PERIODS
     assert sum(closed) == 1
     assert world.told == [("i-00000", OPENED), ("i-00000", CLOSED)]
     opened, ended = world.event.told
@@ -69,7 +69,7 @@ def test_an_incident_is_closed_once_all_is_quiet(world: World) -> None:
 def test_hours_that_were_missed_are_told_in_order(world: World) -> None:
     world.look(0)
     world.set(SPIKE, 3, 4)
-    assert world.look(100) == Tally(2, 1, 1, 0, 0, 0, 0)
+    assert world.look(100) == ShardReport(2, 1, 1, 0, 0, 0, 0)
     assert world.told == [("i-00000", OPENED), ("i-00000", CLOSED)]
 
 
@@ -126,7 +126,7 @@ def test_a_machine_that_joins_the_fleet_is_taught_its_own_past(world: World) -> 
     world.look(0)
     world.metrics = known
     world.set(SPIKE, -50, of=1)
-    assert world.look(1) == Tally(2, 0, 0, 0, 0, 0, 0)
+    assert world.look(1) == ShardReport(2, 0, 0, 0, 0, 0, 0)
     spans = [call["EndTime"] - call["StartTime"] for call in world.cloudwatch.calls]
     assert [span.total_seconds() // PERIOD for span in spans] == [3 * DAY, 13, 3 * DAY]
 
@@ -160,13 +160,13 @@ def test_a_look_that_takes_too_long_leaves_what_is_new_to_it_to_the_next(world: 
     world.metrics = [known]
     world.look(0)
     # the look begins; CloudWatch has answered, after long; one metric is judged; and the other
-    moments = iter([390.0, 390.0 + 2 * MOST_SECONDS, 391.0 + 2 * MOST_SECONDS])
+    moments = iter([390.0, 390.0 + 2 * MAX_SECONDS, 391.0 + 2 * MAX_SECONDS])
 
     def slow() -> float:
-        return NOON + next(moments, 391.0 + 4 * MOST_SECONDS)
+        return NOON + next(moments, 391.0 + 4 * MAX_SECONDS)
 
     models = ModelRegistry(world.store, ttl_seconds=1, cache_bytes=1, on_refresh_failed=print)
-    judge = Judge(models, WarmPlaces(), print)
+    judge = Evaluator(models, CheckpointCache(), print)
     fleet = [Watched(world.options, [new, known])]
     looked = look(world.memory, fleet, world.cloudwatch, judge, slow, print)
     assert looked.postponed == 1

@@ -8,9 +8,14 @@ from typing import Any
 import pytest
 
 from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
-from ops_anomaly.watcher.alarm_verdicts import AlarmIncident, AlarmMemory, read_alarm, write_alarm
-from ops_anomaly.watcher.documents import BusyError, Notebook, UnreadableMemoryError
-from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notice, Outbox
+from ops_anomaly.watcher.alarm_verdicts import (
+    AlarmIncident,
+    AlarmState,
+    decode_alarm_state,
+    encode_alarm_state,
+)
+from ops_anomaly.watcher.documents import BusyError, CorruptStateError, VersionedDocument
+from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notification, Outbox
 from tests.support.fakes import FakeChannel
 from tests.support.shard_jobs import RacingStore
 from tests.support.watcher import NOON, WallClock
@@ -26,8 +31,8 @@ REMEMBERED = (
 KEY = "state/something"
 
 
-def notice(incident: str = "i", **more: Any) -> Notice:
-    return Notice(
+def notice(incident: str = "i", **more: Any) -> Notification:
+    return Notification(
         id=f"{incident}/opened",
         about=incident,
         detail_type="Anomaly Opened",
@@ -39,14 +44,14 @@ def notice(incident: str = "i", **more: Any) -> Notice:
     )
 
 
-def ids(notices: Sequence[Notice]) -> list[str]:
+def ids(notices: Sequence[Notification]) -> list[str]:
     return [each.id for each in notices]
 
 
 class DyingChannel(FakeChannel):
     """A channel whose user runs out of time before anything is sent."""
 
-    def send(self, notices: Sequence[Notice]) -> set[str]:
+    def send(self, notices: Sequence[Notification]) -> set[str]:
         raise TimeoutError(f"while telling {ids(notices)}")
 
 
@@ -56,17 +61,22 @@ class Desk:
     def __init__(self) -> None:
         self.store, self.clock = RacingStore(), WallClock()
         self.event, self.message = FakeChannel("event"), FakeChannel("message")
-        self.given_up: list[Notice] = []
-        self.notebook = Notebook(
-            self.store, KEY, AlarmMemory(), read_alarm, write_alarm, lease_seconds=LEASE
+        self.given_up: list[Notification] = []
+        self.notebook = VersionedDocument(
+            self.store,
+            KEY,
+            AlarmState(),
+            decode_alarm_state,
+            encode_alarm_state,
+            lease_seconds=LEASE,
         )
 
-    def decide(self, *notices: Notice, by: FakeChannel | None = None) -> AlarmMemory:
+    def decide(self, *notices: Notification, by: FakeChannel | None = None) -> AlarmState:
         """Read, add these notices, and tell what is to be told."""
         page = self.notebook.open()
-        state = AlarmMemory(until=page.state.until, outbox=(*page.state.outbox, *notices))
+        state = AlarmState(until=page.state.until, outbox=(*page.state.outbox, *notices))
         ways = [by or self.event, self.message]
-        return self.notebook.note_and_tell(page, state, ways, self.clock, self.given_up.append)
+        return self.notebook.commit_and_deliver(page, state, ways, self.clock, self.given_up.append)
 
     @property
     def kept(self) -> Outbox:
@@ -90,19 +100,19 @@ def test_where_nothing_is_to_be_told_one_write_is_enough(desk: Desk) -> None:
 
 
 def test_who_finds_that_another_wrote_tells_nothing(desk: Desk) -> None:
-    desk.store.others = [lambda: desk.notebook.note(desk.notebook.open(), AlarmMemory(until=1.0))]
+    desk.store.others = [lambda: desk.notebook.note(desk.notebook.open(), AlarmState(until=1.0))]
     with pytest.raises(ConflictError):
         desk.decide(notice())
     assert desk.event.told == desk.message.told == []
-    assert desk.notebook.open().state == AlarmMemory(until=1.0)
+    assert desk.notebook.open().state == AlarmState(until=1.0)
 
 
 def test_what_could_not_be_written_is_not_told(desk: Desk) -> None:
     page = desk.notebook.open()
     desk.store.failure = StoreUnavailableError("throttled")
     with pytest.raises(StoreUnavailableError):
-        desk.notebook.note_and_tell(
-            page, AlarmMemory(outbox=(notice(),)), [desk.event], desk.clock, print
+        desk.notebook.commit_and_deliver(
+            page, AlarmState(outbox=(notice(),)), [desk.event], desk.clock, print
         )
     assert desk.event.told == []
 
@@ -131,7 +141,7 @@ def test_while_one_watcher_tells_another_tells_nothing_of_it(desk: Desk) -> None
 def test_what_others_decide_meanwhile_is_kept(desk: Desk) -> None:
     def other() -> None:
         page = desk.notebook.open()
-        later = AlarmMemory(until=9.0, outbox=(*page.state.outbox, notice("other")))
+        later = AlarmState(until=9.0, outbox=(*page.state.outbox, notice("other")))
         desk.notebook.note(page, later)
 
     desk.store.others = [lambda: None, other]
@@ -172,9 +182,9 @@ def test_what_earlier_versions_remembered_of_an_alarm_is_read_and_written_as_it_
         id="0123456789abcdef", since=float(NOON), detail={"version": "1", "severity": None}
     )
     waiting = notice(claimed_at=NOON + 90.5, waiting=("event",))
-    memory = AlarmMemory(until=NOON + 72.25, incident=incident, outbox=(waiting,))
-    assert read_alarm(REMEMBERED) == memory
-    assert write_alarm(memory) == REMEMBERED
+    memory = AlarmState(until=NOON + 72.25, incident=incident, outbox=(waiting,))
+    assert decode_alarm_state(REMEMBERED) == memory
+    assert encode_alarm_state(memory) == REMEMBERED
 
 
 @pytest.mark.parametrize(
@@ -193,27 +203,27 @@ def test_what_earlier_versions_remembered_of_an_alarm_is_read_and_written_as_it_
 )
 def test_what_is_not_remembered_of_an_alarm_is_refused(part: bytes, other: bytes) -> None:
     assert part in REMEMBERED
-    with pytest.raises(UnreadableMemoryError):
-        read_alarm(REMEMBERED.replace(part, other))
+    with pytest.raises(CorruptStateError):
+        decode_alarm_state(REMEMBERED.replace(part, other))
 
 
 def test_what_nests_too_deep_is_not_remembered_of_an_alarm() -> None:
-    with pytest.raises(UnreadableMemoryError):
-        read_alarm(REMEMBERED.replace(b'"severity":null', b'"severity":' + b"[" * 100_000))
+    with pytest.raises(CorruptStateError):
+        decode_alarm_state(REMEMBERED.replace(b'"severity":null', b'"severity":' + b"[" * 100_000))
 
 
 def test_a_new_page_and_an_unreadable_one_are_told_apart(desk: Desk) -> None:
     page = desk.notebook.open()
-    assert (page.state, page.is_new, page.is_unreadable) == (AlarmMemory(), True, False)
+    assert (page.state, page.is_new, page.is_unreadable) == (AlarmState(), True, False)
     desk.store.put(KEY, b"what is this")
     page = desk.notebook.open()
-    assert (page.state, page.is_new, page.is_unreadable) == (AlarmMemory(), False, True)
+    assert (page.state, page.is_new, page.is_unreadable) == (AlarmState(), False, True)
 
 
 def test_an_unreadable_page_is_written_over_unless_another_did_so_first(desk: Desk) -> None:
     desk.store.put(KEY, b"what is this")
     mine, theirs = desk.notebook.open(), desk.notebook.open()
-    desk.notebook.note(mine, AlarmMemory(until=1.0))
+    desk.notebook.note(mine, AlarmState(until=1.0))
     with pytest.raises(ConflictError):
-        desk.notebook.note(theirs, AlarmMemory(until=2.0))
+        desk.notebook.note(theirs, AlarmState(until=2.0))
     assert desk.notebook.open().state.until == 1.0

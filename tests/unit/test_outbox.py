@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notice, claim, settled, tell
+from ops_anomaly.watcher.outbox import GIVEN_UP_SECONDS, Notification, claim, settled, tell
 from tests.support.fakes import FakeChannel
 from tests.support.watcher import NOON
 
 LEASE = 270
 
 
-def notice(name: str = "i/opened", **more: object) -> Notice:
+def notice(name: str = "i/opened", **more: object) -> Notification:
     """Return a notice, called by its incident and its kind."""
-    plain = Notice(
+    plain = Notification(
         id=name,
         about=name.partition("/")[0],
         detail_type="Anomaly Opened",
@@ -27,7 +27,7 @@ def notice(name: str = "i/opened", **more: object) -> Notice:
     return msgspec.structs.replace(plain, **more)
 
 
-def ids(notices: Sequence[Notice]) -> list[str]:
+def ids(notices: Sequence[Notification]) -> list[str]:
     return [each.id for each in notices]
 
 
@@ -38,7 +38,7 @@ def channels() -> tuple[FakeChannel, FakeChannel]:
 class PickyChannel(FakeChannel):
     """A channel that refuses one notice."""
 
-    def send(self, notices: Sequence[Notice]) -> set[str]:
+    def send(self, notices: Sequence[Notification]) -> set[str]:
         return {"a/opened"} & set(ids(notices)) | super().send(
             [each for each in notices if each.id != "a/opened"]
         )
@@ -100,7 +100,7 @@ def test_what_was_refused_stays_for_the_channel_that_refused_and_is_free_at_once
 
 
 def test_what_could_not_be_told_for_a_day_is_given_up_and_reported() -> None:
-    given_up: list[Notice] = []
+    given_up: list[Notification] = []
     waiting = {"i/opened": ("event",)}
     a_day_later = NOON + GIVEN_UP_SECONDS
     assert settled((notice(),), waiting, a_day_later, given_up.append)

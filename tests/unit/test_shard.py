@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import pytest
 
 from ops_anomaly.aws.errors import (
+    AwsError,
     CloudWatchDeniedError,
     CloudWatchUnavailableError,
     ConflictError,
-    RegistryError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.objects import shelf_key
+from ops_anomaly.aws.objects import checkpoint_key
 from ops_anomaly.watcher.documents import BusyError
-from ops_anomaly.watcher.outbox import Notice
-from ops_anomaly.watcher.shard_job import LEASE_SECONDS, Tally
-from ops_anomaly.watcher.state import Memory
+from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.shard_job import LEASE_SECONDS, ShardReport
+from ops_anomaly.watcher.state import ShardState
 from tests.support.fake_cloudwatch import client_error
 from tests.support.shard_jobs import CLOSED, DAY, NAN, OPENED, PERIOD, SPIKE, STATE, World
 
@@ -31,8 +31,8 @@ def test_the_same_turn_again_does_nothing(world: World) -> None:
     world.set(SPIKE, -1)
     world.look(0)
     writes, calls = world.store.writes, len(world.cloudwatch.calls)
-    assert world.look(0) == Tally(2, 0, 0, 0, 0, 0, 0)
-    assert world.look(0, by=world.new_watcher()) == Tally(2, 0, 0, 0, 0, 0, 0)
+    assert world.look(0) == ShardReport(2, 0, 0, 0, 0, 0, 0)
+    assert world.look(0, by=world.new_watcher()) == ShardReport(2, 0, 0, 0, 0, 0, 0)
     assert (world.store.writes, len(world.cloudwatch.calls)) == (writes, calls)
     assert len(world.told) == 1
 
@@ -49,7 +49,7 @@ def test_an_older_turn_changes_nothing(world: World) -> None:
     [("Throttling", CloudWatchUnavailableError), ("AccessDenied", CloudWatchDeniedError)],
 )
 def test_where_cloudwatch_does_not_answer_the_retry_does_it_all(
-    world: World, code: str, error: type[RegistryError]
+    world: World, code: str, error: type[AwsError]
 ) -> None:
     world.look(0)
     world.set(SPIKE, 1)
@@ -72,7 +72,7 @@ def test_where_the_bucket_does_not_answer_the_retry_does_it_all(world: World) ->
     assert world.look(2).opened == 1
 
 
-def watch_through(world: World, is_cold: bool) -> Memory:
+def watch_through(world: World, is_cold: bool) -> ShardState:
     """Look on through spikes, a gap, a late reading and a backlog; return what is remembered."""
     world.set(SPIKE, 2, 3)
     world.set(60.0, *range(21, 40))
@@ -81,7 +81,7 @@ def watch_through(world: World, is_cold: bool) -> Memory:
         if tick == 7:
             world.set(0.0, 5, of=1)
         if is_cold:
-            world.store.objects.pop(shelf_key(1, 0), None)
+            world.store.objects.pop(checkpoint_key(1, 0), None)
         world.look(tick, by=world.new_watcher() if is_cold else None)
     return world.memory
 
@@ -98,7 +98,7 @@ def test_instances_that_remember_and_those_that_do_not_say_the_same() -> None:
 def test_a_state_that_can_not_be_read_is_built_anew_and_reported(world: World) -> None:
     world.look(0)
     world.store.put(STATE, b"what is this")
-    assert world.look(1) == Tally(2, 0, 0, 0, 0, 0, 0)
+    assert world.look(1) == ShardReport(2, 0, 0, 0, 0, 0, 0)
     assert world.reporter.rebuilt == [STATE]
     world.set(SPIKE, 1)
     assert world.look(2).opened == 1
@@ -106,7 +106,7 @@ def test_a_state_that_can_not_be_read_is_built_anew_and_reported(world: World) -
 
 def test_a_shelf_that_can_not_be_read_is_done_without(world: World) -> None:
     world.look(0)
-    world.store.put(shelf_key(1, 0), b"what is this")
+    world.store.put(checkpoint_key(1, 0), b"what is this")
     world.set(SPIKE, 0)
     assert world.look(1, by=world.new_watcher()).opened == 1
 
@@ -116,10 +116,10 @@ def test_of_two_watchers_that_look_at_the_same_time_one_tells(world: World, tick
     if tick:
         world.look(0)
     world.set(SPIKE, tick - 1)
-    other: list[Tally] = []
+    other: list[ShardReport] = []
     world.store.others = [lambda: other.append(world.look(tick, by=world.new_watcher()))]
-    assert world.look(tick) == Tally(2, 0, 0, 0, 0, 0, 0)
-    assert other == [Tally(2, 1, 0, 0, 0, 0, 0)]
+    assert world.look(tick) == ShardReport(2, 0, 0, 0, 0, 0, 0)
+    assert other == [ShardReport(2, 1, 0, 0, 0, 0, 0)]
     assert world.told == [("i-00000", OPENED)]
 
 
@@ -143,7 +143,7 @@ def test_a_watcher_that_never_comes_first_asks_for_a_retry(world: World) -> None
 
 
 def test_what_a_watcher_that_died_did_not_tell_is_told_by_the_next(world: World) -> None:
-    def die(notices: Sequence[Notice]) -> set[str]:
+    def die(notices: Sequence[Notification]) -> set[str]:
         raise TimeoutError
 
     world.set(SPIKE, -1)

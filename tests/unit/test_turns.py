@@ -13,12 +13,12 @@ from ops_anomaly.watcher.documents import BusyError, UnknownEventError
 from ops_anomaly.watcher.events import recognise
 from ops_anomaly.watcher.fleet import (
     Planner,
-    ShardMessage,
+    ShardJob,
     Watched,
+    decode_shard_job,
+    encode_shard_job,
     plan,
-    read_turn,
     shard_count,
-    write_turn,
 )
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
@@ -73,7 +73,7 @@ def world() -> World:
     return World()
 
 
-def watched(turns: list[ShardMessage]) -> list[Metric]:
+def watched(turns: list[ShardJob]) -> list[Metric]:
     return [metric for turn in turns for part in turn.fleet for metric in part.metrics]
 
 
@@ -173,7 +173,7 @@ def test_a_cold_start_finds_the_number_of_shards(world: World) -> None:
 def test_of_two_planners_both_cut_as_the_one_that_wrote_first(world: World) -> None:
     world.start(500)
     world.publish()
-    others: list[ShardMessage] = []
+    others: list[ShardJob] = []
 
     def other() -> None:
         world.start(1_000)  # it has looked the fleet up a little later
@@ -197,10 +197,10 @@ def test_a_planner_that_never_comes_first_asks_for_a_retry(world: World) -> None
 
 
 def test_a_message_that_an_earlier_version_sent_is_read_and_written_as_it_was() -> None:
-    turn = read_turn(SENT)
+    turn = decode_shard_job(SENT)
     assert (turn.of, turn.shard, turn.time) == (4, 3, NOON)
     assert turn.fleet == [Watched(Options(name="cpu", sensitivity=1.0), machines(1))]
-    assert write_turn(turn) == SENT
+    assert encode_shard_job(turn) == SENT
 
 
 @pytest.mark.parametrize(
@@ -232,9 +232,9 @@ def test_the_messages_of_a_large_fleet_with_long_names_fit_the_queue() -> None:
     ]
     options = Options(name="n" * 63, model="m" * 63, sensitivity=0.123456789, history_days=60)
     turns = plan([Watched(options, long)], shard_count(len(long)), NOON)
-    sent = [write_turn(turn) for turn in turns]
+    sent = [encode_shard_job(turn) for turn in turns]
     assert max(len(message.encode()) for message in sent) < QUEUE_BYTES
-    received = [read_turn(message) for message in sent]
+    received = [decode_shard_job(message) for message in sent]
     assert received == turns
     texts = [text for turn in received for entry in turn.entries for text in entry.metrics]
     assert sorted(texts) == sorted(map(str, long))

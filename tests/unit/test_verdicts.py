@@ -9,7 +9,7 @@ import pytest
 
 from ops_anomaly.aws.errors import CloudWatchUnavailableError
 from ops_anomaly.watcher.alarm_queries import from_event
-from ops_anomaly.watcher.alarm_verdicts import LEAST_READINGS, Verdict, judge_question
+from ops_anomaly.watcher.alarm_verdicts import MIN_READINGS, Verdict, evaluate_alarm_query
 from tests.support.alarms import on_expression, on_metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.shard_jobs import DAY, NAN, PERIOD, SPIKE, ordinary
@@ -40,7 +40,7 @@ def judged(
     metrics: list[dict[str, Any]] = ON_METRIC,
     evaluated_from: float | None = None,
 ) -> Verdict:
-    return judge_question(cloudwatch, from_event("cpu-high", metrics), AT, evaluated_from)
+    return evaluate_alarm_query(cloudwatch, from_event("cpu-high", metrics), AT, evaluated_from)
 
 
 def test_what_is_unusual_is_told_with_its_beginning_and_its_reason(
@@ -102,7 +102,7 @@ def test_two_weeks_are_read_in_whole_periods(cloudwatch: FakeCloudWatch) -> None
     assert (call["EndTime"] - call["StartTime"]).days == 14
 
 
-@pytest.mark.parametrize("count", [0, 1, LEAST_READINGS - 1])
+@pytest.mark.parametrize("count", [0, 1, MIN_READINGS - 1])
 def test_too_few_readings_can_not_be_judged(count: int) -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.put(MACHINE, NOON - count * PERIOD, [1.0] * count)
@@ -114,7 +114,7 @@ def test_too_few_readings_can_not_be_judged(count: int) -> None:
 
 def test_just_enough_readings_are_judged() -> None:
     cloudwatch = FakeCloudWatch()
-    cloudwatch.put(MACHINE, NOON - LEAST_READINGS * PERIOD, [1.0, NAN, *[1.0] * LEAST_READINGS])
+    cloudwatch.put(MACHINE, NOON - MIN_READINGS * PERIOD, [1.0, NAN, *[1.0] * MIN_READINGS])
     assert judged(cloudwatch).is_unusual is False
 
 

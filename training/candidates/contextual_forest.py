@@ -19,10 +19,10 @@ from training.errors import SourceError
 from training.sources.series import Floats, Series
 
 TREES = 100
-MOST_ROWS = 256
+MAX_ROWS = 256
 """Rows that a tree is fitted on, at most: more would hide anomalies among their like."""
 
-LEAST_ROWS = 30
+MIN_ROWS = 30
 
 
 def fit_contextual_forest(series: Series, seed: int) -> Candidate:
@@ -40,13 +40,13 @@ def fit_contextual_forest(series: Series, seed: int) -> Candidate:
     timestamps, values = series.timestamps[normal], series.values[normal]
     times = timestamps.astype("datetime64[ms]").astype(np.int64)
     rows = extend(Past.nothing(), times, values, None).past.distances[SKIPPED:]
-    if len(rows) < LEAST_ROWS:
+    if len(rows) < MIN_ROWS:
         raise SourceError(
             f"{len(values)} readings of the part fitted on lie outside labelled anomalies; "
-            f"{SKIPPED + LEAST_ROWS} are needed"
+            f"{SKIPPED + MIN_ROWS} are needed"
         )
     forest = ensemble.IsolationForest(
-        n_estimators=TREES, max_samples=min(MOST_ROWS, len(rows)), random_state=seed
+        n_estimators=TREES, max_samples=min(MAX_ROWS, len(rows)), random_state=seed
     ).fit(clipped(rows))
     detector = ContextualForest.untrained(export_isolation_forest(forest))
 

@@ -18,7 +18,7 @@ DAY_SECONDS = 86_400
 KEPT = ((300, 15), (3_600, 63))
 """Readings closer than so many seconds are kept for so many days; all others, for 455."""
 
-MOST_DAYS = 455
+MAX_DAYS = 455
 
 
 def cloudwatch_client() -> Any:

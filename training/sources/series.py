@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.datetime64]
 Mask = npt.NDArray[np.bool_]
 
-LEAST_LENGTH = 2
+MIN_LENGTH = 2
 """Readings below which there is no sampling step."""
 
 
@@ -52,9 +52,9 @@ class Series:
     left_out: Times = field(default_factory=lambda: np.empty((0, 2), "datetime64[s]"))
 
     def __post_init__(self) -> None:
-        if len(self.values) < LEAST_LENGTH:
+        if len(self.values) < MIN_LENGTH:
             raise SourceError(
-                f"{self.name} has {len(self.values)} readings; at least {LEAST_LENGTH} are needed"
+                f"{self.name} has {len(self.values)} readings; at least {MIN_LENGTH} are needed"
             )
 
     def __len__(self) -> int:

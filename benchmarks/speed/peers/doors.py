@@ -11,7 +11,7 @@ import threading
 
 import uvicorn
 
-from local.gateway import Door, listen
+from local.gateway import LocalGateway, listen
 
 
 def app(name: str) -> object:
@@ -22,7 +22,7 @@ def app(name: str) -> object:
         return service
     from ops_anomaly.api.handler import lambda_handler
 
-    return Door(lambda_handler)
+    return LocalGateway(lambda_handler)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from ops_anomaly.aws.errors import (
     CloudWatchRefusedError,
     CloudWatchUnavailableError,
     InvalidMetricError,
-    explained,
+    translate_aws_errors,
 )
 from ops_anomaly.detection.types import FLOAT32_MAX
 
@@ -121,8 +121,8 @@ class Metric:
         }
 
 
-MOST_QUERIES = 500
-MOST_DATAPOINTS = 100_800
+MAX_QUERIES = 500
+MAX_DATAPOINTS = 100_800
 """GetMetricData's limits a call."""
 
 
@@ -176,8 +176,8 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
     for span in spans:
         together[span.start, span.end].append(span)
     for (start, end), group in together.items():
-        for first in range(0, len(group), MOST_QUERIES):
-            batch = group[first : first + MOST_QUERIES]
+        for first in range(0, len(group), MAX_QUERIES):
+            batch = group[first : first + MAX_QUERIES]
             queries = [
                 {"Id": f"m{number}", "MetricStat": span.metric.query}
                 for number, span in enumerate(batch)
@@ -220,13 +220,13 @@ def read_queries(
     last: dict[str, Mapping[str, Any]] = {}
     token: dict[str, str] = {}
     while True:
-        with explained(what, "cloudwatch:GetMetricData"):
+        with translate_aws_errors(what, "cloudwatch:GetMetricData"):
             page = cloudwatch.get_metric_data(
                 MetricDataQueries=queries,
                 StartTime=datetime.fromtimestamp(start, UTC),
                 EndTime=datetime.fromtimestamp(end, UTC),
                 ScanBy="TimestampAscending",
-                MaxDatapoints=MOST_DATAPOINTS,
+                MaxDatapoints=MAX_DATAPOINTS,
                 **token,
             )
         for result in page["MetricDataResults"]:

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class RegistryError(Exception):
+class AwsError(Exception):
     """Base of everything this room raises on purpose."""
 
 
-class InvalidModelNameError(RegistryError, ValueError):
+class InvalidModelNameError(AwsError, ValueError):
     """A model can't be called so."""
 
     def __init__(self, name: str) -> None:
@@ -23,39 +23,39 @@ class InvalidModelNameError(RegistryError, ValueError):
         )
 
 
-class ObjectNotFoundError(RegistryError):
+class ObjectNotFoundError(AwsError):
     """There is no such object, or it may not be read: without ListBucket S3 answers 403 to both."""
 
 
-class StoreUnavailableError(RegistryError):
+class StoreUnavailableError(AwsError):
     """The bucket did not answer: throttled, timed out, unreachable."""
 
 
-class CorruptIndexError(RegistryError):
+class CorruptIndexError(AwsError):
     """The index of models is not what publishing writes; publishing any model writes it anew."""
 
 
-class ModelNotFoundError(RegistryError):
+class ModelNotFoundError(AwsError):
     """No model of this name has been published."""
 
 
-class ModelUnavailableError(RegistryError):
+class ModelUnavailableError(AwsError):
     """The model can't be loaded now: the bucket does not answer, or its artifact is unusable."""
 
 
-class InvalidMetricError(RegistryError, ValueError):
+class InvalidMetricError(AwsError, ValueError):
     """A metric's text, statistic or period is malformed."""
 
 
-class InvalidWatchFileError(RegistryError, ValueError):
+class InvalidWatchFileError(AwsError, ValueError):
     """The watch file is malformed; the message names every field that is."""
 
 
-class ConflictError(RegistryError):
+class ConflictError(AwsError):
     """Somebody else wrote the object in between: read it again, then decide again."""
 
 
-class CloudWatchError(RegistryError):
+class CloudWatchError(AwsError):
     """CloudWatch did not give what it was asked for."""
 
 
@@ -76,7 +76,7 @@ REFUSED = {"ValidationError", "InvalidParameterValue", "InvalidParameterCombinat
 
 
 @contextmanager
-def explained(what: str, permission: str) -> Iterator[None]:
+def translate_aws_errors(what: str, permission: str) -> Iterator[None]:
     """Turn what boto3 raises into errors that say what was tried.
 
     Parameters

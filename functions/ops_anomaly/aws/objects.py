@@ -75,7 +75,7 @@ def state_key(of: int, shard: int) -> str:
     return f"state/metrics/{of}/{shard}"
 
 
-def shelf_key(of: int, shard: int) -> str:
+def checkpoint_key(of: int, shard: int) -> str:
     """Return the key of where the detectors of a shard have got to; a cache, and no more."""
     return f"state/detectors/{of}/{shard}"
 

@@ -1,4 +1,4 @@
-"""From scores to alerts: the threshold, the pause after an alert, and habituation.
+"""From scores to alerts: the threshold, the pause after an alert, and boost.
 
 Sensitivity, in the unit that people have for it: expected false alerts a week.
 """
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Mask
 
 
-LOUDER = 0.55
+BOOST = 0.55
 """By how much an alert raises the bar for the next, in nats."""
 
 PAUSE_SHARE = 0.045
-MOST_PAUSE = 150
-LEAST_PAUSE = RUN
+MAX_PAUSE = 150
+MIN_PAUSE = RUN
 """After an alert, the next can come no sooner than after this share of the readings seen, within
 these bounds. A short series has short incidents, as far as anybody knows; but for the length of a
 run, the runs still hold what the alert was about."""
@@ -33,33 +33,33 @@ bound, in readings."""
 
 
 @dataclass(frozen=True)
-class Vigilance:
+class AlertState:
     """The state that alerting depends on: when the bar was last raised, and how high it stood.
 
     Attributes
     ----------
-    habituation : float
+    boost : float
         What the bar stood above the threshold right after the last alert, in nats.
     last_alert : int
         Index of the reading that raised it, counted from the first ever seen; -1 for none.
-    is_told : bool
+    is_notified : bool
         Whether people were told of that alert: one that was held back starts no pause.
     """
 
-    habituation: float = 0.0
+    boost: float = 0.0
     last_alert: int = -1
-    is_told: bool = False
+    is_notified: bool = False
 
     def bar(self, indices: Floats, threshold: float) -> Floats:
         """Return the score that a reading must reach: (n,) indices -> (n,) nats."""
         if self.last_alert < 0:
             return np.full(len(indices), threshold, np.float64)
         faded = fading(indices) - fading(np.array([self.last_alert], np.float64))
-        return threshold + self.habituation * np.exp(-faded)
+        return threshold + self.boost * np.exp(-faded)
 
     def is_pausing(self, index: int) -> bool:
         """Tell whether it is too soon for another alert."""
-        pause = min(max(PAUSE_SHARE * index, LEAST_PAUSE), MOST_PAUSE)
+        pause = min(max(PAUSE_SHARE * index, MIN_PAUSE), MAX_PAUSE)
         return self.last_alert >= 0 and index - self.last_alert < pause
 
 
@@ -74,14 +74,14 @@ class Raised:
     is_anomaly : (n,) bool
     starts : list of int
         Positions of the readings that raised an alert.
-    vigilance : Vigilance
+    alert_state : AlertState
         The state after the last of them.
     """
 
     bar: Floats
     is_anomaly: Mask
     starts: list[int]
-    vigilance: Vigilance
+    alert_state: AlertState
 
 
 def fading(indices: Floats) -> Floats:
@@ -102,7 +102,7 @@ def raise_alerts(
     may_raise: Mask,
     first: int,
     threshold: float,
-    vigilance: Vigilance,
+    alert_state: AlertState,
 ) -> Raised:
     """Decide which readings are anomalies, and which of them raise an alert.
 
@@ -121,26 +121,26 @@ def raise_alerts(
         In nats.
     """
     indices = np.arange(first, first + len(scores), dtype=np.float64)
-    bar = vigilance.bar(indices, threshold)
+    bar = alert_state.bar(indices, threshold)
     counting = scores.copy()
-    if vigilance.last_alert >= 0:
-        stop = max(vigilance.last_alert + RUN - first, 0)
+    if alert_state.last_alert >= 0:
+        stop = max(alert_state.last_alert + RUN - first, 0)
         counting[:stop] = own[:stop]
     starts: list[int] = []
     for position in np.flatnonzero(scores >= threshold).tolist():
-        index, is_told = first + position, bool(may_raise[position])
-        is_pausing = vigilance.is_pausing(index) and (vigilance.is_told or not is_told)
+        index, is_notified = first + position, bool(may_raise[position])
+        is_pausing = alert_state.is_pausing(index) and (alert_state.is_notified or not is_notified)
         if counting[position] < bar[position] or is_pausing:
             continue
-        if is_told:
+        if is_notified:
             starts.append(position)
-        habituation = float(bar[position]) - threshold + LOUDER
-        vigilance = Vigilance(habituation, index, is_told)
+        boost = float(bar[position]) - threshold + BOOST
+        alert_state = AlertState(boost, index, is_notified)
         later = slice(position + 1, None)
-        bar[later] = vigilance.bar(indices[later], threshold)
+        bar[later] = alert_state.bar(indices[later], threshold)
         shadow = slice(position + 1, position + RUN)
         counting[shadow] = own[shadow]
-    return Raised(bar, (counting >= bar) & may_raise, starts, vigilance)
+    return Raised(bar, (counting >= bar) & may_raise, starts, alert_state)
 
 
 CURVE = (

@@ -88,17 +88,18 @@ def pack(
     """
     from safetensors.numpy import save  # imports numpy
 
+    stored = detector.stored()
     manifest = Manifest(
         name=name,
         kind=detector.kind,
         threshold=detector.threshold,
-        parameters=detector.parameters(),
+        parameters=stored.parameters,
         libraries=libraries,
         training_data=training_data,
         figures=figures,
     )
     text = json.dumps(asdict(manifest), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return save(detector.tensors(), {"manifest": text})
+    return save(stored.tensors, {"manifest": text})
 
 
 def unpack(data: bytes, expected_digest: str) -> tuple[Detector, Manifest]:

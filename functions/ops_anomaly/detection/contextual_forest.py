@@ -22,9 +22,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from ops_anomaly.detection.alerting import Vigilance, raise_alerts, threshold_for
+from ops_anomaly.detection.alerting import AlertState, raise_alerts, threshold_for
 from ops_anomaly.detection.formatting import apart, duration, moment, number
 from ops_anomaly.detection.history import (
     DISTANCES,
@@ -42,27 +41,33 @@ from ops_anomaly.detection.isolation_forest import IsolationForest
 from ops_anomaly.detection.seasonal import closer, references, seasons
 from ops_anomaly.detection.subsequences import RUN, NextRun, nearest_runs, nearest_values
 from ops_anomaly.detection.tails import (
-    LEAST_SCORES,
+    MIN_SCORES,
     ONSET_SURPRISE,
-    Before,
     Calibration,
+    SortedSample,
     quantile,
     surprise,
     tails_of,
     usual_step,
 )
-from ops_anomaly.detection.tensors import RawTensor, scalar, whole, within
-from ops_anomaly.detection.types import CorruptArtifactError, Detection, alerts_from, check_values
+from ops_anomaly.detection.tensors import RawTensor, Stored, scalar, whole, within
+from ops_anomaly.detection.types import (
+    WEEK_MS,
+    CorruptArtifactError,
+    Detection,
+    alerts_from,
+    check_values,
+)
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.alerting import Raised
     from ops_anomaly.detection.history import Block, Past
     from ops_anomaly.detection.tails import Calibration
-    from ops_anomaly.detection.types import Floats, Integers, Times
+    from ops_anomaly.detection.types import Floats, Integers, Series
 
 
 SCALE_READINGS = 4_000
-LEAST_SCALE = 1e-20
+MIN_SCALE = 1e-20
 """So that the farthest distance, in units of the scale, is a finite number."""
 
 BOUNDS = (0.01, 0.99)
@@ -169,7 +174,7 @@ def measured(
     distances, levels = np.empty((count, len(DISTANCES))), np.empty((count, 6))
     for part in parts:
         here, of_past = slice(part.new - first, part.stop - first), slice(part.oldest, part.start)
-        before = Before(values[of_past]), Before(residuals[of_past])
+        before = SortedSample(values[of_past]), SortedSample(residuals[of_past])
         levels[here] = known.levels if known else levels_of(*before)
         known = None
         for column, series in enumerate((values, residuals)):
@@ -181,7 +186,7 @@ def measured(
     return distances, levels
 
 
-def levels_of(values: Before, residuals: Before) -> Floats:
+def levels_of(values: SortedSample, residuals: SortedSample) -> Floats:
     """Return the levels of a block, given what came before it: (6,); see `Calibration`."""
     low, high = BOUNDS
     return np.array(
@@ -203,7 +208,7 @@ def scale(values: Floats) -> float:
         or 0.2 * float(last[-1] - last[0])
         or max(0.05 * float(np.abs(last).max()), 1e-9)
     )
-    return max(spread, LEAST_SCALE)
+    return max(spread, MIN_SCALE)
 
 
 def expectation(usual: Floats, levels: Floats) -> tuple[Floats, Floats, Floats]:
@@ -284,15 +289,15 @@ def surprises(
     return np.ascontiguousarray(surprise(new, below, *tails).T), of_block
 
 
-def calibrating(columns: list[Floats], part: Block, offset: int) -> list[Before]:
+def calibrating(columns: list[Floats], part: Block, offset: int) -> list[SortedSample]:
     """Return what of each column the readings of a block are calibrated on."""
     begin = max(SKIPPED - offset, part.oldest)
-    return [Before(column[begin : max(part.start, begin)]) for column in columns]
+    return [SortedSample(column[begin : max(part.start, begin)]) for column in columns]
 
 
-def shares_below(before: list[Before], new: Floats) -> Floats:
+def shares_below(before: list[SortedSample], new: Floats) -> Floats:
     """Return the share of each column that is below new numbers: (5, m) -> (5, m)."""
-    if before[0].numbers.size < LEAST_SCORES:
+    if before[0].numbers.size < MIN_SCORES:
         return np.zeros(new.shape)
     return np.array([column.shares_below(row) for column, row in zip(before, new, strict=True)])
 
@@ -326,7 +331,7 @@ class NextNumber:
     """
 
     def __init__(self, series: Floats, oldest: int) -> None:
-        self._before = Before.sorted(series[oldest:])
+        self._before = SortedSample.sorted(series[oldest:])
         self._run = NextRun(series) if len(series) >= 2 * RUN - 1 else None
 
     def distance(self, number: float) -> float:
@@ -360,10 +365,10 @@ class NextReading:
             np.array([usual_step(past.times[before])]),
         )
         series = past.values, past.residuals
-        self._scale = levels_of(*(Before(each[before]) for each in series))[0]
+        self._scale = levels_of(*(SortedSample(each[before]) for each in series))[0]
         self._numbers = [NextNumber(each, part.oldest) for each in series]
         known = calibrating([*past.distances.T, past.isolation], part, past.offset)
-        self._known = [Before.sorted(each.numbers) for each in known]
+        self._known = [SortedSample.sorted(each.numbers) for each in known]
         self._tails = tails_of(self._known).T[..., np.newaxis]
 
     def surprises(self, value: float, forest: IsolationForest | None) -> tuple[Floats, bool]:
@@ -401,9 +406,12 @@ SETTLING = 64
 there was nothing to deviate from, and the first deviations surprise."""
 
 PROBATION_SHARE = 0.15
-MOST_PROBATION = 750
+MAX_PROBATION = 750
 
-MOST_NATS = 1e6
+FIVE_MINUTES_MS = 300_000
+"""The step of a series of which too little is known."""
+
+MAX_NATS = 1e6
 """More than any score can have."""
 
 THRESHOLD = 0.75
@@ -420,7 +428,7 @@ class ContextualForest:
         None judges by the distances alone: a series without a trained model.
     past : Past
         What the next reading is compared with.
-    vigilance : Vigilance
+    alert_state : AlertState
         State of the alerts.
     threshold : float
         In nats; what a reading must reach, besides what recent alerts add to the bar.
@@ -430,10 +438,11 @@ class ContextualForest:
     """
 
     kind: ClassVar[str] = "contextual-forest"
+    has_sensitivity: ClassVar[bool] = True
 
     forest: IsolationForest | None
     past: Past
-    vigilance: Vigilance
+    alert_state: AlertState
     threshold: float
     probation: int = 0
 
@@ -445,36 +454,27 @@ class ContextualForest:
         probation: int = 0,
     ) -> Self:
         """Return the detector for a series of which nothing has been seen yet."""
-        return cls(forest, Past.nothing(), Vigilance(), threshold, probation)
+        return cls(forest, Past.nothing(), AlertState(), threshold, probation)
 
     @property
-    def until(self) -> np.datetime64 | None:
-        """Time of the last reading of its past."""
-        return np.datetime64(int(self.past.times[-1]), "ms") if len(self.past.times) else None
+    def last_timestamp(self) -> int | None:
+        """Time of the last reading of its past, milliseconds."""
+        return int(self.past.times[-1]) if len(self.past.times) else None
 
-    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
-        """Return the threshold that is expected to raise so many false alerts, in nats."""
-        return threshold_for(false_alerts_a_week, readings_a_week)
-
-    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
+    def score_samples(self, series: Series) -> Floats:
         """Score each reading; see `Detector.score_samples`."""
-        context = self._context(timestamps, values)
-        scores: Floats = contributions(context).sum(axis=1)
+        scores: Floats = contributions(self._context(series)).sum(axis=1)
         return scores
 
-    def detect(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> Detection:
-        """Judge each reading; see `Detector.detect`."""
-        return self._judge(self._context(timestamps, values), threshold)[0]
+    def detect(self, series: Series, sensitivity: float | None = None) -> Detection:
+        """Score each reading; see `Detector.detect`."""
+        return self._detect(self._context(series), sensitivity)[0]
 
-    def follow(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> tuple[Detection, Self]:
-        """Judge each reading, and move on; see `Detector.follow`."""
-        context = self._context(timestamps, values)
-        detection, vigilance = self._judge(context, threshold)
-        return detection, replace(self, past=context.past.trimmed(), vigilance=vigilance)
+    def update(self, series: Series, sensitivity: float | None = None) -> tuple[Detection, Self]:
+        """Score each reading, and move on; see `Detector.update`."""
+        context = self._context(series)
+        detection, alert_state = self._detect(context, sensitivity)
+        return detection, replace(self, past=context.past.trimmed(), alert_state=alert_state)
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
@@ -490,33 +490,27 @@ class ContextualForest:
         """What `predict` asks again and again."""
         return NextReading(self.past)
 
-    def advance(self, timestamps: Times, values: Floats) -> Self:
-        """Return the same model after these readings."""
-        return self.follow(timestamps, values)[1] if len(values) else self
-
-    def resumed(self, past: Past, vigilance: Vigilance) -> Self:
-        """Return the same model at another place: after that past, with alerts in that state."""
-        return replace(self, past=past, vigilance=vigilance)
-
-    def silent_for(self, readings: int) -> Self:
-        """Return the same model, of which so many readings more will raise no alert."""
+    def with_warm_up(self, readings: int) -> Self:
+        """Return the same model, of which so many more readings raise no alert."""
         return replace(self, probation=max(self.probation, self.past.count + readings))
 
-    def _context(self, timestamps: Times, values: Floats) -> Context:
-        check_values(values)
-        times = timestamps.astype("datetime64[ms]").astype(np.int64)
-        return extend(self.past, times, values, self.forest)
+    def _context(self, series: Series) -> Context:
+        check_values(series.values)
+        return extend(self.past, series.times, series.values, self.forest)
 
-    def _judge(self, context: Context, threshold: float | None) -> tuple[Detection, Vigilance]:
-        """Judge the new readings of a context."""
-        threshold = self.threshold if threshold is None else threshold
+    def _detect(self, context: Context, sensitivity: float | None) -> tuple[Detection, AlertState]:
+        """Find the anomalies among the new readings of a context."""
+        threshold = self.threshold
+        if sensitivity is not None:
+            step = usual_step(context.past.times) or FIVE_MINUTES_MS
+            threshold = threshold_for(sensitivity, WEEK_MS / step)
         causes = contributions(context)
         scores = causes.sum(axis=1)
         began = context.past.offset + context.first
         raised = self._raise(causes, began, context.past.onset, threshold)
         detection = Detection(
             scores=scores,
-            bar=raised.bar,
+            thresholds=raised.bar,
             is_anomaly=raised.is_anomaly,
             expected=context.expected,
             lower=context.lower,
@@ -527,7 +521,7 @@ class ContextualForest:
             },
             alerts=alerts_from(scores, raised.is_anomaly, raised.starts),
         )
-        return detection, raised.vigilance
+        return detection, raised.alert_state
 
     def _raise(self, causes: Floats, began: int, onset: int, threshold: float) -> Raised:
         """Decide on readings by what adds to their scores.
@@ -547,31 +541,43 @@ class ContextualForest:
             is_plain = 2.0 * causes[:, PLAIN] >= threshold
             may_raise &= (index < onset) | (index >= onset + SETTLING) | is_plain
         own = causes[:, :OWN].sum(axis=1)
-        return raise_alerts(causes.sum(axis=1), own, may_raise, began, threshold, self.vigilance)
+        return raise_alerts(causes.sum(axis=1), own, may_raise, began, threshold, self.alert_state)
 
-    def parameters(self) -> dict[str, float]:
-        """Return the counts and the state that are no arrays."""
-        return {
-            "offset": self.past.offset,
-            "onset": self.past.onset,
-            "probation": self.probation,
-            "habituation": self.vigilance.habituation,
-            "last_alert": self.vigilance.last_alert,
-            "is_told": float(self.vigilance.is_told),
-            "expected_path": self.forest.expected_path if self.forest else 0.0,
-        }
+    def checkpoint(self) -> Stored:
+        """Return the past and the state of the alerts."""
+        past, alert_state = self.past, self.alert_state
+        return Stored(
+            {name: getattr(past, name) for name in PAST_LAYOUT},
+            {
+                "offset": past.offset,
+                "onset": past.onset,
+                "probation": self.probation,
+                "boost": alert_state.boost,
+                "last_alert": alert_state.last_alert,
+                "is_notified": float(alert_state.is_notified),
+            },
+        )
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the past and the forest."""
-        past = self.past
-        arrays: dict[str, npt.NDArray[np.generic]] = {
-            "times": past.times,
-            "values": past.values,
-            "residuals": past.residuals,
-            "distances": past.distances,
-            "isolation": past.isolation,
-        }
-        return arrays | (self.forest.tensors() if self.forest else {})
+    def resume(self, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
+        """Return the same model after another past; see `Detector.resume`."""
+        past = restore_past(tensors, parameters)
+        alert_state = AlertState(
+            boost=within(parameters, "boost", 0.0, MAX_NATS),
+            last_alert=whole(parameters, "last_alert", -1, past.count - 1),
+            is_notified=bool(whole(parameters, "is_notified", 0, 1)),
+        )
+        probation = whole(parameters, "probation", 0)
+        return replace(self, past=past, alert_state=alert_state, probation=probation)
+
+    def stored(self) -> Stored:
+        """Return the past, the state of the alerts, and the forest."""
+        past = self.checkpoint()
+        if self.forest is None:
+            return past
+        return Stored(
+            past.tensors | self.forest.tensors(),
+            past.parameters | {"expected_path": self.forest.expected_path},
+        )
 
     @classmethod
     def restore(
@@ -580,22 +586,16 @@ class ContextualForest:
         parameters: Mapping[str, float],
         threshold: float,
     ) -> Self:
-        """Rebuild the model from an artifact; see `Detector.restore`."""
-        stored = {name: tensor for name, tensor in tensors.items() if name in PAST_LAYOUT}
+        """Rebuild the model from its stored form; see `Detector.restore`."""
+        history = {name: tensor for name, tensor in tensors.items() if name in PAST_LAYOUT}
         rest = {name: tensor for name, tensor in tensors.items() if name not in PAST_LAYOUT}
-        past = restore_past(stored, parameters)
         forest = None
         if rest:
             expected_path = scalar(parameters, "expected_path")
             forest = IsolationForest.restore(rest, len(DISTANCES), expected_path)
-        vigilance = Vigilance(
-            habituation=within(parameters, "habituation", 0.0, MOST_NATS),
-            last_alert=whole(parameters, "last_alert", -1, past.count - 1),
-            is_told=bool(whole(parameters, "is_told", 0, 1)),
-        )
-        if not 0.0 < threshold <= MOST_NATS:
-            raise CorruptArtifactError(f"threshold {threshold} is not above 0, to {MOST_NATS}")
-        return cls(forest, past, vigilance, threshold, whole(parameters, "probation", 0))
+        if not 0.0 < threshold <= MAX_NATS:
+            raise CorruptArtifactError(f"threshold {threshold} is not above 0, to {MAX_NATS}")
+        return cls.untrained(forest, threshold).resume(history, parameters)
 
 
 def usual_probation(readings: int) -> int:
@@ -606,7 +606,7 @@ def usual_probation(readings: int) -> int:
     >>> usual_probation(300), usual_probation(10_000)
     (45, 750)
     """
-    return min(int(PROBATION_SHARE * readings), MOST_PROBATION)
+    return min(int(PROBATION_SHARE * readings), MAX_PROBATION)
 
 
 MUCH_ODDER = 0.5

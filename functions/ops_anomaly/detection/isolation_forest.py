@@ -32,11 +32,11 @@ ROWS = 512
 FEW = 16
 """Rows of which path lengths are sooner added up one by one than tree by tree."""
 
-MOST_TREES = 1_000
-MOST_NODES = 4_095
+MAX_TREES = 1_000
+MAX_NODES = 4_095
 """Trees, and inner nodes of each, of the largest forest that can be served in time."""
 
-MOST_PATH = 1e6
+MAX_PATH = 1e6
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,14 @@ class IsolationForest:
         )
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
         is_complete = nodes > 0 and not nodes & (nodes + 1)
-        if not (is_complete and 0 < trees <= MOST_TREES and nodes <= MOST_NODES):
+        if not (is_complete and 0 < trees <= MAX_TREES and nodes <= MAX_NODES):
             raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are no complete trees")
         if arrays["forest_features"].max() >= features:
             raise CorruptArtifactError(f"the forest asks for more than {features} features")
         lengths, leaves = arrays["forest_lengths"], arrays["forest_leaves"]
         if leaves.max() >= len(lengths):
             raise CorruptArtifactError("a leaf of the forest has no path length")
-        if not 0.1 <= expected_path <= MOST_PATH or lengths.min() < 0 or lengths.max() > MOST_PATH:
+        if not 0.1 <= expected_path <= MAX_PATH or lengths.min() < 0 or lengths.max() > MAX_PATH:
             raise CorruptArtifactError("a path length of the forest is out of all proportion")
         return cls(
             features=arrays["forest_features"].astype(np.uint8),

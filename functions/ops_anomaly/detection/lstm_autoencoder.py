@@ -25,9 +25,10 @@ import numpy.typing as npt
 
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.tails import Tail
-from ops_anomaly.detection.tensors import RawTensor, expect, within
+from ops_anomaly.detection.tensors import RawTensor, Stored, expect, within
 from ops_anomaly.detection.types import (
     FLOAT32_MAX,
+    WEEK_MS,
     CorruptArtifactError,
     Detection,
     alerts_of_events,
@@ -36,7 +37,7 @@ from ops_anomaly.detection.types import (
 )
 
 if TYPE_CHECKING:
-    from ops_anomaly.detection.types import Floats, Times
+    from ops_anomaly.detection.types import Floats, Series
 
 
 Weights = npt.NDArray[np.float32]
@@ -174,7 +175,7 @@ def hide_last(windows: Weights) -> Weights:
     return seen
 
 
-def foretell(weights: LstmWeights, scaled: Floats, length: int) -> Weights:
+def predict_last(weights: LstmWeights, scaled: Floats, length: int) -> Weights:
     """Return what the network makes of the last reading of each window, without seeing it.
 
     Parameters
@@ -190,30 +191,30 @@ def foretell(weights: LstmWeights, scaled: Floats, length: int) -> Weights:
         Scaled; each belongs to the reading that ends the window.
     """
     windows = windows_of(scaled, length)
-    foretold = np.empty(len(windows), np.float32)
+    predicted = np.empty(len(windows), np.float32)
     at_once = max(1, STATES // (length * weights.decoder.shape[1]))
     for start in range(0, len(windows), at_once):
         part = windows[start : start + at_once]
-        foretold[start : start + at_once] = written(weights, decode(weights, hide_last(part))[-1])
-    return foretold
+        predicted[start : start + at_once] = written(weights, decode(weights, hide_last(part))[-1])
+    return predicted
 
 
 def last_errors(weights: LstmWeights, scaled: Floats, length: int) -> Floats:
-    """Return how badly the last reading of each window is foretold; as `foretell`, and float64."""
-    return errors_of(foretell(weights, scaled, length), scaled)
+    """Return how badly the last reading of each window is predicted; as `predict_last`, and float64."""
+    return errors_of(predict_last(weights, scaled, length), scaled)
 
 
-def errors_of(foretold: Weights, scaled: Floats) -> Floats:
-    """Return how far m last readings of n scaled ones are from what was foretold: (m,) float64."""
-    actual = scaled.astype(np.float32)[len(scaled) - len(foretold) :]
-    errors: Floats = np.abs(foretold - actual).astype(np.float64)
+def errors_of(predicted: Weights, scaled: Floats) -> Floats:
+    """Return how far m last readings of n scaled ones are from what was predicted: (m,) float64."""
+    actual = scaled.astype(np.float32)[len(scaled) - len(predicted) :]
+    errors: Floats = np.abs(predicted - actual).astype(np.float64)
     return errors
 
 
-MOST_WINDOW = 1_024
+MAX_WINDOW = 1_024
 """Readings of the longest window that can be served in time."""
 
-MOST_NATS = 100.0
+MAX_NATS = 100.0
 """A threshold that nothing reaches: the tail would have to be e^100 times as rare."""
 
 
@@ -232,9 +233,12 @@ class LstmAutoencoder:
         The readings before the next one.
     threshold : float
         In nats.
+    step : float
+        Milliseconds between the readings that it was trained on.
     """
 
     kind: ClassVar[str] = "lstm-autoencoder"
+    has_sensitivity: ClassVar[bool] = True
 
     weights: LstmWeights
     center: float
@@ -242,89 +246,92 @@ class LstmAutoencoder:
     tail: Tail
     history: Floats
     threshold: float
+    step: float
 
     @property
-    def until(self) -> None:
+    def last_timestamp(self) -> None:
         """None: the history is one of readings, not of times."""
         return None
 
-    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
-        """Return the surprise, in nats, that so many readings a week are expected to reach."""
-        return max(float(np.log(readings_a_week) - np.log(false_alerts_a_week)), 0.0)
-
-    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
+    def score_samples(self, series: Series) -> Floats:
         """Score each value with the window that it ends; see `Detector.score_samples`."""
-        return self._judge(values)[0]
+        return self._score(series.values)[0]
 
-    def detect(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> Detection:
-        """Judge each value with the window that it ends; see `Detector.detect`."""
-        threshold = self.threshold if threshold is None else threshold
-        scores, foretold = self._judge(values)
+    def detect(self, series: Series, sensitivity: float | None = None) -> Detection:
+        """Score each value with the window that it ends; see `Detector.detect`."""
+        threshold = self.threshold if sensitivity is None else self._threshold_for(sensitivity)
+        scores, predicted = self._score(series.values)
         flags = scores > threshold
-        expected = self.center + self.spread * foretold
+        expected = self.center + self.spread * predicted
         margin = self.spread * self.tail.score_of(threshold)
         return Detection(
             scores=scores,
-            bar=np.full(len(scores), threshold),
+            thresholds=np.full(len(scores), threshold),
             is_anomaly=flags,
             expected=expected,
             lower=expected - margin,
             upper=expected + margin,
             reasons={
-                position: "unlike what the readings before it foretell: "
-                f"{number(values[position])}, expected {number(expected[position])}"
+                position: "unlike what the readings before it predict: "
+                f"{number(series.values[position])}, expected {number(expected[position])}"
                 for position in np.flatnonzero(flags).tolist()
             },
-            alerts=alerts_of_events(timestamps, scores, flags),
+            alerts=alerts_of_events(series.times, scores, flags),
         )
 
-    def follow(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> tuple[Detection, Self]:
-        """Judge each value, and move on; see `Detector.follow`."""
-        detection = self.detect(timestamps, values, threshold)
-        return detection, self.advance(timestamps, values)
+    def update(self, series: Series, sensitivity: float | None = None) -> tuple[Detection, Self]:
+        """Score each value, and move on; see `Detector.update`."""
+        history = np.concatenate([self.history, series.values])[-len(self.history) :]
+        return self.detect(series, sensitivity), replace(self, history=history)
 
-    def _judge(self, values: Floats) -> tuple[Floats, Floats]:
-        """Return the score of each value, and what was foretold, scaled: (n,) and (n,)."""
+    def _threshold_for(self, sensitivity: float) -> float:
+        """Return the surprisal, in nats, that so many readings a week are expected to reach."""
+        return max(float(np.log(WEEK_MS / self.step) - np.log(sensitivity)), 0.0)
+
+    def _score(self, values: Floats) -> tuple[Floats, Floats]:
+        """Return the score of each value, and what was predicted, scaled: (n,) and (n,)."""
         check_values(values)
         scaled = to_scale(np.concatenate([self.history, values]), self.center, self.spread)
-        foretold = foretell(self.weights, scaled, len(self.history) + 1)
-        errors = errors_of(foretold, scaled)
-        return self.tail.surprise(errors), foretold.astype(np.float64)
+        predicted = predict_last(self.weights, scaled, len(self.history) + 1)
+        errors = errors_of(predicted, scaled)
+        return self.tail.surprise(errors), predicted.astype(np.float64)
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""
         check_value(value)
         scaled = to_scale(np.array([value], np.float64), self.center, self.spread)
-        score = self.tail.surprise(errors_of(self._foretold, scaled))
+        score = self.tail.surprise(errors_of(self._predicted, scaled))
         return bool(score[0] > self.threshold)
 
     @cached_property
-    def _foretold(self) -> Weights:
+    def _predicted(self) -> Weights:
         """What the history lets expect of the next reading, scaled: (1,), whatever it will be."""
         # the reading that ends a window is hidden from the network, so any stands for it
         readings = np.append(self.history, self.history[-1])
-        return foretell(self.weights, to_scale(readings, self.center, self.spread), len(readings))
+        return predict_last(
+            self.weights, to_scale(readings, self.center, self.spread), len(readings)
+        )
 
-    def advance(self, timestamps: Times, values: Floats) -> Self:
-        """Return the same model after these readings."""
-        check_values(values)
-        return replace(self, history=np.concatenate([self.history, values])[-len(self.history) :])
+    def with_warm_up(self, readings: int) -> Self:
+        """Return itself: its history is whole."""
+        return self
 
-    def parameters(self) -> dict[str, float]:
-        """Return the scaling."""
-        return {"center": self.center, "spread": self.spread}
+    def checkpoint(self) -> Stored:
+        """Return the readings before the next one."""
+        return Stored({"history": self.history}, {})
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return weights, the errors it was calibrated on, the readings before the next one."""
-        return {
-            **{field.name: getattr(self.weights, field.name) for field in fields(LstmWeights)},
-            "calibration": self.tail.history,
-            "history": self.history,
-        }
+    def resume(self, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
+        """Return the same model after other readings; see `Detector.resume`."""
+        expect(tensors, {"history": ("F64", (len(self.history),))})
+        return replace(self, history=tensors["history"].to_numpy())
+
+    def stored(self) -> Stored:
+        """Return weights, the errors it was calibrated on, the history, the scaling."""
+        weights = {field.name: getattr(self.weights, field.name) for field in fields(LstmWeights)}
+        return Stored(
+            weights | {"calibration": self.tail.history, "history": self.history},
+            {"center": self.center, "spread": self.spread, "step": self.step},
+        )
 
     @classmethod
     def restore(
@@ -352,10 +359,10 @@ class LstmAutoencoder:
             | {"calibration": ("F64", (None,)), "history": ("F64", (None,))},
         )
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
-        if not 1 <= len(arrays["history"]) < MOST_WINDOW:
-            raise CorruptArtifactError(f"tensor history: a window has 2 to {MOST_WINDOW} readings")
-        if not 0.0 <= threshold <= MOST_NATS:
-            raise CorruptArtifactError(f"threshold {threshold} is not within 0 and {MOST_NATS}")
+        if not 1 <= len(arrays["history"]) < MAX_WINDOW:
+            raise CorruptArtifactError(f"tensor history: a window has 2 to {MAX_WINDOW} readings")
+        if not 0.0 <= threshold <= MAX_NATS:
+            raise CorruptArtifactError(f"threshold {threshold} is not within 0 and {MAX_NATS}")
         spread = within(parameters, "spread", 0.0, FLOAT32_MAX)
         if not spread:
             raise CorruptArtifactError("parameter spread: it is 0")
@@ -363,6 +370,7 @@ class LstmAutoencoder:
             weights=LstmWeights(**{name: arrays[name] for name in weights_layout}),
             center=within(parameters, "center", -FLOAT32_MAX, FLOAT32_MAX),
             spread=spread,
+            step=within(parameters, "step", 1.0, WEEK_MS),
             tail=Tail.of(arrays["calibration"]),
             history=arrays["history"],
             threshold=threshold,

@@ -18,8 +18,8 @@ DAYS = np.array([1, 2, 3, 4, 5, 6, 7, 14, 21])
 DAILY, WEEKLY = slice(0, 7), slice(6, 9)
 """Which of them are the season's."""
 
-LEAST_TOLERANCE_MS = 600_000
-MOST_READINGS = 128
+MIN_TOLERANCE_MS = 600_000
+MAX_READINGS = 128
 """Readings of one season that a median takes: of a dense series, those next to the same time."""
 
 PADDED_AT_ONCE = 16_384
@@ -59,7 +59,7 @@ def seasons(
     times: Integers, values: Floats, first: int, oldest: Integers, steps: Floats
 ) -> list[Floats]:
     """Return the daily and the weekly reference, (n - first,); parameters as for `references`."""
-    tolerances = np.maximum(1.01 * steps, LEAST_TOLERANCE_MS).astype(np.int64)
+    tolerances = np.maximum(1.01 * steps, MIN_TOLERANCE_MS).astype(np.int64)
     reach = times[-1] - times[0] + tolerances.max() if len(tolerances) else 0
     lows, counts = windows(times, first, oldest, tolerances, DAYS[reach >= DAYS * DAY_MS])
     return [medians(values, lows[season], counts[season]) for season in (DAILY, WEEKLY)]
@@ -86,7 +86,7 @@ def windows(
     lows = np.maximum(np.searchsorted(times, moments - tolerances, "left"), oldest)
     index = np.arange(first, len(times))
     highs = np.minimum(np.searchsorted(times, moments + tolerances, "right"), index)
-    spare = np.maximum(highs - lows - MOST_READINGS, 0)
+    spare = np.maximum(highs - lows - MAX_READINGS, 0)
     lows, highs = lows + spare // 2, highs - (spare + 1) // 2
     return lows, np.maximum(highs - lows, 0)
 

@@ -25,7 +25,7 @@ from ops_anomaly.detection.history import BLOCK
 from ops_anomaly.detection.tails import median
 
 if TYPE_CHECKING:
-    from ops_anomaly.detection.tails import Before
+    from ops_anomaly.detection.tails import SortedSample
     from ops_anomaly.detection.types import Floats, Integers, Mask
 
     Singles = npt.NDArray[np.float32]
@@ -165,10 +165,10 @@ FARTHEST = 2.0**56
 """Beyond it readings are cut off, so that no square overflows: that brings no two closer together
 than bounds may have them."""
 
-LEAST_EXPONENT = -300
+MIN_EXPONENT = -300
 """Of the unit: squares of much smaller readings underflow in float64 too."""
 
-MOST_SQUARE = 2.0**126
+MAX_SQUARE = 2.0**126
 """Farther than readings that were cut off: no bound is higher."""
 
 
@@ -212,7 +212,7 @@ class RunBounds:
         rows, columns = table.shape
         # of equal runs one after the other, the last is as good as all: there may be hundreds
         same = slice(0, max(0, start - self._length))
-        self._earlier[-1, same][self._goes_on[same]] = MOST_SQUARE
+        self._earlier[-1, same][self._goes_on[same]] = MAX_SQUARE
         later = self._later[:, start - self._first : start - self._first + rows]
         np.matmul(later.T, self._earlier[:, oldest : oldest + columns], out=table)
 
@@ -225,7 +225,7 @@ class RunBounds:
             Squared distances of runs from `start` on.
         """
         norms = self._norms[start : start + len(squares)]
-        distances = np.minimum(squares / self._unit / self._unit, MOST_SQUARE)
+        distances = np.minimum(squares / self._unit / self._unit, MAX_SQUARE)
         ceiling = (distances - norms + SLACK).astype(np.float32)
         return np.nextafter(ceiling, np.float32(np.inf))
 
@@ -236,7 +236,7 @@ def around_the_median(series: Floats) -> tuple[Singles, float]:
     sizes = np.abs(deviations)
     sizes = sizes[sizes > 0.0]
     exponent = int(np.frexp(median(sizes))[1]) if sizes.size else 0
-    unit = 2.0 ** max(exponent, LEAST_EXPONENT)  # a power of two rounds nothing
+    unit = 2.0 ** max(exponent, MIN_EXPONENT)  # a power of two rounds nothing
     singles = np.clip(deviations / unit, -FARTHEST, FARTHEST).astype(np.float32)
     singles[np.abs(singles) < LEAST] = 0.0
     return singles, unit
@@ -400,12 +400,12 @@ SHORT = 512
 """Up to so many runs, or among so few readings, bounds spare no time."""
 
 
-def nearest_values(past: Before, block: Floats, new: int) -> Floats:
+def nearest_values(past: SortedSample, block: Floats, new: int) -> Floats:
     """Return how far each reading of a block lies from the nearest one before it.
 
     Parameters
     ----------
-    past : Before
+    past : SortedSample
         What came before the block.
     block : (n,) float64
         In order of time.

@@ -132,7 +132,7 @@ MAX_UNSORTED = 4
 """Numbers that are sooner compared with all than looked up once all are sorted."""
 
 
-class Before:
+class SortedSample:
     """Numbers in any order, sorted once that pays.
 
     Parameters
@@ -189,7 +189,7 @@ class Before:
 
 STEP_READINGS = 256
 
-LEAST_SCORES = 30
+MIN_SCORES = 30
 """Scores without which there is no tail, and no surprise."""
 
 NO_TAIL = (np.inf, 1.0)
@@ -212,11 +212,11 @@ class Calibration:
     tails: Floats
 
 
-def tails_of(columns: list[Before]) -> Floats:
+def tails_of(columns: list[SortedSample]) -> Floats:
     """Return onset and scale of the tail of each column: (columns, 2)."""
     return np.array(
         [
-            onset_and_scale(column.ordered) if column.numbers.size >= LEAST_SCORES else NO_TAIL
+            onset_and_scale(column.ordered) if column.numbers.size >= MIN_SCORES else NO_TAIL
             for column in columns
         ]
     )

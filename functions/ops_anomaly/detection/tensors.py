@@ -1,4 +1,4 @@
-"""Tensors as they lie in a safetensors file, and the checks they pass before use."""
+"""Tensors as a safetensors file stores them, and the checks they pass before use."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ops_anomaly.detection.types import CorruptArtifactError
 
@@ -44,6 +44,13 @@ class RawTensor:
 
         numbers: npt.NDArray[Any] = np.frombuffer(self.data, NUMPY_DTYPES[self.dtype])
         return numbers.reshape(self.shape)
+
+
+class Stored(NamedTuple):
+    """A detector, or its history, as arrays and scalars by name."""
+
+    tensors: dict[str, npt.NDArray[Any]]
+    parameters: dict[str, float]
 
 
 def expect(

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.detection.tails import median
-
-if TYPE_CHECKING:
-    from ops_anomaly.detection.types import Floats, Times
-
+from ops_anomaly.detection.types import Series
 
 GAP = 1.5
 """A step is a gap if it is so many times the usual one."""
 
-LEAST_STEPS = 4
+MIN_STEPS = 4
 
 IRREGULAR = 0.1
 """A series is irregular if so large a share of its steps is not the usual one, within 5 %."""
@@ -29,90 +24,80 @@ class Timeline:
 
     Attributes
     ----------
-    timestamps : (n,) datetime64[ms], increasing
-    values : (n,) float64
+    series
+        Times increase.
     notes : list of str
         What was found and done, for people.
     """
 
-    timestamps: Times
-    values: Floats
+    series: Series
     notes: list[str]
 
-    @property
-    def readings_a_week(self) -> float:
-        """How many readings a week has at the usual step; those of 5 minutes for a single one."""
-        step_ms = usual_step_ms(self.timestamps) or 300_000.0
-        return 7 * 86_400_000 / step_ms
 
-
-def put_in_order(timestamps: Times, values: Floats, after: np.datetime64 | None) -> Timeline:
+def put_in_order(series: Series, after: int | None) -> Timeline:
     """Sort readings, keep the first of each moment, and leave out those that come too late.
 
     Parameters
     ----------
-    timestamps : (n,) datetime64
+    series
         In any order, repeated or not.
-    values : (n,) float64
-    after : datetime64 or None
-        The end of the history they are judged by: what is not later is too late to be judged.
+    after : int or None
+        The end of the history that they follow, milliseconds: what is not later is left out.
     """
-    times = timestamps.astype("datetime64[ms]")
     notes: list[str] = []
-    earlier = int((np.diff(times) < np.timedelta64(0, "ms")).sum())
+    earlier = int((np.diff(series.times) < 0).sum())
     if earlier:
-        order = np.argsort(times, kind="stable")
-        times, values = times[order], values[order]
-        notes.append(
-            f"{counted(earlier, 'reading')} came out of order: all were sorted by their time."
-        )
-    is_first = np.ones(len(times), bool)
-    is_first[1:] = np.diff(times) > np.timedelta64(0, "ms")
+        series = series[np.argsort(series.times, kind="stable")]
+        notes.append(f"{counted(earlier, 'reading')} came out of order; all were sorted by time.")
+    is_first = np.diff(series.times, prepend=series.times[:1] - 1) > 0
     if not is_first.all():
         notes.append(
-            f"{counted(int((~is_first).sum()), 'reading')} repeated the time of another: the one "
-            "that came first was kept."
+            f"{counted(int((~is_first).sum()), 'reading')} repeated the time of another; the "
+            "first one was kept."
         )
-        times, values = times[is_first], values[is_first]
+        series = series[is_first]
     if after is not None:
-        is_late = times <= after
+        is_late = series.times <= after
         if is_late.any():
             notes.append(
                 f"{counted(int(is_late.sum()), 'reading')} not later than the model's history, "
-                f"which ends at {np.datetime_as_string(after, 's')}Z: left out."
+                f"which ends at {utc(after)}: left out."
             )
-            times, values = times[~is_late], values[~is_late]
-    notes += described_steps(times)
-    return Timeline(times, values, notes)
+            series = series[~is_late]
+    return Timeline(series, notes + described_steps(series))
 
 
-def described_steps(times: Times) -> list[str]:
+def described_steps(series: Series) -> list[str]:
     """Return notes on gaps and on irregular steps."""
-    if len(times) <= LEAST_STEPS:
+    if len(series) <= MIN_STEPS:
         return []  # of so few, none is the usual one
-    usual = usual_step_ms(times)
-    steps = np.diff(times).astype(np.int64)
+    usual, steps = series.step, np.diff(series.times)
     notes = []
     irregular = float((np.abs(steps - usual) > 0.05 * usual).mean())
     if irregular > IRREGULAR:
         notes.append(
-            f"Steps are irregular: {irregular:.0%} are not the usual {duration(usual)}. Runs of "
-            "readings are compared reading by reading."
+            f"Steps are irregular: {irregular:.0%} are not the usual {duration(usual)}. "
+            "Subsequences are compared reading by reading."
         )
     gaps = steps > GAP * usual
     if gaps.any():
         longest = int(steps.argmax())
         notes.append(
             f"{counted(int(gaps.sum()), 'gap')}, the longest {duration(float(steps[longest]))} "
-            f"from {np.datetime_as_string(times[longest], 's')}Z: nothing was filled in."
+            f"from {utc(int(series.times[longest]))}: nothing was filled in."
         )
     return notes
 
 
-def usual_step_ms(times: Times) -> float:
-    """Return the median step in milliseconds; 0 of fewer than two readings."""
-    steps = np.diff(times).astype(np.int64)
-    return float(median(steps)) if steps.size else 0.0
+def utc(time: int) -> str:
+    """Return a time in milliseconds as ISO 8601, to the second.
+
+    Examples
+    --------
+    >>> utc(1393521300000)
+    '2014-02-27T17:15:00Z'
+    """
+    return f"{np.datetime_as_string(np.datetime64(time, 'ms'), 's')}Z"
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,10 +1,7 @@
-"""What can be wrong with a value or an artifact.
+"""What every detector takes and gives: series, detections, alerts, errors, and the protocol.
 
-The range of values every detector accepts.
-
-The one interface of every detector, so that whichever kind wins can be served.
-
-What a detector says of a series: a verdict on each reading, and the alerts.
+The bottom of the package: it imports nothing of it but the stored form of arrays, and numpy only
+where an array is made (a value forest answers `/predict` without it).
 """
 
 from __future__ import annotations
@@ -18,10 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ops_anomaly.detection.tensors import RawTensor
+    from ops_anomaly.detection.tensors import RawTensor, Stored
 
     Floats = npt.NDArray[np.float64]
-    Times = npt.NDArray[np.datetime64]
     Integers = npt.NDArray[np.int64]
     Mask = npt.NDArray[np.bool_]
 
@@ -70,122 +66,42 @@ def check_values(values: Floats) -> None:
         check_value(float(values[~inside][0]))
 
 
-class Detector(Protocol):
-    """A fitted model together with the history its next score depends on.
+WEEK_MS = 604_800_000
 
-    High scores mean anomalous. Detectors are values: no method changes one.
+
+@dataclass(frozen=True)
+class Series:
+    """Readings of one metric, in order of time.
+
+    Attributes
+    ----------
+    times : (n,) int64
+        Milliseconds since 1970, UTC, increasing.
+    values : (n,) float64
+        Finite and within float32's range.
     """
 
-    kind: ClassVar[str]
+    times: Integers
+    values: Floats
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, which: slice | Mask | Integers) -> Series:
+        return Series(self.times[which], self.values[which])
 
     @property
-    def threshold(self) -> float:
-        """The score that an anomaly must exceed, or reach, as the kind has it."""
-        ...
+    def step(self) -> float:
+        """Median distance of neighbouring readings, milliseconds; 0 of fewer than two."""
+        import numpy as np
 
-    @property
-    def until(self) -> np.datetime64 | None:
-        """Time of the last reading of its history; None where the kind keeps no times."""
-        ...
+        steps = np.sort(np.diff(self.times))
+        middle = len(steps) // 2
+        return float(steps[middle] + steps[~middle]) / 2 if len(steps) else 0.0
 
-    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
-        """Return the threshold that is expected to raise so many false alerts.
-
-        Parameters
-        ----------
-        false_alerts_a_week, readings_a_week : float
-            Positive.
-
-        Raises
-        ------
-        FixedSensitivityError
-            If this kind has one threshold only.
-        """
-        ...
-
-    def detect(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> Detection:
-        """Judge readings that follow the stored history, and find the alerts among them.
-
-        Parameters
-        ----------
-        timestamps : (n,) datetime64
-            Times of the readings, increasing, after the history's.
-        values : (n,) float64
-            The readings, finite and within float32's range.
-        threshold : float, optional
-            Instead of the detector's own.
-
-        Raises
-        ------
-        ValueOutOfRangeError
-            If a value is not finite or beyond float32's range.
-        """
-        ...
-
-    def follow(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> tuple[Detection, Self]:
-        """Judge readings as `detect` does, and return with it the model after them.
-
-        It is `advance` at this threshold, for the price of `detect` alone.
-        """
-        ...
-
-    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
-        """Score readings that follow the stored history, each from itself and what came before.
-
-        Parameters
-        ----------
-        timestamps : (n,) datetime64
-            Times of the readings, increasing.
-        values : (n,) float64
-            The readings, finite and within float32's range.
-
-        Returns
-        -------
-        (n,) float64
-            One score a reading; unit and range depend on the kind.
-
-        Raises
-        ------
-        ValueOutOfRangeError
-            If a value is not finite or beyond float32's range.
-        """
-        ...
-
-    def predict(self, value: float) -> bool:
-        """Tell whether `value` would be an anomaly as the next reading after the history."""
-        ...
-
-    def advance(self, timestamps: Times, values: Floats) -> Self:
-        """Return the same model with its history moved on by these readings."""
-        ...
-
-    def parameters(self) -> dict[str, float]:
-        """Return the scalars of the model, for the manifest."""
-        ...
-
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the arrays of the model, by name, for the artifact."""
-        ...
-
-    @classmethod
-    def restore(
-        cls,
-        tensors: Mapping[str, RawTensor],
-        parameters: Mapping[str, float],
-        threshold: float,
-    ) -> Self:
-        """Rebuild a detector from the parts of an artifact.
-
-        Raises
-        ------
-        CorruptArtifactError
-            If a name, dtype, shape or number is not what this kind expects.
-        """
-        ...
+    def last(self, readings: int) -> Series:
+        """Return the last so many readings."""
+        return self[max(len(self) - readings, 0) :]
 
 
 @dataclass(frozen=True)
@@ -205,13 +121,13 @@ class Alert:
 
 @dataclass(frozen=True)
 class Detection:
-    """Verdicts on n readings.
+    """What a detector finds in a series of n readings.
 
     Attributes
     ----------
     scores : (n,) float64
         High is anomalous; unit and range depend on the kind of detector.
-    bar : (n,) float64
+    thresholds : (n,) float64
         The score at which each reading is an anomaly.
     is_anomaly : (n,) bool
     expected, lower, upper : (n,) float64
@@ -222,7 +138,7 @@ class Detection:
     """
 
     scores: Floats
-    bar: Floats
+    thresholds: Floats
     is_anomaly: Mask
     expected: Floats
     lower: Floats
@@ -232,8 +148,103 @@ class Detection:
 
     @property
     def severity(self) -> Floats:
-        """How far beyond ordinary each reading is, 0 to 1; 0.5 is at the bar: (n,)."""
-        return severity(self.scores, self.bar)
+        """How far beyond ordinary each reading is, 0 to 1; 0.5 is at the threshold: (n,)."""
+        return severity(self.scores, self.thresholds)
+
+
+class Detector(Protocol):
+    """A fitted model together with the history that its next score depends on.
+
+    High scores mean anomalous. Detectors are values: no method changes one. `tensors` and
+    `parameters` are the stored form, for artifacts and checkpoints alike; where they are stored is
+    no concern of a detector.
+
+    Attributes
+    ----------
+    kind : str
+        Names the class in artifacts; see `artifact.KINDS`.
+    has_sensitivity : bool
+        Whether the threshold can be set by `sensitivity`; else there is one threshold.
+    threshold : float
+        The score that an anomaly must exceed, or reach, as the kind has it.
+    """
+
+    kind: ClassVar[str]
+    has_sensitivity: ClassVar[bool]
+
+    @property
+    def threshold(self) -> float: ...
+
+    @property
+    def last_timestamp(self) -> int | None:
+        """Time of the last reading of its history, milliseconds; None where it keeps no times."""
+        ...
+
+    def detect(self, series: Series, sensitivity: float | None = None) -> Detection:
+        """Score readings that follow the stored history, and find the alerts among them.
+
+        Parameters
+        ----------
+        series
+            Later than the history.
+        sensitivity : float, optional
+            Expected false alerts a week, instead of the detector's own threshold.
+
+        Raises
+        ------
+        ValueOutOfRangeError
+            If a value is not finite or beyond float32's range.
+        FixedSensitivityError
+            If a sensitivity is given and this kind has one threshold.
+        """
+        ...
+
+    def update(self, series: Series, sensitivity: float | None = None) -> tuple[Detection, Self]:
+        """Return what `detect` does, and the same model with its history moved on.
+
+        In chunks of any size it gives the same, to the bit.
+        """
+        ...
+
+    def predict(self, value: float) -> bool:
+        """Tell whether `value` would be an anomaly as the next reading after the history."""
+        ...
+
+    def score_samples(self, series: Series) -> Floats:
+        """Return the scores alone: (n,); as `detect`."""
+        ...
+
+    def with_warm_up(self, readings: int) -> Self:
+        """Return the same model, of which so many more readings raise no alert."""
+        ...
+
+    def checkpoint(self) -> Stored:
+        """Return the part of the stored form that changes with readings: the history."""
+        ...
+
+    def resume(self, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
+        """Return the same model with the history of a checkpoint.
+
+        Raises
+        ------
+        CorruptArtifactError
+            If a name, dtype, shape or number is not what this kind expects.
+        """
+        ...
+
+    def stored(self) -> Stored:
+        """Return arrays and scalars of the whole model, the history included."""
+        ...
+
+    @classmethod
+    def restore(
+        cls,
+        tensors: Mapping[str, RawTensor],
+        parameters: Mapping[str, float],
+        threshold: float,
+    ) -> Self:
+        """Rebuild a detector from its stored form; raises as `resume`."""
+        ...
 
 
 def alerts_from(scores: Floats, flags: Mask, starts: list[int]) -> list[Alert]:
@@ -244,9 +255,9 @@ def alerts_from(scores: Floats, flags: Mask, starts: list[int]) -> list[Alert]:
     ]
 
 
-def alerts_of_events(timestamps: Times, scores: Floats, flags: Mask) -> list[Alert]:
-    """Return the alerts of a detector that knows no pause: flags close in time are one."""
-    return alerts_from(scores, flags, event_starts(timestamps, flags))
+def alerts_of_events(times: Integers, scores: Floats, flags: Mask) -> list[Alert]:
+    """Return the alerts of a detector without an alert state: flags close in time are one."""
+    return alerts_from(scores, flags, event_starts(times, flags))
 
 
 def grouped(flags: Mask, starts: list[int]) -> list[tuple[int, int]]:
@@ -261,20 +272,20 @@ def grouped(flags: Mask, starts: list[int]) -> list[tuple[int, int]]:
     ]
 
 
-def event_starts(timestamps: Times, flags: Mask) -> list[int]:
+def event_starts(times: Integers, flags: Mask) -> list[int]:
     """Return where each run of flags begins that are no more than `EVENT_MS` apart."""
     import numpy as np
 
     flagged = np.flatnonzero(flags)
     if not flagged.size:
         return []
-    apart = np.diff(timestamps[flagged]) > np.timedelta64(EVENT_MS, "ms")
+    apart = np.diff(times[flagged]) > EVENT_MS
     return [int(flagged[0]), *flagged[1:][apart].tolist()]
 
 
-def severity(scores: Floats, bar: Floats) -> Floats:
-    """Return 0 to 1 for scores from nothing to boundless; 0.5 is at the bar."""
+def severity(scores: Floats, thresholds: Floats) -> Floats:
+    """Return 0 to 1 for scores from nothing to boundless; 0.5 is at the threshold."""
     import numpy as np
 
-    shares: Floats = scores / np.maximum(scores + bar, math.ulp(1.0))
+    shares: Floats = scores / np.maximum(scores + thresholds, math.ulp(1.0))
     return shares

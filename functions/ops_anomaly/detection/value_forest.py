@@ -18,7 +18,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ops_anomaly.detection.tensors import RawTensor, expect
+from ops_anomaly.detection.tensors import RawTensor, Stored, expect
 from ops_anomaly.detection.types import (
     CorruptArtifactError,
     FixedSensitivityError,
@@ -27,10 +27,7 @@ from ops_anomaly.detection.types import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from ops_anomaly.detection.types import Detection, Floats, Times
+    from ops_anomaly.detection.types import Detection, Floats, Series
 
 
 @dataclass(frozen=True)
@@ -61,43 +58,43 @@ class ValueForest:
     """
 
     kind: ClassVar[str] = "value-forest"
+    has_sensitivity: ClassVar[bool] = False
 
     breaks: array[float]
     scores: array[float]
     threshold: float
 
     @property
-    def until(self) -> None:
+    def last_timestamp(self) -> None:
         """None: the score depends on no history."""
         return None
 
-    def threshold_for(self, false_alerts_a_week: float, readings_a_week: float) -> float:
-        """Refuse: beyond its training values the forest saturates, so there is nothing to tune."""
-        raise FixedSensitivityError("A value forest has one threshold; leave out the sensitivity.")
-
-    def score_samples(self, timestamps: Times, values: Floats) -> Floats:
+    def score_samples(self, series: Series) -> Floats:
         """Score each value; see `Detector.score_samples`."""
         import numpy as np
 
-        check_values(values)
-        return np.asarray(self.scores)[np.searchsorted(self.breaks, values, side="left")]
+        check_values(series.values)
+        return np.asarray(self.scores)[np.searchsorted(self.breaks, series.values, side="left")]
 
-    def detect(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> Detection:
-        """Judge each value; see `Detector.detect`."""
+    def detect(self, series: Series, sensitivity: float | None = None) -> Detection:
+        """Score each value; see `Detector.detect`."""
         import numpy as np
 
         from ops_anomaly.detection.formatting import number
         from ops_anomaly.detection.types import Detection, alerts_of_events
 
-        threshold = self.threshold if threshold is None else threshold
-        scores = self.score_samples(timestamps, values)
+        if sensitivity is not None:
+            # beyond its training values the forest saturates, so there is nothing to tune
+            raise FixedSensitivityError(
+                "A value forest has one threshold; leave out the sensitivity."
+            )
+        threshold, values = self.threshold, series.values
+        scores = self.score_samples(series)
         flags = scores > threshold
         expected, lower, upper = self._ordinary(threshold)
         return Detection(
             scores=scores,
-            bar=np.full(len(scores), threshold),
+            thresholds=np.full(len(scores), threshold),
             is_anomaly=flags,
             expected=np.full(len(scores), expected),
             lower=np.full(len(scores), lower),
@@ -107,14 +104,12 @@ class ValueForest:
                 f"ordinary is {number(expected)}"
                 for position in np.flatnonzero(flags).tolist()
             },
-            alerts=alerts_of_events(timestamps, scores, flags),
+            alerts=alerts_of_events(series.times, scores, flags),
         )
 
-    def follow(
-        self, timestamps: Times, values: Floats, threshold: float | None = None
-    ) -> tuple[Detection, Self]:
-        """Judge each value; see `Detector.follow`."""
-        return self.detect(timestamps, values, threshold), self
+    def update(self, series: Series, sensitivity: float | None = None) -> tuple[Detection, Self]:
+        """Score each value; see `Detector.update`."""
+        return self.detect(series, sensitivity), self
 
     def _ordinary(self, threshold: float) -> tuple[float, float, float]:
         """Return the most ordinary value, and how far around it values are no anomalies."""
@@ -135,34 +130,38 @@ class ValueForest:
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly; see `Detector.predict`."""
         check_value(value)
-        return bisect_left(self._turns, value) % 2 == 1
+        return bisect_left(self._switches, value) % 2 == 1
 
     @cached_property
-    def _turns(self) -> list[float]:
+    def _switches(self) -> list[float]:
         """Where the decision changes: a value above an odd number of these is an anomaly.
 
         They are a few of the breaks, and come after -inf if the lowest values are anomalies.
         """
-        threshold, turns, is_anomaly = self.threshold, [], False
+        threshold, switches, is_anomaly = self.threshold, [], False
         for edge, score in zip((-math.inf, *self.breaks), self.scores, strict=True):
             if (score > threshold) != is_anomaly:
-                turns.append(edge)
+                switches.append(edge)
                 is_anomaly = not is_anomaly
-        return turns
+        return switches
 
-    def advance(self, timestamps: Times, values: Floats) -> Self:
-        """Return itself: the score depends on no history."""
+    def with_warm_up(self, readings: int) -> Self:
+        """Return itself: there is nothing to warm up."""
         return self
 
-    def parameters(self) -> dict[str, float]:
-        """Return no parameters: the threshold is all."""
-        return {}
+    def checkpoint(self) -> Stored:
+        """Return nothing: there is no history."""
+        return Stored({}, {})
 
-    def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
+    def resume(self, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
+        """Return itself."""
+        return self
+
+    def stored(self) -> Stored:
         """Return the breaks and the scores."""
         import numpy as np
 
-        return {"breaks": np.asarray(self.breaks), "scores": np.asarray(self.scores)}
+        return Stored({"breaks": np.asarray(self.breaks), "scores": np.asarray(self.scores)}, {})
 
     @classmethod
     def restore(

@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ops_anomaly.aws.errors import CloudWatchDeniedError, CloudWatchRefusedError, explained
+from ops_anomaly.aws.errors import (
+    CloudWatchDeniedError,
+    CloudWatchRefusedError,
+    translate_aws_errors,
+)
 from ops_anomaly.watcher.formatting import called
 
 if TYPE_CHECKING:
@@ -23,7 +27,7 @@ USUAL_PERIOD = 300
 
 
 @dataclass(frozen=True)
-class Question:
+class AlarmQuery:
     """One series that an alarm is about.
 
     Attributes
@@ -49,15 +53,15 @@ class Question:
     cannot: str | None = None
 
 
-def from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
+def from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery:
     """Return what an alarm is about, from its event's `configuration.metrics`."""
     try:
         return question(alarm, [query_of_event(metric) for metric in metrics])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        return Question(alarm, alarm, alarm, cannot=f"its event can't be read: {error!r}")
+        return AlarmQuery(alarm, alarm, alarm, cannot=f"its event can't be read: {error!r}")
 
 
-def from_description(described: Mapping[str, Any]) -> Question:
+def from_description(described: Mapping[str, Any]) -> AlarmQuery:
     """Return what a metric alarm is about, from DescribeAlarms."""
     name = described["AlarmName"]
     if described.get("Metrics"):
@@ -101,12 +105,12 @@ def query_of_event(metric: Mapping[str, Any]) -> dict[str, Any]:
     return query
 
 
-def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
+def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery:
     """Return the one series that an alarm's metrics return; a band is CloudWatch's own verdict."""
     queries = [dict(each) for each in metrics if BAND not in each.get("Expression", "")]
     returning = [each for each in queries if each.get("ReturnData", True)]
     if len(returning) != 1:
-        return Question(
+        return AlarmQuery(
             alarm, alarm, alarm, cannot=f"its metrics return {len(returning)} series, not one"
         )
     [asked] = returning
@@ -118,8 +122,8 @@ def question(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> Question:
     periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]
     period = int(asked.get("Period") or max(periods, default=USUAL_PERIOD))
     if period <= 0:
-        return Question(alarm, series, title, cannot=f"its period is {period} seconds")
-    return Question(
+        return AlarmQuery(alarm, series, title, cannot=f"its period is {period} seconds")
+    return AlarmQuery(
         alarm,
         series,
         title,
@@ -147,7 +151,7 @@ def title_of(query: Mapping[str, Any]) -> str:
     return called(metric["MetricName"], [pair["Value"] for pair in metric.get("Dimensions", [])])
 
 
-MOST_CHILDREN = 100
+MAX_CHILDREN = 100
 """What DescribeAlarms takes at once, and what a composite alarm may have."""
 
 DEEPEST = 5
@@ -157,7 +161,7 @@ NAMED = r"""(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*(?:"([^"]+)"|'([^']+)'|([^()\s"']
 """A child in an alarm rule: its name or ARN, quoted or not."""
 
 
-def questions_of_children(cloudwatch: Any, change: AlarmChange) -> list[Question]:
+def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuery]:
     """Return a question for each metric alarm below a composite alarm.
 
     Raises
@@ -165,12 +169,12 @@ def questions_of_children(cloudwatch: Any, change: AlarmChange) -> list[Question
     CloudWatchUnavailableError
         If CloudWatch does not answer.
     """
-    names = [name_of(arn) for arn in change.children] or children_of_rule(change.rule)
-    questions: list[Question] = []
+    names = [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule)
+    questions: list[AlarmQuery] = []
     seen = {change.name}
     try:
         for _ in range(DEEPEST):
-            names = [name for name in dict.fromkeys(names) if name not in seen][:MOST_CHILDREN]
+            names = [name for name in dict.fromkeys(names) if name not in seen][:MAX_CHILDREN]
             if not names:
                 break
             seen.update(names)
@@ -178,13 +182,15 @@ def questions_of_children(cloudwatch: Any, change: AlarmChange) -> list[Question
             questions += [from_description(alarm) for alarm in metric_alarms]
             known = {alarm["AlarmName"] for alarm in (*metric_alarms, *composite_alarms)}
             questions += [
-                Question(name, name, f"alarm {name}", cannot="there is no such alarm any more")
+                AlarmQuery(name, name, f"alarm {name}", cannot="there is no such alarm any more")
                 for name in names
                 if name not in known
             ]
-            names = [n for alarm in composite_alarms for n in children_of_rule(alarm["AlarmRule"])]
+            names = [
+                n for alarm in composite_alarms for n in alarm_names_in_rule(alarm["AlarmRule"])
+            ]
     except (CloudWatchDeniedError, CloudWatchRefusedError) as error:
-        questions.append(Question(change.name, change.name, change.name, cannot=str(error)))
+        questions.append(AlarmQuery(change.name, change.name, change.name, cannot=str(error)))
     return questions
 
 
@@ -194,7 +200,7 @@ def describe(
     """Return the metric alarms and the composite alarms of these names."""
     metric_alarms: list[dict[str, Any]] = []
     composite_alarms: list[dict[str, Any]] = []
-    with explained("looking up the alarm's children", "cloudwatch:DescribeAlarms"):
+    with translate_aws_errors("looking up the alarm's children", "cloudwatch:DescribeAlarms"):
         pages = cloudwatch.get_paginator("describe_alarms").paginate(
             AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
         )
@@ -204,12 +210,12 @@ def describe(
     return metric_alarms, composite_alarms
 
 
-def children_of_rule(rule: str) -> list[str]:
+def alarm_names_in_rule(rule: str) -> list[str]:
     """Return the names of the alarms in an alarm rule.
 
     Examples
     --------
-    >>> children_of_rule('ALARM("cpu high") AND NOT OK(queue-empty)')
+    >>> alarm_names_in_rule('ALARM("cpu high") AND NOT OK(queue-empty)')
     ['cpu high', 'queue-empty']
     """
     return [name_of(next(filter(None, found))) for found in re.findall(NAMED, rule)]

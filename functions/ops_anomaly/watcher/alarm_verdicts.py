@@ -14,15 +14,15 @@ from ops_anomaly.aws.errors import CloudWatchDeniedError, CloudWatchRefusedError
 from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.watcher.documents import (
-    UnreadableMemoryError,
+    CorruptStateError,
 )
-from ops_anomaly.watcher.evaluation import slots_of
+from ops_anomaly.watcher.evaluation import periods_of
 from ops_anomaly.watcher.formatting import floor_to, iso, parse_time, spoken
 from ops_anomaly.watcher.outbox import Outbox
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Readings
-    from ops_anomaly.watcher.alarm_queries import Question
+    from ops_anomaly.watcher.alarm_queries import AlarmQuery
 
 
 class AlarmIncident(msgspec.Struct, frozen=True):
@@ -34,7 +34,7 @@ class AlarmIncident(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class AlarmMemory:
+class AlarmState:
     """What is remembered of an alarm.
 
     Attributes
@@ -50,21 +50,21 @@ class AlarmMemory:
     outbox: Outbox = ()
 
 
-def read_alarm(data: bytes) -> AlarmMemory:
+def decode_alarm_state(data: bytes) -> AlarmState:
     """Read what is remembered of an alarm.
 
     Raises
     ------
-    UnreadableMemoryError
-        If it is anything but what `write_alarm` writes.
+    CorruptStateError
+        If it is anything but what `encode_alarm_state` writes.
     """
     try:
-        return msgspec.json.decode(data, type=AlarmMemory)
+        return msgspec.json.decode(data, type=AlarmState)
     except (ValueError, RecursionError) as error:
-        raise UnreadableMemoryError(f"not what is remembered of an alarm: {error}") from error
+        raise CorruptStateError(f"not what is remembered of an alarm: {error}") from error
 
 
-def write_alarm(memory: AlarmMemory) -> bytes:
+def encode_alarm_state(memory: AlarmState) -> bytes:
     """Return the object."""
     return msgspec.json.encode(memory)
 
@@ -75,7 +75,7 @@ RECENT_READINGS = 3
 """An alarm is judged by the readings that it evaluated; where it does not say which, by those of
 the last hour, and by so many at least."""
 
-LEAST_READINGS = 30
+MIN_READINGS = 30
 """Readings below which nothing can be said of what is usual."""
 
 
@@ -125,8 +125,8 @@ class Verdict:
         )
 
 
-def judge_question(
-    cloudwatch: Any, question: Question, at: float, evaluated_from: float | None
+def evaluate_alarm_query(
+    cloudwatch: Any, question: AlarmQuery, at: float, evaluated_from: float | None
 ) -> Verdict:
     """Read the history of a series and judge its end; what can't be judged is said.
 
@@ -147,16 +147,16 @@ def judge_question(
         return replace(verdict, cannot=question.cannot)
     period = question.period
     end = floor_to(at, period) + period  # the period that it evaluated last may go on
-    start = end - slots_of(HISTORY_DAYS, period) * period
+    start = end - periods_of(HISTORY_DAYS, period) * period
     queries = [{**q, "ReturnData": q["Id"] == question.answer} for q in question.queries]
     try:
         found = read_queries(cloudwatch, queries, start, end)
     except (CloudWatchRefusedError, CloudWatchDeniedError) as error:
         return replace(verdict, cannot=str(error))
     readings = found.get(question.answer)
-    if readings is None or len(readings) < LEAST_READINGS:
+    if readings is None or len(readings) < MIN_READINGS:
         has = len(readings) if readings else 0
-        why = f"CloudWatch has {has} readings of it, and {LEAST_READINGS} are needed"
+        why = f"CloudWatch has {has} readings of it, and {MIN_READINGS} are needed"
         return replace(verdict, cannot=why)
     return judged(verdict, readings, at, evaluated_from)
 

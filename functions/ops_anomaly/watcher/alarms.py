@@ -8,34 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 from ops_anomaly.aws.errors import ConflictError
 from ops_anomaly.aws.objects import alarm_key
-from ops_anomaly.watcher.alarm_queries import from_event, questions_of_children
+from ops_anomaly.watcher.alarm_queries import from_event, queries_of_composite
 from ops_anomaly.watcher.alarm_verdicts import (
-    AlarmMemory,
+    AlarmState,
     Verdict,
-    judge_question,
-    read_alarm,
-    write_alarm,
+    decode_alarm_state,
+    encode_alarm_state,
+    evaluate_alarm_query,
 )
 from ops_anomaly.watcher.documents import (
     ATTEMPTS,
     BusyError,
-    Notebook,
     UndeliveredError,
+    VersionedDocument,
 )
 from ops_anomaly.watcher.notifications import cleared, fired
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.events import AlarmChange
-    from ops_anomaly.watcher.outbox import Channel, Notice
-    from ops_anomaly.watcher.telemetry import Reporter
+    from ops_anomaly.watcher.outbox import Channel, Notification
+    from ops_anomaly.watcher.telemetry import Telemetry
 
 
 LEASE_SECONDS = 50
 """More than it takes to tell, and less than AWS waits before it tries an event again."""
 
 
-class AlarmWatcher:
+class AlarmEvaluator:
     """Takes alarms as they change.
 
     Parameters
@@ -51,7 +51,7 @@ class AlarmWatcher:
         cloudwatch: Callable[[], Any],
         store: ObjectStore,
         channels: Sequence[Channel],
-        reporter: Reporter,
+        reporter: Telemetry,
         clock: Callable[[], float],
     ) -> None:
         self._cloudwatch = cloudwatch
@@ -60,7 +60,7 @@ class AlarmWatcher:
         self._reporter = reporter
         self._clock = clock
 
-    def take(self, change: AlarmChange) -> list[Notice]:
+    def take(self, change: AlarmChange) -> list[Notification]:
         """Judge an alarm that fires, or close the one that is over; return what is told.
 
         Raises
@@ -69,19 +69,21 @@ class AlarmWatcher:
             If a retry is needed: it does what is left to do.
         """
         key = alarm_key(change.arn)
-        notebook = Notebook(self._store, key, AlarmMemory(), read_alarm, write_alarm, LEASE_SECONDS)
+        notebook = VersionedDocument(
+            self._store, key, AlarmState(), decode_alarm_state, encode_alarm_state, LEASE_SECONDS
+        )
         for _ in range(ATTEMPTS):
             page = notebook.open()
             if page.is_unreadable:
                 self._reporter.state_rebuilt(key)
             memory = page.state
-            notices: list[Notice] = []
+            notices: list[Notification] = []
             if change.at > memory.until:
                 memory, notices = self._after(memory, change)
             elif not memory.outbox:
                 return []
             try:
-                left = notebook.note_and_tell(
+                left = notebook.commit_and_deliver(
                     page, memory, self._channels, self._clock, self._reporter.given_up
                 )
             except ConflictError:
@@ -91,14 +93,16 @@ class AlarmWatcher:
             return notices
         raise BusyError(f"{key}: others keep writing it")
 
-    def _after(self, memory: AlarmMemory, change: AlarmChange) -> tuple[AlarmMemory, list[Notice]]:
+    def _after(
+        self, memory: AlarmState, change: AlarmChange
+    ) -> tuple[AlarmState, list[Notification]]:
         """Return what is remembered after a change, and what is told of it.
 
         An alarm may say ALARM again while it is on: after a lack of data, or when its actions were
         suppressed for a while. Only where it was OK in between, which was missed, it is new.
         """
         memory = replace(memory, until=change.at)
-        notices: list[Notice] = []
+        notices: list[Notification] = []
         if memory.incident and "OK" in (change.state, change.before):
             notices.append(cleared(replace(change, state="OK"), memory.incident, self._clock()))
             memory = replace(memory, incident=None)
@@ -113,8 +117,9 @@ class AlarmWatcher:
         questions = (
             [from_event(change.name, change.metrics)]
             if change.metrics
-            else questions_of_children(cloudwatch, change)
+            else queries_of_composite(cloudwatch, change)
         )
         return [
-            judge_question(cloudwatch, each, change.at, change.evaluated_from) for each in questions
+            evaluate_alarm_query(cloudwatch, each, change.at, change.evaluated_from)
+            for each in questions
         ]

@@ -21,9 +21,9 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from ops_anomaly.aws.errors import ObjectNotFoundError, StoreUnavailableError
-from ops_anomaly.aws.objects import shelf_key
-from ops_anomaly.detection.alerting import Vigilance
-from ops_anomaly.detection.contextual_forest import MOST_NATS
+from ops_anomaly.aws.objects import checkpoint_key
+from ops_anomaly.detection.alerting import AlertState
+from ops_anomaly.detection.contextual_forest import MAX_NATS
 from ops_anomaly.detection.history import PAST_LAYOUT, Past
 from ops_anomaly.detection.tensors import NUMPY_DTYPES
 from ops_anomaly.validation import Contract
@@ -38,7 +38,7 @@ WARM_BYTES = 384 * 2**20
 
 
 @dataclass(frozen=True)
-class Warm:
+class WarmDetector:
     """How far a contextual forest has followed a metric.
 
     Attributes
@@ -55,14 +55,14 @@ class Warm:
     threshold: float | None
     until: int
     past: Past
-    vigilance: Vigilance
+    alert_state: AlertState
 
     def goes_on(self, version: str | None, threshold: float | None, time: int) -> bool:
         """Tell whether a detector of this version and threshold can go on here at that time."""
         return (self.version, self.threshold) == (version, threshold) and self.until < time
 
 
-class WarmPlaces:
+class CheckpointCache:
     """Where detectors have got to, by metric; the least recently used go first.
 
     A detector that follows reading by reading decides, to the bit, as one that is given all of
@@ -72,17 +72,17 @@ class WarmPlaces:
 
     def __init__(self, most_bytes: int = WARM_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._places: OrderedDict[str, Warm] = OrderedDict()
+        self._places: OrderedDict[str, WarmDetector] = OrderedDict()
         self._bytes = 0
 
     def __contains__(self, metric: str) -> bool:
         return metric in self._places
 
-    def get(self, metric: str) -> Warm | None:
+    def get(self, metric: str) -> WarmDetector | None:
         """Return where the metric's detector has got to, if that is known here."""
         return self._places.get(metric)
 
-    def keep(self, metric: str, warm: Warm) -> None:
+    def keep(self, metric: str, warm: WarmDetector) -> None:
         """Let the metric's next look begin here: what was followed has been noted."""
         self.forget(metric)
         self._places[metric] = warm
@@ -104,34 +104,34 @@ class _Place(Contract, frozen=True):
     readings: Annotated[int, Meta(gt=0)]
     offset: Annotated[int, Meta(ge=0, lt=2**53)]
     onset: Annotated[int, Meta(ge=-1, lt=2**53)]
-    habituation: Annotated[float, Meta(ge=0, le=MOST_NATS)]
+    boost: Annotated[float, Meta(ge=0, le=MAX_NATS)]
     last_alert: Annotated[int, Meta(ge=-1, lt=2**53)]
-    is_told: bool
+    is_notified: bool
 
 
-class Shelf:
+class CheckpointStore:
     """The shelves of all shards. What can't be read or written is done without."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def take(self, of: int, number: int) -> dict[str, Warm]:
+    def take(self, of: int, number: int) -> dict[str, WarmDetector]:
         """Return what was left there, by metric."""
         try:
-            stored = self._store.read(shelf_key(of, number))
+            stored = self._store.read(checkpoint_key(of, number))
             return unpacked(stored.data) if stored else {}
         except (ObjectNotFoundError, StoreUnavailableError, ValueError, KeyError, SafetensorError):
             return {}
 
-    def leave(self, of: int, number: int, places: Mapping[str, Warm]) -> None:
+    def leave(self, of: int, number: int, places: Mapping[str, WarmDetector]) -> None:
         """Leave where the detectors have got to, for others."""
         try:
-            self._store.overwrite(shelf_key(of, number), packed(places))
+            self._store.overwrite(checkpoint_key(of, number), packed(places))
         except StoreUnavailableError:
             return  # the next look leaves its own
 
 
-def packed(places: Mapping[str, Warm]) -> bytes:
+def packed(places: Mapping[str, WarmDetector]) -> bytes:
     """Return the object: the pasts of all metrics, one after the other, column by column."""
     pasts = [warm.past for warm in places.values()]
     nothing = Past.nothing()
@@ -144,9 +144,9 @@ def packed(places: Mapping[str, Warm]) -> bytes:
             readings=len(warm.past.times),
             offset=warm.past.offset,
             onset=warm.past.onset,
-            habituation=warm.vigilance.habituation,
-            last_alert=warm.vigilance.last_alert,
-            is_told=warm.vigilance.is_told,
+            boost=warm.alert_state.boost,
+            last_alert=warm.alert_state.last_alert,
+            is_notified=warm.alert_state.is_notified,
         )
         for metric, warm in places.items()
     ]
@@ -157,7 +157,7 @@ def packed(places: Mapping[str, Warm]) -> bytes:
     return save({"record": np.frombuffer(msgspec.json.encode(record), np.uint8), **columns})
 
 
-def unpacked(data: bytes) -> dict[str, Warm]:
+def unpacked(data: bytes) -> dict[str, WarmDetector]:
     """Read the object.
 
     Raises
@@ -177,7 +177,9 @@ def unpacked(data: bytes) -> dict[str, Warm]:
         past.check()
         if len(past.times) != each.readings or each.last_alert >= past.count:
             raise ValueError(f"the past of {each.metric} is not whole")
-        vigilance = Vigilance(each.habituation, each.last_alert, each.is_told)
-        places[each.metric] = Warm(each.version, each.threshold, each.until, past, vigilance)
+        alert_state = AlertState(each.boost, each.last_alert, each.is_notified)
+        places[each.metric] = WarmDetector(
+            each.version, each.threshold, each.until, past, alert_state
+        )
         begin = own.stop
     return places

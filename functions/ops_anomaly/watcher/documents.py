@@ -14,14 +14,14 @@ from ops_anomaly.watcher.outbox import Outbox, claim, settled, tell
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.outbox import Channel, Notice
+    from ops_anomaly.watcher.outbox import Channel, Notification
 
 
 class WatchError(Exception):
     """Base of everything this room raises on purpose."""
 
 
-class UnreadableMemoryError(WatchError, ValueError):
+class CorruptStateError(WatchError, ValueError):
     """What is remembered can't be read: it is built anew from CloudWatch."""
 
 
@@ -55,7 +55,7 @@ State = TypeVar("State", bound=Remembered)
 
 
 @dataclass(frozen=True)
-class Page(Generic[State]):
+class Snapshot(Generic[State]):
     """What was read, and the ETag that a write must still find; None where there was nothing."""
 
     state: State
@@ -65,7 +65,7 @@ class Page(Generic[State]):
 
 
 @dataclass(frozen=True)
-class Notebook(Generic[State]):
+class VersionedDocument(Generic[State]):
     """One object and its form.
 
     Attributes
@@ -75,7 +75,7 @@ class Notebook(Generic[State]):
     lease_seconds
         How long whoever has written may take to tell, before somebody else does.
     read, write
-        From bytes, raising `UnreadableMemoryError`, and to bytes.
+        From bytes, raising `CorruptStateError`, and to bytes.
     """
 
     store: ObjectStore
@@ -85,7 +85,7 @@ class Notebook(Generic[State]):
     write: Callable[[State], bytes]
     lease_seconds: float
 
-    def open(self) -> Page[State]:
+    def open(self) -> Snapshot[State]:
         """Read what is remembered.
 
         Raises
@@ -96,15 +96,15 @@ class Notebook(Generic[State]):
         try:
             stored = self.store.read(self.key)
         except ObjectNotFoundError:
-            return Page(self.nothing, None, is_new=True)
+            return Snapshot(self.nothing, None, is_new=True)
         if stored is None:  # no ETag was sent, so there is nothing to be unchanged from
-            return Page(self.nothing, None, is_new=True)
+            return Snapshot(self.nothing, None, is_new=True)
         try:
-            return Page(self.read(stored.data), stored.etag)
-        except UnreadableMemoryError:
-            return Page(self.nothing, stored.etag, is_unreadable=True)
+            return Snapshot(self.read(stored.data), stored.etag)
+        except CorruptStateError:
+            return Snapshot(self.nothing, stored.etag, is_unreadable=True)
 
-    def note(self, page: Page[State], state: State) -> Page[State]:
+    def note(self, page: Snapshot[State], state: State) -> Snapshot[State]:
         """Replace what was read.
 
         Raises
@@ -114,15 +114,15 @@ class Notebook(Generic[State]):
         StoreUnavailableError
             If the bucket does not answer.
         """
-        return Page(state, self.store.write(self.key, self.write(state), page.etag))
+        return Snapshot(state, self.store.write(self.key, self.write(state), page.etag))
 
-    def note_and_tell(
+    def commit_and_deliver(
         self,
-        page: Page[State],
+        page: Snapshot[State],
         state: State,
         channels: Iterable[Channel],
         clock: Callable[[], float],
-        on_given_up: Callable[[Notice], None],
+        on_given_up: Callable[[Notification], None],
     ) -> State:
         """Replace what was read, tell what its outbox holds, and cross that out.
 

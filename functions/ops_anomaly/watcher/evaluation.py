@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ops_anomaly.aws.errors import RegistryError
+from ops_anomaly.aws.errors import AwsError
 from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
 from ops_anomaly.detection.history import HISTORY
 from ops_anomaly.detection.timeline import confidence
 from ops_anomaly.detection.types import FixedSensitivityError
-from ops_anomaly.watcher.checkpoints import Warm
-from ops_anomaly.watcher.incidents import JudgedBy
+from ops_anomaly.watcher.checkpoints import WarmDetector
+from ops_anomaly.watcher.incidents import Provenance
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ops_anomaly.aws.models import LoadedModel, ModelRegistry
     from ops_anomaly.detection.types import Detection, Detector, Floats, Integers
-    from ops_anomaly.watcher.checkpoints import WarmPlaces
-    from ops_anomaly.watcher.state import Grid
+    from ops_anomaly.watcher.checkpoints import CheckpointCache
+    from ops_anomaly.watcher.state import MetricState
     from ops_anomaly.watcher.watch_file import Options
 
 
-LEAST_SLOTS = 128
+MIN_SLOTS = 128
 """Periods without which a metric has too little past to be judged by, however long they are."""
 
 WEEK_SECONDS = 7 * 86_400
@@ -34,7 +34,7 @@ DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """Verdicts on the last readings of a metric, the fresh ones among them.
 
     Attributes
@@ -45,7 +45,7 @@ class Judgement:
         Positions of the readings that are new.
     followed : int
         How many readings the detector had to follow before the fresh ones.
-    place : Warm or None
+    place : WarmDetector or None
         Where the detector has got to, of the kind that takes long to get there.
     """
 
@@ -53,9 +53,9 @@ class Judgement:
     values: Floats
     detection: Detection
     fresh: list[int]
-    judged_by: JudgedBy
+    provenance: Provenance
     followed: int
-    place: Warm | None
+    place: WarmDetector | None
 
     def is_outside(self, position: int) -> bool:
         """Tell whether a reading lies outside the bounds of what was expected."""
@@ -63,7 +63,7 @@ class Judgement:
         return bool(value < detection.lower[position] or value > detection.upper[position])
 
 
-class Judge:
+class Evaluator:
     """Judges metrics.
 
     Parameters
@@ -78,7 +78,7 @@ class Judge:
     def __init__(
         self,
         registry: ModelRegistry,
-        places: WarmPlaces,
+        places: CheckpointCache,
         on_unavailable: Callable[[str, Exception], None],
     ) -> None:
         self._registry = registry
@@ -86,8 +86,8 @@ class Judge:
         self._on_unavailable = on_unavailable
 
     def judge(
-        self, grid: Grid, is_fresh: npt.NDArray[np.bool_], options: Options
-    ) -> Judgement | None:
+        self, grid: MetricState, is_fresh: npt.NDArray[np.bool_], options: Options
+    ) -> Evaluation | None:
         """Judge the fresh readings of a metric; None where there is none to be judged.
 
         Parameters
@@ -107,7 +107,7 @@ class Judge:
         if isinstance(detector, ContextualForest):
             warm = self._places.get(str(grid.metric))
             if warm and warm.goes_on(version, threshold, int(times[first])):
-                detector = detector.resumed(warm.past, warm.vigilance)
+                detector = detector.resumed(warm.past, warm.alert_state)
             begin = begin_after(detector, times)
             # what came before the first look teaches, and starts no pause: nobody was told
             detector = detector.silent_for(int(np.searchsorted(times[begin:], grid.since)))
@@ -120,13 +120,13 @@ class Judge:
         if isinstance(after, ContextualForest):
             # what has no model knows as much as if it began with the grid
             past = after.past if model else after.past.last(len(grid.values))
-            place = Warm(version, threshold, int(times[-1]), past, after.vigilance)
-        return Judgement(
+            place = WarmDetector(version, threshold, int(times[-1]), past, after.alert_state)
+        return Evaluation(
             times=times[begin:],
             values=values[begin:],
             detection=detection,
             fresh=np.flatnonzero(is_fresh[begin:]).tolist(),
-            judged_by=judged_by(options, model, len(times)),
+            provenance=provenance(options, model, len(times)),
             followed=max(first - begin, 0),
             place=place,
         )
@@ -136,7 +136,7 @@ class Judge:
             return None
         try:
             return self._registry.get(options.model)
-        except RegistryError as error:
+        except AwsError as error:
             self._on_unavailable(options.model, error)
             return None
 
@@ -162,10 +162,10 @@ def begin_after(detector: Detector, times: Integers) -> int:
     return int(np.searchsorted(times * 1000, until, side="right"))
 
 
-def judged_by(options: Options, model: LoadedModel | None, readings: int) -> JudgedBy:
+def provenance(options: Options, model: LoadedModel | None, readings: int) -> Provenance:
     """Return what a verdict rests on."""
     own = readings + (model.trained_on if model and model.detector.until is not None else 0)
-    return JudgedBy(
+    return Provenance(
         entry=options.name,
         model=options.model if model else None,
         version=model.version if model else None,
@@ -174,12 +174,12 @@ def judged_by(options: Options, model: LoadedModel | None, readings: int) -> Jud
     )
 
 
-def slots_of(history_days: int, period: int) -> int:
+def periods_of(history_days: int, period: int) -> int:
     """Return how many periods of a metric are remembered.
 
     Examples
     --------
-    >>> slots_of(14, 300), slots_of(14, 60), slots_of(14, 86_400)
+    >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
     (4032, 8064, 128)
     """
-    return min(max(history_days * DAY_SECONDS // period, LEAST_SLOTS), HISTORY)
+    return min(max(history_days * DAY_SECONDS // period, MIN_SLOTS), HISTORY)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.fleet import ShardMessage, read_turn
+from ops_anomaly.watcher.fleet import ShardJob, decode_shard_job
 from ops_anomaly.watcher.formatting import parse_time
 
 DETAIL_TYPE = "CloudWatch Alarm State Change"
@@ -100,13 +100,13 @@ class Tick:
 
 
 @dataclass(frozen=True)
-class Turns:
+class ShardJobs:
     """Shards whose turn it is."""
 
-    messages: list[ShardMessage]
+    messages: list[ShardJob]
 
 
-def recognise(event: Any) -> Tick | Turns | AlarmChange:
+def recognise(event: Any) -> Tick | ShardJobs | AlarmChange:
     """Return what an event is.
 
     Raises
@@ -118,7 +118,7 @@ def recognise(event: Any) -> Tick | Turns | AlarmChange:
         case {"watch": "fleet"}:
             return Tick()
         case {"Records": [{"eventSource": "aws:sqs"}, *_] as records}:
-            return Turns([turn(record) for record in records])
+            return ShardJobs([turn(record) for record in records])
         case {"detail-type": detail_type} if detail_type == DETAIL_TYPE:
             return AlarmChange.from_event(event)
         case {"source": "aws.cloudwatch", "alarmData": _}:
@@ -126,10 +126,10 @@ def recognise(event: Any) -> Tick | Turns | AlarmChange:
     raise UnknownEventError(f"no tick, turn or alarm, but {described(event)}")
 
 
-def turn(record: Mapping[str, Any]) -> ShardMessage:
+def turn(record: Mapping[str, Any]) -> ShardJob:
     """Read the turn of a shard from a message of the queue."""
     try:
-        message = read_turn(record["body"])
+        message = decode_shard_job(record["body"])
         _ = message.fleet  # its metrics can be read
     except (KeyError, TypeError, ValueError) as error:
         raise UnknownEventError(f"a message that is no shard's turn: {error!r}") from error

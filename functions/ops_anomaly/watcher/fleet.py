@@ -23,7 +23,7 @@ from ops_anomaly.aws.errors import (
     ConflictError,
     InvalidWatchFileError,
     ObjectNotFoundError,
-    explained,
+    translate_aws_errors,
 )
 from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY
 from ops_anomaly.validation import Contract
@@ -95,7 +95,7 @@ def select(cloudwatch: Any, selector: Selector) -> Iterator[Metric]:
     ]
     if selector.period <= LONGEST_RECENT_PERIOD:
         request["RecentlyActive"] = RECENT
-    with explained(f"listing the metrics of {selector.name}", "cloudwatch:ListMetrics"):
+    with translate_aws_errors(f"listing the metrics of {selector.name}", "cloudwatch:ListMetrics"):
         for page in cloudwatch.get_paginator("list_metrics").paginate(**request):
             for found in page["Metrics"]:
                 dimensions = {pair["Name"]: pair["Value"] for pair in found["Dimensions"]}
@@ -134,7 +134,7 @@ class ShardEntry(Contract, frozen=True):
     metrics: list[str]
 
 
-class ShardMessage(Contract, frozen=True):
+class ShardJob(Contract, frozen=True):
     """What one shard's turn is: all that a watcher needs to know.
 
     Attributes
@@ -159,20 +159,20 @@ class ShardMessage(Contract, frozen=True):
         ]
 
 
-def write_turn(message: ShardMessage) -> str:
+def encode_shard_job(message: ShardJob) -> str:
     """Return the body of the message in the queue."""
     return msgspec.json.encode(message).decode()
 
 
-def read_turn(body: str) -> ShardMessage:
+def decode_shard_job(body: str) -> ShardJob:
     """Read a message's body.
 
     Raises
     ------
     ValueError
-        If it is anything but what `write_turn` writes.
+        If it is anything but what `encode_shard_job` writes.
     """
-    return msgspec.json.decode(body, type=ShardMessage)
+    return msgspec.json.decode(body, type=ShardJob)
 
 
 def shard_count(metrics: int, at_least: int = 1) -> int:
@@ -196,7 +196,7 @@ def shard_of(metric: Metric, of: int) -> int:
     return zlib.crc32(str(metric).encode()) % of
 
 
-def plan(fleet: Sequence[Watched], of: int, time: int) -> list[ShardMessage]:
+def plan(fleet: Sequence[Watched], of: int, time: int) -> list[ShardJob]:
     """Return a message a shard, of empty ones too: their last metrics may have left the fleet."""
     shards: list[list[ShardEntry]] = [[] for _ in range(of)]
     for watched in fleet:
@@ -206,7 +206,7 @@ def plan(fleet: Sequence[Watched], of: int, time: int) -> list[ShardMessage]:
         for shard, metrics in own.items():
             shards[shard].append(ShardEntry(options=watched.options, metrics=metrics))
     return [
-        ShardMessage(of=of, shard=shard, time=time, entries=entries)
+        ShardJob(of=of, shard=shard, time=time, entries=entries)
         for shard, entries in enumerate(shards)
     ]
 
@@ -226,7 +226,7 @@ class Resolved:
 
 
 class Planner:
-    """Turns a tick into turns.
+    """ShardJobs a tick into turns.
 
     Parameters
     ----------
@@ -244,7 +244,7 @@ class Planner:
         self._clock = clock
         self._resolved: Resolved | None = None
 
-    def turns(self) -> list[ShardMessage]:
+    def turns(self) -> list[ShardJob]:
         """Return a turn a shard; none while no watch file is published.
 
         Raises

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.aws.objects import S3ObjectStore
 from ops_anomaly.watcher.service import Settings, compose
-from ops_anomaly.watcher.telemetry import Reporter
+from ops_anomaly.watcher.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -46,7 +46,7 @@ watcher = compose(
     settings,
     S3ObjectStore(settings.bucket, STORE_TIMEOUT_SECONDS),
     client,
-    Reporter(Logger(), metrics),
+    Telemetry(Logger(), metrics),
     time.time,
 )
 

@@ -11,10 +11,10 @@ import msgspec
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.watcher.evaluation import Judgement
+    from ops_anomaly.watcher.evaluation import Evaluation
 
 
-QUIET = 12
+RECOVERY_PERIODS = 12
 """Periods without an unusual reading after which an incident has ended."""
 
 NEAR = 3
@@ -41,7 +41,7 @@ class Peak(msgspec.Struct, frozen=True):
     reason: str
 
 
-class JudgedBy(msgspec.Struct, frozen=True):
+class Provenance(msgspec.Struct, frozen=True):
     """What a verdict rests on.
 
     Attributes
@@ -92,7 +92,7 @@ class Incident(msgspec.Struct, frozen=True):
     last_seen: int
     readings: int
     peak: Peak
-    judged_by: JudgedBy
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -111,24 +111,24 @@ class Closed:
 
 
 @dataclass(frozen=True)
-class Course:
+class IncidentState:
     """Where a metric's incidents stand.
 
     Attributes
     ----------
     incident : Incident or None
         The one that lasts.
-    told_until : int
+    notified_until : int
         Last unusual reading of the last incident that was opened; 0 for none.
     """
 
     incident: Incident | None = None
-    told_until: int = 0
+    notified_until: int = 0
 
 
-def go_on(
-    course: Course, metric: Metric, judgement: Judgement
-) -> tuple[Course, list[Opened | Closed]]:
+def advance_incident(
+    course: IncidentState, metric: Metric, judgement: Evaluation
+) -> tuple[IncidentState, list[Opened | Closed]]:
     """Take the verdicts on fresh readings into account.
 
     An alert opens an incident if one of its anomalous readings is fresh, and none lasts; so does a
@@ -144,19 +144,19 @@ def go_on(
         lasts = time - last_seen <= NEAR * metric.period and judgement.is_outside(position)
         if not (detection.is_anomaly[position] or lasts):
             continue
-        if course.incident and time - course.incident.last_seen > QUIET * metric.period:
+        if course.incident and time - course.incident.last_seen > RECOVERY_PERIODS * metric.period:
             has_data = position > 0 and times[position - 1] > course.incident.last_seen
             steps.append(Closed(course.incident, "quiet" if has_data else "no data"))
             course = replace(course, incident=None)
         peak = peak_at(judgement, position)
         if course.incident:
             longer = extended(course.incident, peak)
-            course = Course(longer, max(time, course.told_until))
+            course = IncidentState(longer, max(time, course.notified_until))
             if steps and isinstance(steps[-1], Opened):
                 steps[-1] = Opened(longer)
             continue
         start = max((a.start for a in detection.alerts if a.start <= position), default=None)
-        if start is None or times[start] <= course.told_until:
+        if start is None or times[start] <= course.notified_until:
             if peak.severity < FAR_OUT:
                 continue  # within the pause after an alert that was told
             start = position
@@ -167,9 +167,9 @@ def go_on(
             last_seen=time,
             readings=int(detection.is_anomaly[start : position + 1].sum()),
             peak=peak,
-            judged_by=judgement.judged_by,
+            provenance=judgement.provenance,
         )
-        course = Course(incident, max(time, course.told_until))
+        course = IncidentState(incident, max(time, course.notified_until))
         steps.append(Opened(incident))
     return course, steps
 
@@ -184,7 +184,7 @@ def extended(incident: Incident, peak: Peak) -> Incident:
     )
 
 
-def over_because(incident: Incident, period: int, end: int, last_reading: int) -> Because | None:
+def close_reason(incident: Incident, period: int, end: int, last_reading: int) -> Because | None:
     """Return why an incident has ended, or None while it lasts.
 
     Parameters
@@ -194,12 +194,12 @@ def over_because(incident: Incident, period: int, end: int, last_reading: int) -
     last_reading : int
         Time of the last reading there is.
     """
-    if end - (incident.last_seen + period) < QUIET * period:
+    if end - (incident.last_seen + period) < RECOVERY_PERIODS * period:
         return None
     return "quiet" if last_reading > incident.last_seen else "no data"
 
 
-def peak_at(judgement: Judgement, position: int) -> Peak:
+def peak_at(judgement: Evaluation, position: int) -> Peak:
     """Return what is known of one anomalous reading."""
     detection = judgement.detection
     expected, lower, upper = (

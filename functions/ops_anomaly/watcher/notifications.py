@@ -15,7 +15,7 @@ from ops_anomaly.detection.formatting import duration, number
 from ops_anomaly.watcher.alarm_verdicts import AlarmIncident
 from ops_anomaly.watcher.formatting import called, iso, spoken, subject_line
 from ops_anomaly.watcher.incidents import Closed, Opened
-from ops_anomaly.watcher.outbox import VERSION, Notice
+from ops_anomaly.watcher.outbox import VERSION, Notification
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
@@ -31,19 +31,19 @@ ENDINGS = {
 }
 
 
-def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notice:
+def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notification:
     """Return what is told when an incident of a metric begins or ends."""
     incident = step.incident
     detail: dict[str, Any] = {
         "version": VERSION,
         "id": incident.id,
-        "entry": incident.judged_by.entry,
+        "entry": incident.provenance.entry,
         "metric": metric_detail(metric),
         "first_seen": iso(incident.first_seen),
         **msgspec.structs.asdict(incident.peak),
         "time": iso(incident.peak.time),
-        "confidence": incident.judged_by.confidence,
-        "model": incident.judged_by.model_detail,
+        "confidence": incident.provenance.confidence,
+        "model": incident.provenance.model_detail,
     }
     match step:
         case Opened():
@@ -57,7 +57,7 @@ def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notice:
                 "readings": incident.readings,
                 "closed_because": because,
             }
-    return Notice(
+    return Notification(
         id=f"{incident.id}/{kind}",
         about=incident.id,
         detail_type=f"Anomaly {kind.capitalize()}",
@@ -98,7 +98,7 @@ def opened_subject(incident: Incident, metric: Metric) -> str:
 
 def opened_message(incident: Incident, metric: Metric) -> str:
     """Return the message of a new incident, to be understood at 3 a.m."""
-    peak, judged_by = incident.peak, incident.judged_by
+    peak, provenance = incident.peak, incident.provenance
     expected = "not known" if peak.expected is None else number(peak.expected)
     if peak.lower is not None and peak.upper is not None:
         expected += f" (ordinary: {number(peak.lower)} to {number(peak.upper)})"
@@ -110,10 +110,10 @@ def opened_message(incident: Incident, metric: Metric) -> str:
             f"  expected  {expected}",
             f"  why       {peak.reason}",
             f"  severity  {peak.severity:.2f} of 1, where 0.5 is only just unusual",
-            f"  sure      {judged_by.confidence:.0%}, judged by {judged_by.words}",
+            f"  sure      {provenance.confidence:.0%}, judged by {provenance.words}",
             "",
             f"Metric    {metric}",
-            f"Entry     {judged_by.entry} of the watch file",
+            f"Entry     {provenance.entry} of the watch file",
             f"Incident  {incident.id}; one more message follows when it ends.",
         ]
     )
@@ -141,7 +141,7 @@ def closed_message(incident: Incident, metric: Metric, because: Because) -> str:
 
 def fired(
     change: AlarmChange, verdicts: Sequence[Verdict], now: float
-) -> tuple[AlarmIncident, Notice]:
+) -> tuple[AlarmIncident, Notification]:
     """Return the incident of an alarm that fires, and what is told of it."""
     worst = max(verdicts, key=lambda each: each.severity or -1.0, default=None)
     incident_id = hashlib.sha256(f"{change.arn} at {change.at}".encode()).hexdigest()[:16]
@@ -171,7 +171,7 @@ def fired(
     )
     is_unusual = detail["is_unusual"]
     subject = f"Alarm {change.name}: {head[is_unusual if isinstance(is_unusual, bool) else None]}"
-    return AlarmIncident(id=incident_id, since=change.at, detail=detail), Notice(
+    return AlarmIncident(id=incident_id, since=change.at, detail=detail), Notification(
         id=f"{incident_id}/judged",
         about=incident_id,
         detail_type="Alarm Judged",
@@ -182,10 +182,10 @@ def fired(
     )
 
 
-def cleared(change: AlarmChange, incident: AlarmIncident, now: float) -> Notice:
+def cleared(change: AlarmChange, incident: AlarmIncident, now: float) -> Notification:
     """Return what is told when an alarm is over."""
     lasted = change.at - incident.since
-    return Notice(
+    return Notification(
         id=f"{incident.id}/cleared",
         about=incident.id,
         detail_type="Alarm Cleared",

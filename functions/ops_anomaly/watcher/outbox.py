@@ -25,7 +25,7 @@ GIVEN_UP_SECONDS = 86_400
 """What could not be told for a day is old news."""
 
 
-class Notice(msgspec.Struct, frozen=True):
+class Notification(msgspec.Struct, frozen=True):
     """One thing to tell, as an event for programs and as a message for people.
 
     Attributes
@@ -58,12 +58,12 @@ class Channel(Protocol):
     def name(self) -> ChannelName:
         """Which way it is."""
 
-    def send(self, notices: Sequence[Notice]) -> set[str]:
+    def send(self, notices: Sequence[Notification]) -> set[str]:
         """Send notices in order; return the ids of those that did not arrive."""
         ...
 
 
-Outbox = tuple[Notice, ...]
+Outbox = tuple[Notification, ...]
 
 
 def claim(outbox: Outbox, now: float, lease_seconds: float) -> tuple[Outbox, Outbox]:
@@ -121,7 +121,7 @@ def settled(
     outbox: Outbox,
     waiting: dict[str, tuple[ChannelName, ...]],
     now: float,
-    on_given_up: Callable[[Notice], None],
+    on_given_up: Callable[[Notification], None],
 ) -> Outbox:
     """Return what is left after telling: unclaimed, so that the next look tries again."""
     left = []
@@ -163,7 +163,7 @@ class BatchChannel(ABC):
     ) -> None:
         self._client, self._target, self._on_failure = client, target, on_failure
 
-    def send(self, notices: Sequence[Notice]) -> set[str]:
+    def send(self, notices: Sequence[Notification]) -> set[str]:
         """Send notices in order; see `Channel.send`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -180,7 +180,7 @@ class BatchChannel(ABC):
         return set(failed)
 
     @abstractmethod
-    def _send(self, batch: Sequence[Notice]) -> Mapping[int, str]:
+    def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:
         """Send up to `BATCH` notices; return the refused ones by position, and why."""
 
 
@@ -189,7 +189,7 @@ class EventChannel(BatchChannel):
 
     name = "event"
 
-    def _send(self, batch: Sequence[Notice]) -> Mapping[int, str]:
+    def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:
         answer = self._client().put_events(
             Entries=[
                 {
@@ -213,7 +213,7 @@ class MessageChannel(BatchChannel):
 
     name = "message"
 
-    def _send(self, batch: Sequence[Notice]) -> Mapping[int, str]:
+    def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:
         answer = self._client().publish_batch(
             TopicArn=self._target,
             PublishBatchRequestEntries=[

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ops_anomaly.aws.models import ModelRegistry
 from ops_anomaly.aws.settings import BucketSettings, required
-from ops_anomaly.watcher.alarms import AlarmWatcher
-from ops_anomaly.watcher.checkpoints import Shelf, WarmPlaces
+from ops_anomaly.watcher.alarms import AlarmEvaluator
+from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore
 from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.evaluation import Judge
-from ops_anomaly.watcher.events import AlarmChange, Tick, Turns, recognise
-from ops_anomaly.watcher.fleet import Planner, write_turn
+from ops_anomaly.watcher.evaluation import Evaluator
+from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
+from ops_anomaly.watcher.fleet import Planner, encode_shard_job
 from ops_anomaly.watcher.outbox import EventChannel, MessageChannel
-from ops_anomaly.watcher.shard_job import ShardWatcher
+from ops_anomaly.watcher.shard_job import ShardRunner
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.fleet import ShardMessage
-    from ops_anomaly.watcher.telemetry import Reporter
+    from ops_anomaly.watcher.fleet import ShardJob
+    from ops_anomaly.watcher.telemetry import Telemetry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,9 @@ class Watcher:
     """
 
     planner: Planner
-    shards: ShardWatcher
-    alarms: AlarmWatcher
-    reporter: Reporter
+    shards: ShardRunner
+    alarms: AlarmEvaluator
+    reporter: Telemetry
     send: Callable[[str], None]
     clock: Callable[[], float]
 
@@ -86,7 +86,7 @@ class Watcher:
 
         Raises
         ------
-        RegistryError, WatchError
+        AwsError, WatchError
             If it could not be done; AWS tries again, then keeps the event in the dead-letter
             queue.
         """
@@ -99,16 +99,16 @@ class Watcher:
             case Tick():
                 turns = self.planner.turns()
                 for turn in turns:
-                    self.send(write_turn(turn))
+                    self.send(encode_shard_job(turn))
                 self.reporter.planned(len(turns))
-            case Turns(messages=messages):
+            case ShardJobs(messages=messages):
                 for message in messages:
                     self._look(message)
             case AlarmChange() as change:
                 told = self.alarms.take(change)
                 self.reporter.alarm_taken(change.name, change.state, told)
 
-    def _look(self, message: ShardMessage) -> None:
+    def _look(self, message: ShardJob) -> None:
         shard, began = f"{message.shard} of {message.of}", self.clock()
         if began - message.time > SUPERSEDED_SECONDS:
             self.reporter.superseded(shard, began - message.time)
@@ -121,7 +121,7 @@ def compose(
     settings: Settings,
     store: ObjectStore,
     client: Callable[[str], Any],
-    reporter: Reporter,
+    reporter: Telemetry,
     clock: Callable[[], float],
 ) -> Watcher:
     """Return the watcher.
@@ -150,14 +150,14 @@ def compose(
         cache_bytes=settings.model_cache_bytes,
         on_refresh_failed=reporter.refresh_failed,
     )
-    places = WarmPlaces()
-    judge = Judge(models, places, reporter.model_unavailable)
+    places = CheckpointCache()
+    judge = Evaluator(models, places, reporter.model_unavailable)
     return Watcher(
         planner=Planner(cloudwatch, store, clock),
-        shards=ShardWatcher(
-            cloudwatch, store, judge, places, Shelf(store), channels, reporter, clock
+        shards=ShardRunner(
+            cloudwatch, store, judge, places, CheckpointStore(store), channels, reporter, clock
         ),
-        alarms=AlarmWatcher(cloudwatch, store, channels, reporter, clock),
+        alarms=AlarmEvaluator(cloudwatch, store, channels, reporter, clock),
         reporter=reporter,
         send=send,
         clock=clock,

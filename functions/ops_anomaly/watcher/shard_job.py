@@ -14,28 +14,33 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Span, read_history
 from ops_anomaly.aws.errors import CloudWatchRefusedError, ConflictError
 from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.documents import ATTEMPTS, BusyError, Notebook
-from ops_anomaly.watcher.evaluation import slots_of
+from ops_anomaly.watcher.documents import ATTEMPTS, BusyError, VersionedDocument
+from ops_anomaly.watcher.evaluation import periods_of
 from ops_anomaly.watcher.fleet import shard_of
-from ops_anomaly.watcher.incidents import Closed, Opened, go_on, over_because
+from ops_anomaly.watcher.incidents import Closed, Opened, advance_incident, close_reason
 from ops_anomaly.watcher.notifications import notice_of
-from ops_anomaly.watcher.state import Grid, Memory, read_memory, write_memory
+from ops_anomaly.watcher.state import (
+    MetricState,
+    ShardState,
+    decode_shard_state,
+    encode_shard_state,
+)
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric, Readings
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.checkpoints import Shelf, Warm, WarmPlaces
-    from ops_anomaly.watcher.evaluation import Judge, Judgement
+    from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore, WarmDetector
+    from ops_anomaly.watcher.evaluation import Evaluation, Evaluator
     from ops_anomaly.watcher.fleet import Watched
     from ops_anomaly.watcher.outbox import Channel
-    from ops_anomaly.watcher.telemetry import Reporter
+    from ops_anomaly.watcher.telemetry import Telemetry
     from ops_anomaly.watcher.watch_file import Options
 
 
 MISSING = 3
 """A metric is missing if the last periods, so many, have no reading."""
 
-MOST_SECONDS = 120.0
+MAX_SECONDS = 120.0
 """After so long judging ends, well before the function's time does."""
 
 OnRefused = Callable[["Metric", Exception], None]
@@ -51,14 +56,14 @@ class Seen:
         Readings that came after their period had been asked for.
     """
 
-    grid: Grid
-    judgement: Judgement | None
+    grid: MetricState
+    judgement: Evaluation | None
     steps: Sequence[Opened | Closed]
     late: int
 
 
 @dataclass(frozen=True)
-class Looked:
+class ShardEvaluation:
     """What a look found, before it is noted.
 
     Attributes
@@ -75,7 +80,7 @@ class Looked:
         Metrics that are left for the next look, as time ran out.
     """
 
-    memory: Memory
+    memory: ShardState
     is_changed: bool
     seen: Mapping[Metric, Seen]
     steps: Sequence[Opened | Closed]
@@ -94,7 +99,7 @@ class Looked:
         return sum(each.judgement.followed for each in self.seen.values() if each.judgement)
 
     @property
-    def places(self) -> dict[str, Warm]:
+    def places(self) -> dict[str, WarmDetector]:
         """Where the detectors have got to, by metric."""
         return {
             str(metric): each.judgement.place
@@ -104,13 +109,13 @@ class Looked:
 
 
 def look(
-    memory: Memory,
+    memory: ShardState,
     fleet: Sequence[Watched],
     cloudwatch: Callable[[], Any],
-    judge: Judge,
+    judge: Evaluator,
     clock: Callable[[], float],
     on_refused: OnRefused,
-) -> Looked:
+) -> ShardEvaluation:
     """Look at the metrics of a fleet.
 
     Parameters
@@ -131,11 +136,13 @@ def look(
     """
     now = clock()
     options = {metric: watched.options for watched in fleet for metric in watched.metrics}
-    grids = {metric: memory.grids.get(str(metric)) or Grid.nothing(metric) for metric in options}
+    grids = {
+        metric: memory.grids.get(str(metric)) or MetricState.nothing(metric) for metric in options
+    }
     spans = [
         Span(metric, *due)
         for metric, grid in grids.items()
-        if (due := grid.span(now, slots_of(options[metric].history_days, metric.period)))
+        if (due := grid.span(now, periods_of(options[metric].history_days, metric.period)))
     ]
     # what is new to the watcher takes longest: it comes last, and what is left of it, next time
     spans.sort(key=lambda span: len(grids[span.metric].values) == 0)
@@ -144,7 +151,7 @@ def look(
     read = list(read_each(cloudwatch, spans, on_refused))
     began = clock()
     for span, readings in read:
-        if clock() - began > MOST_SECONDS:
+        if clock() - began > MAX_SECONDS:
             postponed += 1
             continue
         own = options[span.metric]
@@ -157,8 +164,8 @@ def look(
         for grid in left
         if grid.course.incident
     ]
-    return Looked(
-        memory=Memory(
+    return ShardEvaluation(
+        memory=ShardState(
             {str(metric): grid for metric, grid in grids.items() if len(grid.values)},
             (*memory.outbox, *(notice_of(step, metric, now) for metric, step in steps)),
         ),
@@ -175,7 +182,9 @@ def look(
     )
 
 
-def look_at(before: Grid, readings: Readings, end: int, options: Options, judge: Judge) -> Seen:
+def look_at(
+    before: MetricState, readings: Readings, end: int, options: Options, judge: Evaluator
+) -> Seen:
     """Put what is new of a metric into its grid, judge it, and say what began or ended.
 
     Parameters
@@ -183,26 +192,26 @@ def look_at(before: Grid, readings: Readings, end: int, options: Options, judge:
     readings
         What CloudWatch has up to `end`, in seconds since 1970.
     """
-    slots = slots_of(options.history_days, before.metric.period)
+    slots = periods_of(options.history_days, before.metric.period)
     grid, is_fresh = before.noted(readings, end, slots)
     late = int((grid.readings[0][is_fresh] < before.end).sum()) if len(before.values) else 0
     judgement = judge.judge(grid, is_fresh, options)
     steps: list[Opened | Closed] = []
     if judgement:
-        course, steps = go_on(grid.course, grid.metric, judgement)
+        course, steps = advance_incident(grid.course, grid.metric, judgement)
         grid = replace(grid, course=course)
     grid, ended = ended_if_over(grid)
     return Seen(grid, judgement, [*steps, *ended], late)
 
 
-def ended_if_over(grid: Grid) -> tuple[Grid, list[Closed]]:
+def ended_if_over(grid: MetricState) -> tuple[MetricState, list[Closed]]:
     """End a metric's incident if nothing anomalous was read for a while."""
     incident = grid.course.incident
     if incident is None:
         return grid, []
     times, _ = grid.readings
     last_reading = int(times[-1]) if len(times) else 0
-    because = over_because(incident, grid.metric.period, grid.end, last_reading)
+    because = close_reason(incident, grid.metric.period, grid.end, last_reading)
     if because is None:
         return grid, []
     return replace(grid, course=replace(grid.course, incident=None)), [Closed(incident, because)]
@@ -229,12 +238,12 @@ LEASE_SECONDS = 270
 """More than the function may run, and less than it takes to the next tick."""
 
 
-MUCH_FOLLOWED = 64
+MANY_UPDATED = 64
 """Readings a metric that had to be followed again, beyond which the shelf is out of date."""
 
 
 @dataclass(frozen=True)
-class Tally:
+class ShardReport:
     """What a look has to report, in counts; the last score of each metric that publishes it."""
 
     watched: int
@@ -247,7 +256,7 @@ class Tally:
     scores: dict[Metric, float] = field(default_factory=dict)
 
 
-class ShardWatcher:
+class ShardRunner:
     """Looks at shards of the fleet.
 
     Parameters
@@ -262,11 +271,11 @@ class ShardWatcher:
         self,
         cloudwatch: Callable[[], Any],
         store: ObjectStore,
-        judge: Judge,
-        places: WarmPlaces,
-        shelf: Shelf,
+        judge: Evaluator,
+        places: CheckpointCache,
+        shelf: CheckpointStore,
         channels: Sequence[Channel],
-        reporter: Reporter,
+        reporter: Telemetry,
         clock: Callable[[], float],
     ) -> None:
         self._cloudwatch = cloudwatch
@@ -278,7 +287,7 @@ class ShardWatcher:
         self._reporter = reporter
         self._clock = clock
 
-    def look(self, of: int, number: int, fleet: Sequence[Watched]) -> Tally:
+    def look(self, of: int, number: int, fleet: Sequence[Watched]) -> ShardReport:
         """Read what is new of the shard's metrics, judge it, and tell what began or ended.
 
         Parameters
@@ -306,7 +315,7 @@ class ShardWatcher:
             if not looked.is_changed and not looked.memory.outbox:
                 return tally(looked, 0)  # nothing is due, as after a retry
             try:
-                after = notebook.note_and_tell(
+                after = notebook.commit_and_deliver(
                     page, looked.memory, self._channels, self._clock, self._reporter.given_up
                 )
             except ConflictError:
@@ -315,7 +324,7 @@ class ShardWatcher:
             return tally(looked, len(after.outbox))
         raise BusyError(f"{notebook.key}: others keep writing it")
 
-    def _warm_up(self, of: int, number: int, known: Memory) -> None:
+    def _warm_up(self, of: int, number: int, known: ShardState) -> None:
         """Take from the shelf where the detectors have got to, if most of it is not known here."""
         cold = sum(metric not in self._places for metric in known.grids)
         if 2 * cold > len(known.grids):
@@ -323,19 +332,24 @@ class ShardWatcher:
                 if metric not in self._places:
                     self._places.keep(metric, place)
 
-    def _keep(self, of: int, number: int, looked: Looked) -> None:
+    def _keep(self, of: int, number: int, looked: ShardEvaluation) -> None:
         """Keep where the detectors have got to; if that took long, let others go on from there."""
         for metric, place in looked.places.items():
             self._places.keep(metric, place)
-        if looked.followed > MUCH_FOLLOWED * len(looked.memory.grids):
+        if looked.followed > MANY_UPDATED * len(looked.memory.grids):
             self._shelf.leave(of, number, looked.places)
 
-    def _notebook(self, of: int, number: int) -> Notebook[Memory]:
-        return Notebook(
-            self._store, state_key(of, number), Memory(), read_memory, write_memory, LEASE_SECONDS
+    def _notebook(self, of: int, number: int) -> VersionedDocument[ShardState]:
+        return VersionedDocument(
+            self._store,
+            state_key(of, number),
+            ShardState(),
+            decode_shard_state,
+            encode_shard_state,
+            LEASE_SECONDS,
         )
 
-    def _inherited(self, of: int, number: int) -> Memory:
+    def _inherited(self, of: int, number: int) -> ShardState:
         """Return what is known of a new shard's metrics by the one that it was cut from."""
         half = of // 2
         while half:
@@ -346,15 +360,15 @@ class ShardWatcher:
                     for key, grid in page.state.grids.items()
                     if shard_of(grid.metric, of) == number
                 }
-                return Memory(own, page.state.outbox if number < half else ())
+                return ShardState(own, page.state.outbox if number < half else ())
             half //= 2
-        return Memory()
+        return ShardState()
 
 
-def tally(looked: Looked, pending: int) -> Tally:
+def tally(looked: ShardEvaluation, pending: int) -> ShardReport:
     """Count what a look found, and what waits to be told."""
     opened = sum(isinstance(step, Opened) for step in looked.steps)
-    return Tally(
+    return ShardReport(
         watched=len(looked.memory.grids),
         opened=opened,
         closed=len(looked.steps) - opened,

@@ -17,10 +17,10 @@ from safetensors.numpy import save
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import FLOAT32_MAX
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.documents import UnreadableMemoryError
+from ops_anomaly.watcher.documents import CorruptStateError
 from ops_anomaly.watcher.formatting import floor_to
-from ops_anomaly.watcher.incidents import Course, Incident
-from ops_anomaly.watcher.outbox import Notice
+from ops_anomaly.watcher.incidents import Incident, IncidentState
+from ops_anomaly.watcher.outbox import Notification
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers
 
 
-SETTLING_SECONDS = 60
+SETTLE_SECONDS = 60
 """A period is asked for when it has been over for so long: until then its value may change."""
 
 LATE = 12
 """Periods that are asked for again each time: a reading that comes this late is still judged."""
 
-FIRST_LOOK = 3
+FIRST_EVALUATION_PERIODS = 3
 """Of a metric that is new, so many of the last periods are judged; what came before teaches."""
 
 
 @dataclass(frozen=True)
-class Grid:
+class MetricState:
     """The last readings of a metric.
 
     Attributes
@@ -49,7 +49,7 @@ class Grid:
         When the first slot begins, in seconds since 1970: a multiple of the metric's period.
     values : (n,) float64
         A slot a period up to where CloudWatch has been asked; NaN where it had nothing.
-    course : Course
+    course : IncidentState
         Its incidents.
     since : int
         From when on it is judged, in seconds since 1970; what came before the first look teaches.
@@ -58,7 +58,7 @@ class Grid:
     metric: Metric
     start: int
     values: Floats
-    course: Course = field(default_factory=Course)
+    course: IncidentState = field(default_factory=IncidentState)
     since: int = 0
 
     @classmethod
@@ -88,13 +88,15 @@ class Grid:
             How many periods are to be remembered.
         """
         period = self.metric.period
-        end = floor_to(now - SETTLING_SECONDS, period)
+        end = floor_to(now - SETTLE_SECONDS, period)
         if end <= self.end:
             return None
         behind = slots if len(self.values) < slots else (end - self.end) // period + LATE
         return end - min(behind, slots) * period, end
 
-    def noted(self, readings: Readings, end: int, slots: int) -> tuple[Grid, npt.NDArray[np.bool_]]:
+    def noted(
+        self, readings: Readings, end: int, slots: int
+    ) -> tuple[MetricState, npt.NDArray[np.bool_]]:
         """Put readings into their slots.
 
         Parameters
@@ -108,7 +110,7 @@ class Grid:
 
         Returns
         -------
-        Grid
+        MetricState
             The grid with them; a reading that CloudWatch has corrected is replaced.
         (m,) bool
             Which of its readings are to be judged: those not there before, and not too late.
@@ -122,26 +124,30 @@ class Grid:
             at = (times - grid.start) // period
             inside = (at >= 0) & (at < slots)
             grid.values[at[inside]] = values[inside]
-        judged_from = self.end - LATE * period if len(self.values) else end - FIRST_LOOK * period
+        judged_from = (
+            self.end - LATE * period
+            if len(self.values)
+            else end - FIRST_EVALUATION_PERIODS * period
+        )
         grid = replace(grid, since=self.since or judged_from)
         times, _ = grid.readings
         return grid, (times >= judged_from) & ~np.isin(times, self.readings[0])
 
 
 @dataclass(frozen=True)
-class Memory:
+class ShardState:
     """What is remembered between two looks.
 
     Attributes
     ----------
-    grids : dict of str to Grid
+    grids : dict of str to MetricState
         By the metric's text.
-    outbox : tuple of Notice
+    outbox : tuple of Notification
         What has been decided to be told, and is not known to have arrived.
     """
 
-    grids: Mapping[str, Grid] = field(default_factory=dict)
-    outbox: tuple[Notice, ...] = ()
+    grids: Mapping[str, MetricState] = field(default_factory=dict)
+    outbox: tuple[Notification, ...] = ()
 
 
 class _GridRecord(Contract, frozen=True):
@@ -149,7 +155,7 @@ class _GridRecord(Contract, frozen=True):
     start: int
     slots: int
     since: int
-    told_until: int
+    notified_until: int
     incident: Incident | None
 
 
@@ -158,10 +164,10 @@ class _Record(Contract, frozen=True, kw_only=True):
 
     version: Literal[1] = 1
     grids: list[_GridRecord]
-    outbox: list[Notice]
+    outbox: list[Notification]
 
 
-def write_memory(memory: Memory) -> bytes:
+def encode_shard_state(memory: ShardState) -> bytes:
     """Return the object."""
     grids = memory.grids.values()
     record = _Record(
@@ -171,7 +177,7 @@ def write_memory(memory: Memory) -> bytes:
                 start=grid.start,
                 slots=len(grid.values),
                 since=grid.since,
-                told_until=grid.course.told_until,
+                notified_until=grid.course.notified_until,
                 incident=grid.course.incident,
             )
             for grid in grids
@@ -186,13 +192,13 @@ def write_memory(memory: Memory) -> bytes:
     )
 
 
-def read_memory(data: bytes) -> Memory:
+def decode_shard_state(data: bytes) -> ShardState:
     """Read the object.
 
     Raises
     ------
-    UnreadableMemoryError
-        If it is anything but what `write_memory` writes.
+    CorruptStateError
+        If it is anything but what `encode_shard_state` writes.
     """
     try:
         tensors = {name: bytes(tensor["data"]) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call] # its stub has no types
@@ -200,17 +206,17 @@ def read_memory(data: bytes) -> Memory:
         values = np.frombuffer(tensors["values"], "<f8")
         ends = np.cumsum([each.slots for each in record.grids], dtype=np.int64)
         if (np.abs(values) > FLOAT32_MAX).any() or len(values) != (ends[-1] if len(ends) else 0):
-            raise UnreadableMemoryError("its readings are not whole")
+            raise CorruptStateError("its readings are not whole")
         own = np.split(values, ends[:-1])
         grids = [_grid(each, own[number]) for number, each in enumerate(record.grids)]
     except (SafetensorError, KeyError, ValueError, OverflowError, RecursionError) as error:
-        raise UnreadableMemoryError(f"not what the watcher remembers: {error}") from error
-    return Memory({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
+        raise CorruptStateError(f"not what the watcher remembers: {error}") from error
+    return ShardState({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
 
 
-def _grid(record: _GridRecord, values: Floats) -> Grid:
+def _grid(record: _GridRecord, values: Floats) -> MetricState:
     metric = Metric.parse(record.metric)
     if len(values) != record.slots or record.start % metric.period:
-        raise UnreadableMemoryError(f"the slots of {metric} are not whole")
-    course = Course(record.incident, record.told_until)
-    return Grid(metric, record.start, values, course, record.since)
+        raise CorruptStateError(f"the slots of {metric} are not whole")
+    course = IncidentState(record.incident, record.notified_until)
+    return MetricState(metric, record.start, values, course, record.since)

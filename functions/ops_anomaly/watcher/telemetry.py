@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger, Metrics
 
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.watcher.outbox import Notice
-    from ops_anomaly.watcher.shard_job import Tally
+    from ops_anomaly.watcher.outbox import Notification
+    from ops_anomaly.watcher.shard_job import ShardReport
 
 
-class Reporter:
+class Telemetry:
     """Logs and counts; one custom metric costs $0.30 a month, so totals are all it counts."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
@@ -27,7 +27,7 @@ class Reporter:
         if not shards:
             self._logger.info("nothing to watch: no watch file is published")
 
-    def looked(self, tally: Tally, shard: str, seconds: float) -> None:
+    def looked(self, tally: ShardReport, shard: str, seconds: float) -> None:
         """Say what a look at a shard found."""
         totals = {
             "MetricsWatched": tally.watched,
@@ -50,7 +50,7 @@ class Reporter:
         """Say that a turn came so late that a newer one has taken its place."""
         self._logger.warning("turn superseded", shard=shard, age_seconds=round(age_seconds))
 
-    def alarm_taken(self, name: str, state: str, told: Sequence[Notice]) -> None:
+    def alarm_taken(self, name: str, state: str, told: Sequence[Notification]) -> None:
         """Say what became of an alarm's change."""
         self._logger.info(
             "alarm taken", alarm=name, state=state, told=[notice.id for notice in told]
@@ -87,7 +87,7 @@ class Reporter:
             "notice not delivered, kept for the next look", notice=notice_id, reason=reason
         )
 
-    def given_up(self, notice: Notice) -> None:
+    def given_up(self, notice: Notification) -> None:
         """Say that a notice could not be told for so long that it is dropped."""
         self._count("AlertsGivenUp", 1)
         self._logger.error("notice given up", notice=notice.id, detail=notice.detail)
