@@ -14,18 +14,17 @@ from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.lstm_autoencoder import (
     LstmAutoencoder,
     LstmWeights,
-    foretell,
     hide_last,
+    predict_last,
     reconstruct,
 )
-from ops_anomaly.detection.tensors import RawTensor
 from ops_anomaly.detection.types import CorruptArtifactError, ValueOutOfRangeError
+from tests.support.series import raw, series_of
 from training.candidates.candidate import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
 from training.job import Run
 
 WINDOW, UNITS = 30, 32
-TIMES = np.empty(0, "datetime64[s]")
 
 
 def candidate_of(run: Run) -> Candidate:
@@ -88,12 +87,14 @@ def test_it_equals_the_plain_equations(
     np.testing.assert_allclose(reconstruct(weights, windows), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_of_a_long_series_each_last_reading_is_foretold_as_of_its_window() -> None:
+def test_of_a_long_series_each_last_reading_is_predicted_as_of_its_window() -> None:
     random = np.random.default_rng(0)
     weights, scaled = drawn_weights(random, UNITS), random.normal(size=2_000)
     windows = np.lib.stride_tricks.sliding_window_view(scaled.astype(np.float32), WINDOW)
     expected = written_plainly(weights, hide_last(windows))[:, -1]
-    np.testing.assert_allclose(foretell(weights, scaled, WINDOW), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        predict_last(weights, scaled, WINDOW), expected, rtol=1e-5, atol=1e-5
+    )
 
 
 @settings(max_examples=10)
@@ -131,8 +132,8 @@ def test_the_future_never_changes_a_past_score(lstm: LstmAutoencoder, data: st.D
     cut = data.draw(st.integers(1, len(values) - 1))
     other = values.copy()
     other[cut:] = data.draw(st.floats(-1e30, 1e30))
-    before = lstm.score_samples(TIMES, values)[:cut]
-    np.testing.assert_allclose(lstm.score_samples(TIMES, other)[:cut], before, rtol=1e-5)
+    before = lstm.score_samples(series_of(values))[:cut]
+    np.testing.assert_allclose(lstm.score_samples(series_of(other))[:cut], before, rtol=1e-5)
 
 
 @settings(max_examples=15)
@@ -142,15 +143,18 @@ def test_in_chunks_it_scores_as_in_one(
 ) -> None:
     series = np.array(values)
     cut = data.draw(st.integers(1, len(series) - 1))
-    later = lstm.advance(TIMES, series[:cut])
-    chunks = [lstm.score_samples(TIMES, series[:cut]), later.score_samples(TIMES, series[cut:])]
-    whole = lstm.score_samples(TIMES, series)
+    later = lstm.update(series_of(series[:cut]))[1]
+    chunks = [
+        lstm.score_samples(series_of(series[:cut])),
+        later.score_samples(series_of(series[cut:])),
+    ]
+    whole = lstm.score_samples(series_of(series))
     np.testing.assert_allclose(np.concatenate(chunks), whole, rtol=1e-4, atol=1e-5)
 
 
 @given(st.floats(-3.4e38, 3.4e38))
 def test_any_value_has_a_finite_score(lstm: LstmAutoencoder, value: float) -> None:
-    score = lstm.score_samples(TIMES, np.array([value]))
+    score = lstm.score_samples(series_of(np.array([value])))
     assert np.isfinite(score).all()
     assert lstm.predict(value) == (score[0] > lstm.threshold)
 
@@ -161,9 +165,11 @@ def test_at_the_threshold_it_decides_by_the_score(
     lstm: LstmAutoencoder, value: float, readings: list[float]
 ) -> None:
     """Each example asks one model twice, after a history of its own."""
-    assert lstm.predict(value) == (lstm.score_samples(TIMES, np.array([value]))[0] > lstm.threshold)
-    later = lstm.advance(TIMES, np.array(readings))
-    score = later.score_samples(TIMES, np.array([value]))[0]
+    assert lstm.predict(value) == (
+        lstm.score_samples(series_of(np.array([value])))[0] > lstm.threshold
+    )
+    later = lstm.update(series_of(np.array(readings)))[1]
+    score = later.score_samples(series_of(np.array([value])))[0]
     assert not replace(later, threshold=score).predict(value)
     strict = replace(later, threshold=np.nextafter(score, -np.inf))
     assert [strict.predict(value), strict.predict(value)] == [True, True]
@@ -179,27 +185,38 @@ def test_it_comes_back_from_the_artifact_as_it_was(run: Run) -> None:
     data = run.artifacts["lstm-autoencoder"]
     restored, _ = unpack(data, digest(data))
     lstm = candidate_of(run).detector
-    advanced = lstm.advance(run.judged_part.timestamps, run.judged_part.values)
+    advanced = lstm.update(run.judged_part.series)[1]
     values = np.linspace(-1, 3, 50)
     np.testing.assert_array_equal(
-        restored.score_samples(TIMES, values), advanced.score_samples(TIMES, values)
+        restored.score_samples(series_of(values)), advanced.score_samples(series_of(values))
     )
 
 
 @pytest.mark.parametrize("name", ["encoder_recurrent", "dense_kernel", "history", "calibration"])
 def test_tensors_that_do_not_fit_are_refused(lstm: LstmAutoencoder, name: str) -> None:
-    raw = {
-        key: RawTensor({4: "F32", 8: "F64"}[array.itemsize], array.shape, array.tobytes())
-        for key, array in lstm.tensors().items()
-    }
-    restored = LstmAutoencoder.restore(raw, lstm.parameters(), lstm.threshold)
+    stored = lstm.stored()
+    tensors, parameters = raw(stored), stored.parameters
+    restored = LstmAutoencoder.restore(tensors, parameters, lstm.threshold)
     assert restored.predict(95.0) == lstm.predict(95.0)
     for broken in (
-        {key: tensor for key, tensor in raw.items() if key != name},
-        raw | {name: replace(raw[name], dtype="I32")},
-        raw | {name: replace(raw[name], shape=(*raw[name].shape, 1))},
+        {key: tensor for key, tensor in tensors.items() if key != name},
+        tensors | {name: replace(tensors[name], dtype="I32")},
+        tensors | {name: replace(tensors[name], shape=(*tensors[name].shape, 1))},
     ):
         with pytest.raises(CorruptArtifactError, match=name):
-            LstmAutoencoder.restore(broken, lstm.parameters(), lstm.threshold)
+            LstmAutoencoder.restore(broken, parameters, lstm.threshold)
     with pytest.raises(CorruptArtifactError, match="spread"):
-        LstmAutoencoder.restore(raw, {"center": 0.0, "spread": 0.0}, lstm.threshold)
+        LstmAutoencoder.restore(tensors, parameters | {"spread": 0.0}, lstm.threshold)
+
+
+def test_a_checkpoint_resumes_where_it_was_taken(lstm: LstmAutoencoder) -> None:
+    later = lstm.update(series_of(np.linspace(-1, 1, 50)))[1]
+    stored = later.checkpoint()
+    resumed = lstm.resume(raw(stored), stored.parameters)
+    np.testing.assert_array_equal(resumed.history, later.history)
+
+
+def test_a_lower_sensitivity_raises_the_threshold(lstm: LstmAutoencoder) -> None:
+    values = series_of(np.linspace(-1, 1, 50))
+    rare, often = (lstm.detect(values, sensitivity).thresholds[0] for sensitivity in (0.2, 3.0))
+    assert rare == pytest.approx(often + np.log(15))

@@ -6,7 +6,6 @@ from array import array
 
 import numpy as np
 import pytest
-from detector.guide_table import CELLS, GuideTable, cells_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,11 +13,11 @@ from sklearn.ensemble import IsolationForest
 
 from ops_anomaly.detection.artifact import digest, pack, unpack
 from ops_anomaly.detection.types import FLOAT32_MAX
-from ops_anomaly.detection.value_forest import MANY, ValueForest
+from ops_anomaly.detection.value_forest import ValueForest
+from tests.support.series import series_of
 from training.candidates.value_forest import export_value_forest
-from training.sources.series import Series
+from training.sources.series import LabelledSeries
 
-TIMES = np.empty(0, "datetime64[s]")
 float32_range = st.floats(-FLOAT32_MAX, FLOAT32_MAX)
 any_breaks = st.one_of(
     st.lists(float32_range, min_size=1, max_size=60, unique=True),
@@ -37,7 +36,7 @@ def fitted(values: np.ndarray, trees: int = 10, seed: int = 0, contamination: fl
 
 def assert_equal(forest: IsolationForest, served: ValueForest, values: np.ndarray) -> None:
     """Compare score and decision of each value, bit by bit."""
-    scores = served.score_samples(TIMES, values)
+    scores = served.score_samples(series_of(values))
     np.testing.assert_array_equal(-scores, forest.score_samples(values[:, np.newaxis]))
     decided = np.where(scores > served.threshold, -1, 1)
     np.testing.assert_array_equal(decided, forest.predict(values[:, np.newaxis]))
@@ -84,9 +83,9 @@ def test_every_threshold_and_its_neighbours(values: np.ndarray, seed: int) -> No
     arrays(np.float64, st.integers(2, 80), elements=float32_range),
     arrays(np.float64, 40, elements=float32_range),
 )
-def test_any_value_of_float32s_range(values: np.ndarray, asked: np.ndarray) -> None:
-    forest = fitted(values)
-    assert_equal(forest, export_value_forest(forest), asked)
+def test_any_value_of_float32s_range(trained_on: np.ndarray, values: np.ndarray) -> None:
+    forest = fitted(trained_on)
+    assert_equal(forest, export_value_forest(forest), values)
 
 
 def values_around(breaks: np.ndarray, seed: int) -> np.ndarray:
@@ -96,51 +95,30 @@ def values_around(breaks: np.ndarray, seed: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).uniform(-0.2, 1.2, 2_000)
     near = [np.nextafter(inside, direction) for direction in (-np.inf, np.inf)]
     extremes = [0.0, -0.0, 5e-324, FLOAT32_MAX, -FLOAT32_MAX]
-    asked = np.concatenate([inside, *near, inside[0] + drawn * width, extremes])
-    return np.clip(asked, -FLOAT32_MAX, FLOAT32_MAX)
-
-
-@given(any_breaks, st.integers(0, 2**16))
-def test_the_guide_table_equals_a_search(breaks: list[float], seed: int) -> None:
-    edges = np.unique(breaks)
-    steps = np.arange(len(edges) + 1.0)
-    asked = values_around(edges, seed)
-    found = GuideTable.of(edges, steps).look_up(asked)
-    np.testing.assert_array_equal(found, steps[np.searchsorted(edges, asked, side="left")])
-
-
-@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
-def test_the_guide_table_spares_the_search(start: float, width: float) -> None:
-    edges = np.linspace(start, start + width, 100)
-    table = GuideTable.of(edges, np.arange(101.0))
-    assert np.isnan(table.known).sum() == len(edges)
-    first, *_, last = cells_of(edges, table.origin, table.cells_per_unit)
-    assert (first, last) == (1, CELLS - 2)
+    values = np.concatenate([inside, *near, inside[0] + drawn * width, extremes])
+    return np.clip(values, -FLOAT32_MAX, FLOAT32_MAX)
 
 
 @settings(max_examples=20)
 @given(any_breaks, st.lists(st.floats(0.1, 1.0), min_size=62, max_size=62), st.integers(0, 2**16))
-def test_many_values_score_as_few_and_decide_as_one(
+def test_predict_agrees_with_the_scores(
     breaks: list[float], scores: list[float], seed: int
 ) -> None:
     edges = np.unique(breaks)
     forest = ValueForest(array("d", edges), array("d", scores[: len(edges) + 1]), threshold=0.5)
-    asked = values_around(edges, seed)
-    many = np.resize(asked, MANY + len(asked))
-    expected = forest.score_samples(TIMES, asked)
-    np.testing.assert_array_equal(forest.score_samples(TIMES, many), np.resize(expected, len(many)))
-    decided = [forest.predict(value) for value in asked.tolist()]
-    assert decided == (expected > forest.threshold).tolist()
+    values = values_around(edges, seed)
+    expected = forest.score_samples(series_of(values)) > forest.threshold
+    assert [forest.predict(value) for value in values.tolist()] == expected.tolist()
 
 
 @pytest.mark.parametrize("score", [0.4, 0.6])
 def test_without_breaks_there_is_one_score(score: float) -> None:
     forest = ValueForest(array("d"), array("d", [score]), threshold=0.5)
-    assert forest.score_samples(TIMES, np.zeros(MANY)).tolist() == [score] * MANY
+    assert forest.score_samples(series_of(np.zeros(3))).tolist() == [score] * 3
     assert forest.predict(-FLOAT32_MAX) == forest.predict(7.0) == (score > forest.threshold)
 
 
-def test_the_forest_of_the_job_at_every_threshold(simulated: Series) -> None:
+def test_the_forest_of_the_job_at_every_threshold(simulated: LabelledSeries) -> None:
     forest = fitted(simulated.values, trees=100, seed=42, contamination=2 / 4032)
     served = export_value_forest(forest)
     edges = neighbourhood(thresholds_of(forest))
@@ -150,7 +128,7 @@ def test_the_forest_of_the_job_at_every_threshold(simulated: Series) -> None:
     assert_equal(forest, served, extremes)
 
 
-def test_the_forest_of_the_seed_at_every_threshold(nab_series: Series) -> None:
+def test_the_forest_of_nab_at_every_threshold(nab_series: LabelledSeries) -> None:
     forest = fitted(nab_series.values, trees=100, seed=42, contamination=2 / 4032)
     assert_equal(forest, export_value_forest(forest), neighbourhood(thresholds_of(forest)))
 
@@ -167,6 +145,5 @@ def test_what_scikit_learn_refuses_is_refused(value: float) -> None:
     served = export_value_forest(fitted(np.arange(10.0)))
     with pytest.raises(ValueError, match="not a finite number within"):
         served.predict(value)
-    for asked in (np.array([0.0, value]), np.append(np.zeros(MANY), value)):
-        with pytest.raises(ValueError, match="not a finite number within"):
-            served.score_samples(TIMES, asked)
+    with pytest.raises(ValueError, match="not a finite number within"):
+        served.score_samples(series_of(np.array([0.0, value])))
