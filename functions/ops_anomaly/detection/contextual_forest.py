@@ -1,10 +1,10 @@
-"""What is known of each reading from those before it: distances, surprise, what was expected.
+"""What is known of each reading from those before it: distances, surprisal, what was expected.
 
 How surprising a reading's distances to the past are, each calibrated on those before it.
 
 The next reading after a past: all that it takes to judge it, but for its value.
 
-The contextual forest: surprise at how far a reading is from anything seen before.
+The contextual forest: surprisal at how far a reading is from anything seen before.
 
 A reading is compared with the past in four ways: its value, its deviation from what is usual at
 its time, and the run of readings that it ends, by values and by deviations. Each distance is
@@ -46,7 +46,7 @@ from ops_anomaly.detection.tails import (
     Calibration,
     SortedSample,
     quantile,
-    surprise,
+    surprisal,
     tails_of,
     usual_step,
 )
@@ -86,7 +86,7 @@ class Context:
         Index in it of the first new one.
     expected, lower, upper : (n - first,) float64
         NaN for the first reading of all. Between lower and upper lay 98 % of the readings before.
-    surprises : (n - first, 5) float64
+    surprisals : (n - first, 5) float64
         Of each distance, and of the forest's score, in nats.
     """
 
@@ -95,7 +95,7 @@ class Context:
     expected: Floats
     lower: Floats
     upper: Floats
-    surprises: Floats
+    surprisals: Floats
 
 
 def extend(past: Past, times: Integers, values: Floats, forest: IsolationForest | None) -> Context:
@@ -118,7 +118,7 @@ def extend(past: Past, times: Integers, values: Floats, forest: IsolationForest 
     isolation = forest.score_samples(new) if forest else np.zeros(len(new))
     distances = np.concatenate([past.distances, new])
     isolation = np.concatenate([past.isolation, isolation])
-    surprise, tails = surprises(distances, isolation, past.offset, parts, known)
+    surprisal, tails = surprisals(distances, isolation, past.offset, parts, known)
     expected, lower, upper = expectation(usual, levels)
     extended = Past(
         offset=past.offset,
@@ -129,7 +129,7 @@ def extend(past: Past, times: Integers, values: Floats, forest: IsolationForest 
         distances=distances,
         isolation=isolation,
     ).calibrated(Calibration(levels[-1].copy(), tails) if len(new) else past.calibration)
-    return Context(extended, first, expected, lower, upper, surprise)
+    return Context(extended, first, expected, lower, upper, surprisal)
 
 
 def usual_values(times: Integers, values: Floats, first: int, parts: list[Block]) -> Floats:
@@ -245,11 +245,11 @@ ORDINARY = 2.0
 """Surprise of a distance, in nats, that adds nothing: one reading in seven is as far."""
 
 FOREST_WEIGHT = 0.25
-"""What the forest's surprise beyond its tail's onset counts: it saturates, and says for the most
+"""What the forest's surprisal beyond its tail's onset counts: it saturates, and says for the most
 part once more what the distances say."""
 
 
-def surprises(
+def surprisals(
     distances: Floats,
     isolation: Floats,
     offset: int,
@@ -286,7 +286,7 @@ def surprises(
         here = slice(part.new - first, part.stop - first)
         tails[..., here] = of_block.T[..., np.newaxis]
         below[:, here] = shares_below(before, new[:, here])
-    return np.ascontiguousarray(surprise(new, below, *tails).T), of_block
+    return np.ascontiguousarray(surprisal(new, below, *tails).T), of_block
 
 
 def calibrating(columns: list[Floats], part: Block, offset: int) -> list[SortedSample]:
@@ -310,13 +310,13 @@ def contributions(context: Context) -> Floats:
     (n - first, 5) float64
         In nats, for the readings of `context.past` from `context.first` on.
     """
-    return weighed(context.surprises)
+    return weighed(context.surprisals)
 
 
-def weighed(surprises: Floats) -> Floats:
-    """Return what surprises add to the scores: (n, 5) -> (n, 5), in nats."""
-    causes = np.maximum(surprises - ORDINARY, 0.0)
-    causes[:, -1] = FOREST_WEIGHT * np.maximum(surprises[:, -1] - ONSET_SURPRISE, 0.0)
+def weighed(surprisals: Floats) -> Floats:
+    """Return what surprisals add to the scores: (n, 5) -> (n, 5), in nats."""
+    causes = np.maximum(surprisals - ORDINARY, 0.0)
+    causes[:, -1] = FOREST_WEIGHT * np.maximum(surprisals[:, -1] - ONSET_SURPRISE, 0.0)
     return causes
 
 
@@ -371,7 +371,7 @@ class NextReading:
         self._known = [SortedSample.sorted(each.numbers) for each in known]
         self._tails = tails_of(self._known).T[..., np.newaxis]
 
-    def surprises(self, value: float, forest: IsolationForest | None) -> tuple[Floats, bool]:
+    def surprisals(self, value: float, forest: IsolationForest | None) -> tuple[Floats, bool]:
         """Return how surprising a value would be, and whether there is a reference for it.
 
         Returns
@@ -390,8 +390,8 @@ class NextReading:
         rows = np.array([distances]) / self._scale
         isolation = forest.score_samples(rows) if forest else np.zeros(1)
         new = np.append(rows, isolation)[:, np.newaxis]
-        surprises = surprise(new, shares_below(self._known, new), *self._tails).T
-        return surprises, not math.isnan(usual[0])
+        surprisals = surprisal(new, shares_below(self._known, new), *self._tails).T
+        return surprisals, not math.isnan(usual[0])
 
 
 def next_time(past: Past) -> int:
@@ -403,7 +403,7 @@ def next_time(past: Past) -> int:
 
 SETTLING = 64
 """Readings after the first with a seasonal reference whose deviations raise no alert: until then
-there was nothing to deviate from, and the first deviations surprise."""
+there was nothing to deviate from, and the first deviations surprisal."""
 
 PROBATION_SHARE = 0.15
 MAX_PROBATION = 750
@@ -434,7 +434,7 @@ class ContextualForest:
         In nats; what a reading must reach, besides what recent alerts add to the bar.
     probation : int
         How many of the first readings ever seen raise no alert. They only teach the bar how often
-        the series surprises, and so do those that are settling.
+        the series surprisals, and so do those that are settling.
     """
 
     kind: ClassVar[str] = "contextual-forest"
@@ -480,9 +480,9 @@ class ContextualForest:
         """Tell whether `value` is an anomaly as the next reading; see `Detector.predict`."""
         check_values(np.array([value], np.float64))
         past = self.past
-        surprises, has_reference = self._next.surprises(value, self.forest)
+        surprisals, has_reference = self._next.surprisals(value, self.forest)
         onset = past.count if has_reference and past.onset < 0 else past.onset
-        raised = self._raise(weighed(surprises), past.count, onset, self.threshold)
+        raised = self._raise(weighed(surprisals), past.count, onset, self.threshold)
         return bool(raised.is_anomaly[0])
 
     @cached_property
@@ -537,7 +537,7 @@ class ContextualForest:
         index = began + np.arange(len(causes))
         may_raise = index >= self.probation
         if onset >= 0:
-            # of its value alone, half of the surprise that it takes
+            # of its value alone, half of the surprisal that it takes
             is_plain = 2.0 * causes[:, PLAIN] >= threshold
             may_raise &= (index < onset) | (index >= onset + SETTLING) | is_plain
         own = causes[:, :OWN].sum(axis=1)
@@ -610,7 +610,7 @@ def usual_probation(readings: int) -> int:
 
 
 MUCH_ODDER = 0.5
-"""What the surprise of a run weighs against that of the reading itself, as a reason."""
+"""What the surprisal of a run weighs against that of the reading itself, as a reason."""
 
 
 def reason(context: Context, position: int, causes: Floats) -> str:

@@ -1,4 +1,4 @@
-"""Reasons in plain words."""
+"""How numbers, times and durations are written in reasons and messages."""
 
 from __future__ import annotations
 

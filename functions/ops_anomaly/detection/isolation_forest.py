@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 ROWS = 512
-"""Rows that walk the trees at once: what fits the processor's caches."""
+"""Rows that walk the trees together: what fits the processor's caches."""
 
-FEW = 16
-"""Rows of which path lengths are sooner added up one by one than tree by tree."""
+MAX_ACCUMULATED = 16
+"""Rows up to which one cumulative sum is faster than adding tree by tree."""
 
 MAX_TREES = 1_000
 MAX_NODES = 4_095
@@ -46,7 +46,7 @@ class IsolationForest:
     Attributes
     ----------
     features : (trees, nodes) uint8
-        The feature that each inner node asks for.
+        The feature that each inner node tests.
     splits : (trees, nodes) float32
         A row goes right where its feature, rounded to float32, is above the split.
     paths : (trees, nodes + 1) float64
@@ -69,7 +69,7 @@ class IsolationForest:
         total = np.empty(len(rows))
         for start in range(0, len(rows), ROWS):
             part = slice(start, start + ROWS)
-            total[part] = added_up(self._path_lengths(cells[part]))
+            total[part] = sum_over_trees(self._path_lengths(cells[part]))
         scores: Floats = 2.0 ** -(total / (len(self.splits) * self.expected_path))
         return scores
 
@@ -86,16 +86,16 @@ class IsolationForest:
         ]
 
     def _path_lengths(self, cells: npt.NDArray[np.float32]) -> Floats:
-        """Return how far each row gets in each tree: (n, features) -> (trees, n)."""
+        """Return each row's path length in each tree: (n, features) -> (trees, n)."""
         (features, splits), *below = self._levels
-        # of the root, all rows are asked the same
+        # at the root all rows meet the same test
         right = np.ascontiguousarray(cells.T)[features] > splits[:, np.newaxis]
         node = 2 * np.arange(len(features))[:, np.newaxis] + right
         first_cell = np.arange(len(cells)) * cells.shape[1]
         at = np.empty_like(node)
         cell, limit = np.empty(node.shape, np.float32), np.empty(node.shape, np.float32)
         for features, splits in below:
-            features.take(node, out=at, mode="wrap")  # none is out of bounds: to check takes longer
+            features.take(node, out=at, mode="wrap")  # all are within bounds; checking costs time
             at += first_cell
             cells.take(at, out=cell, mode="wrap")
             splits.take(node, out=limit, mode="wrap")
@@ -105,7 +105,7 @@ class IsolationForest:
         return self.paths.take(node)
 
     def tensors(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the arrays, by name; few path lengths differ, so each is kept once."""
+        """Return the arrays, by name; few path lengths differ, so each is stored once."""
         lengths, codes = np.unique(self.paths, return_inverse=True)
         return {
             "forest_features": self.features,
@@ -128,7 +128,7 @@ class IsolationForest:
         Raises
         ------
         CorruptArtifactError
-            If a name, dtype, shape or number is not as it should be.
+            If a name, dtype, shape or number is not what the forest expects.
         """
         splits = tensors.get("forest_splits")
         trees, nodes = splits.shape if splits and len(splits.shape) == 2 else (1, 1)
@@ -144,14 +144,14 @@ class IsolationForest:
         arrays = {name: tensor.to_numpy() for name, tensor in tensors.items()}
         is_complete = nodes > 0 and not nodes & (nodes + 1)
         if not (is_complete and 0 < trees <= MAX_TREES and nodes <= MAX_NODES):
-            raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are no complete trees")
+            raise CorruptArtifactError(f"{trees} trees of {nodes} nodes are not complete trees")
         if arrays["forest_features"].max() >= features:
-            raise CorruptArtifactError(f"the forest asks for more than {features} features")
+            raise CorruptArtifactError(f"the forest uses more than {features} features")
         lengths, leaves = arrays["forest_lengths"], arrays["forest_leaves"]
         if leaves.max() >= len(lengths):
             raise CorruptArtifactError("a leaf of the forest has no path length")
         if not 0.1 <= expected_path <= MAX_PATH or lengths.min() < 0 or lengths.max() > MAX_PATH:
-            raise CorruptArtifactError("a path length of the forest is out of all proportion")
+            raise CorruptArtifactError("a path length of the forest is out of range")
         return cls(
             features=arrays["forest_features"].astype(np.uint8),
             splits=arrays["forest_splits"].astype(np.float32),
@@ -160,12 +160,12 @@ class IsolationForest:
         )
 
 
-def added_up(lengths: Floats) -> Floats:
+def sum_over_trees(lengths: Floats) -> Floats:
     """Add up over the trees, one after the other, as scikit-learn does: (trees, n) -> (n,).
 
     A sum would add in an order that depends on how many rows there are.
     """
-    if lengths.shape[1] <= FEW:
+    if lengths.shape[1] <= MAX_ACCUMULATED:
         total: Floats = np.add.accumulate(lengths, axis=0)[-1]
         return total
     total = lengths[0].copy()

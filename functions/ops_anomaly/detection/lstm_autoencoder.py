@@ -1,16 +1,12 @@
-"""The network of the LSTM autoencoder, as a forward pass in numpy.
-
-Keras trains it (`training`); here its exported weights are run.
-
-The LSTM autoencoder, served by a forward pass in numpy.
+"""The LSTM autoencoder, served by a forward pass in numpy.
 
 Keras trains it (`training`); here its exported weights are run. An encoder reads the window into
-one state, a decoder writes the window back from that state; what it can't write back well is
-unlike what it was trained on. Malhotra et al., "LSTM-based encoder-decoder for multi-sensor
+one state, a decoder reconstructs the window from that state; what it reconstructs badly is unlike
+what it was trained on. Malhotra et al., "LSTM-based encoder-decoder for multi-sensor
 anomaly detection", 2016.
 
-The reading under judgement is hidden from the encoder, which sees the one before it twice: a
-network that sees a spike can write it back, and would explain the anomaly away.
+The reading that is scored is hidden from the encoder, which sees the one before it twice: a
+network that sees a spike can reconstruct it, and would explain the anomaly away.
 """
 
 from __future__ import annotations
@@ -46,7 +42,7 @@ SCALED_LIMIT = 1e6
 """Scaled values are clipped here, so that float32 arithmetic stays finite."""
 
 STATES = 2**20
-"""Numbers in the states of the windows that are run at once: bounds the memory of a long series."""
+"""Numbers in the states of the windows of a batch: bounds the memory of a long series."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +142,7 @@ def decode(weights: LstmWeights, windows: Weights) -> Weights:
     return run(weights.decoder, length, encoding)
 
 
-def written(weights: LstmWeights, hidden: Weights) -> Weights:
+def outputs(weights: LstmWeights, hidden: Weights) -> Weights:
     """Return the readings that hidden states stand for: (..., u, n) -> (..., n)."""
     readings: Weights = weights.dense_kernel.T @ hidden
     readings += weights.dense_bias
@@ -155,7 +151,7 @@ def written(weights: LstmWeights, hidden: Weights) -> Weights:
 
 def reconstruct(weights: LstmWeights, windows: Weights) -> Weights:
     """Write scaled windows back from their encoding: (n, window) -> (n, window) float32."""
-    return written(weights, decode(weights, windows)).T
+    return outputs(weights, decode(weights, windows)).T
 
 
 def to_scale(values: Floats, center: float, spread: float) -> Floats:
@@ -192,15 +188,15 @@ def predict_last(weights: LstmWeights, scaled: Floats, length: int) -> Weights:
     """
     windows = windows_of(scaled, length)
     predicted = np.empty(len(windows), np.float32)
-    at_once = max(1, STATES // (length * weights.decoder.shape[1]))
-    for start in range(0, len(windows), at_once):
-        part = windows[start : start + at_once]
-        predicted[start : start + at_once] = written(weights, decode(weights, hide_last(part))[-1])
+    batch = max(1, STATES // (length * weights.decoder.shape[1]))
+    for start in range(0, len(windows), batch):
+        part = windows[start : start + batch]
+        predicted[start : start + batch] = outputs(weights, decode(weights, hide_last(part))[-1])
     return predicted
 
 
 def last_errors(weights: LstmWeights, scaled: Floats, length: int) -> Floats:
-    """Return how badly the last reading of each window is predicted; as `predict_last`, and float64."""
+    """Return how badly the last reading of each window is predicted; as float64."""
     return errors_of(predict_last(weights, scaled, length), scaled)
 
 
@@ -220,7 +216,7 @@ MAX_NATS = 100.0
 
 @dataclass(frozen=True)
 class LstmAutoencoder:
-    """Surprise at how far a reading is from what the window before it lets expect, in nats.
+    """Surprisal of how far a reading is from what the window before it predicts, in nats.
 
     Attributes
     ----------
@@ -294,13 +290,13 @@ class LstmAutoencoder:
         scaled = to_scale(np.concatenate([self.history, values]), self.center, self.spread)
         predicted = predict_last(self.weights, scaled, len(self.history) + 1)
         errors = errors_of(predicted, scaled)
-        return self.tail.surprise(errors), predicted.astype(np.float64)
+        return self.tail.surprisal(errors), predicted.astype(np.float64)
 
     def predict(self, value: float) -> bool:
         """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""
         check_value(value)
         scaled = to_scale(np.array([value], np.float64), self.center, self.spread)
-        score = self.tail.surprise(errors_of(self._predicted, scaled))
+        score = self.tail.surprisal(errors_of(self._predicted, scaled))
         return bool(score[0] > self.threshold)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Tail calibration: from a score of any unit to a surprise in nats.
+"""Tail calibration: from a score of any unit to a surprisal in nats.
 
 Numbers that came before a block of readings, and where new ones lie among them.
 
@@ -24,7 +24,7 @@ TAIL = 0.98
 """The quantile above which the fitted tail takes over from the ranks."""
 
 ONSET_SURPRISE = -math.log(1.0 - TAIL)
-"""The surprise at that quantile: one score in 50 is as high."""
+"""The surprisal at that quantile: one score in 50 is as high."""
 
 SHAPE = 0.1
 """Shape of the tail: 0 would be exponential, under which nothing is impossible enough. Operations
@@ -36,12 +36,12 @@ class Tail:
     """How surprising a score is, given a history of scores.
 
     With u the 98 % quantile of the history and b the larger of the mean excess over u and
-    0.3 (u - median), the surprise of x is ln 50 + ln(1 + 0.1 (x - u) / b) / 0.1 above u (a
+    0.3 (u - median), the surprisal of x is ln 50 + ln(1 + 0.1 (x - u) / b) / 0.1 above u (a
     generalised Pareto tail, as in peaks over threshold: Pickands, Annals of Statistics 1975) and
     -ln max(share, 0.02) up to u, where the share is that of the history that is not below x.
 
-    exp(-surprise) is the share of readings expected to score at least as high. A score that all
-    of the history shares is therefore no surprise at all.
+    exp(-surprisal) is the share of readings expected to score at least as high. A score that all
+    of the history shares is therefore no surprisal at all.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Tail:
     Examples
     --------
     >>> tail = Tail.of(np.arange(101.0))
-    >>> tail.surprise(np.array([0.0, 50.0, 98.0, 200.0])).round(3).tolist()
+    >>> tail.surprisal(np.array([0.0, 50.0, 98.0, 200.0])).round(3).tolist()
     [0.0, 0.683, 3.517, 9.267]
     """
 
@@ -73,16 +73,16 @@ class Tail:
         history = np.sort(scores)
         return cls(history, *onset_and_scale(history))
 
-    def surprise(self, scores: Floats) -> Floats:
-        """Return the surprise of each score, in nats: (n,) -> (n,)."""
+    def surprisal(self, scores: Floats) -> Floats:
+        """Return the surprisal of each score, in nats: (n,) -> (n,)."""
         below = np.searchsorted(self.history, scores, side="left") / len(self.history)
-        return surprise(scores, below, self.onset, self.scale)
+        return surprisal(scores, below, self.onset, self.scale)
 
-    def score_of(self, surprise: float) -> float:
+    def score_of(self, surprisal: float) -> float:
         """Return the lowest score that is at least so surprising, in nats."""
-        if surprise <= ONSET_SURPRISE:
-            return quantile(self.history, 1.0 - math.exp(-surprise))
-        return self.onset + self.scale * math.expm1(SHAPE * (surprise - ONSET_SURPRISE)) / SHAPE
+        if surprisal <= ONSET_SURPRISE:
+            return quantile(self.history, 1.0 - math.exp(-surprisal))
+        return self.onset + self.scale * math.expm1(SHAPE * (surprisal - ONSET_SURPRISE)) / SHAPE
 
 
 def onset_and_scale(history: Floats) -> tuple[float, float]:
@@ -98,8 +98,10 @@ def onset_and_scale(history: Floats) -> tuple[float, float]:
     return onset, scale
 
 
-def surprise(scores: Floats, below: Floats, onset: float | Floats, scale: float | Floats) -> Floats:
-    """Return the surprise of scores, in nats, by the formula of `Tail`.
+def surprisal(
+    scores: Floats, below: Floats, onset: float | Floats, scale: float | Floats
+) -> Floats:
+    """Return the surprisal of scores, in nats, by the formula of `Tail`.
 
     Parameters
     ----------
@@ -190,7 +192,7 @@ class SortedSample:
 STEP_READINGS = 256
 
 MIN_SCORES = 30
-"""Scores without which there is no tail, and no surprise."""
+"""Scores without which there is no tail, and no surprisal."""
 
 NO_TAIL = (np.inf, 1.0)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DetectorError(ValueError):
-    """Base of everything this room raises on purpose."""
+    """Base of the errors of this package."""
 
 
 class ValueOutOfRangeError(DetectorError):
@@ -173,7 +173,9 @@ class Detector(Protocol):
     has_sensitivity: ClassVar[bool]
 
     @property
-    def threshold(self) -> float: ...
+    def threshold(self) -> float:
+        """The score at which a reading is an anomaly, without a sensitivity."""
+        ...
 
     @property
     def last_timestamp(self) -> int | None:

@@ -1,4 +1,4 @@
-"""The seed's univariate isolation forest, served as the step function that it is.
+"""A univariate isolation forest, served as the step function that it is.
 
 With one feature, every tree of a forest asks only "is the value at most t?", so the score can
 change nowhere but at the thresholds. Between two neighbouring breaks it is a constant that
@@ -100,7 +100,7 @@ class ValueForest:
             lower=np.full(len(scores), lower),
             upper=np.full(len(scores), upper),
             reasons={
-                position: f"unlike the values trained on: {number(values[position])}, the most "
+                position: f"unlike the values it was trained on: {number(values[position])}, the most "
                 f"ordinary is {number(expected)}"
                 for position in np.flatnonzero(flags).tolist()
             },
