@@ -100,8 +100,8 @@ class ValueForest:
             lower=np.full(len(scores), lower),
             upper=np.full(len(scores), upper),
             reasons={
-                position: f"unlike the values it was trained on: {number(values[position])}, the most "
-                f"ordinary is {number(expected)}"
+                position: f"unlike the values it was trained on: {number(values[position])}, "
+                f"most usual is {number(expected)}"
                 for position in np.flatnonzero(flags).tolist()
             },
             alerts=alerts_of_events(series.times, scores, flags),
