@@ -1,8 +1,4 @@
-# make demo   the whole line on this machine: data, training, bucket, API (ONCE=1, PORT=8080)
-# make test   every test
-# make lint   ruff and mypy
-# make bench  this project beside its peers: table, picture, figures (QUICK=1: two minutes)
-# make build  the deployable package (ARCHITECTURE=arm64 or x86_64)
+# What this repository can do; `make help` lists it.
 
 PYTHON ?= python3
 PORT ?= 8080
@@ -14,10 +10,12 @@ INSTALLED := .venv/.installed
 SAM := SAM_CLI_TELEMETRY=0 $(BIN)/uv tool run --from aws-sam-cli==1.170.0 sam
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint format openapi validate build deploy clean
+.PHONY: help install demo test test-fast bench lint format openapi validate build deploy clean
 
-help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+install: $(INSTALLED)  ## the virtual environment .venv, once (PYTHON=python3.13)
 
 $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -25,35 +23,40 @@ $(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@echo 'Installing requirements.txt into .venv: about 1.2 GB, a minute or two, once ...'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--requirement requirements.txt --constraint constraints.txt
+		--requirement requirements.txt
 	@touch $@
 
-demo: $(INSTALLED)
+demo: $(INSTALLED)  ## train, publish, serve and watch on this machine (ONCE=1 ends after it, PORT=8080)
 	@$(BIN)/python -m local demo --port $(PORT) $(if $(ONCE),--once)
 
-test: $(INSTALLED)
+test: $(INSTALLED)  ## every test
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-bench: $(INSTALLED)
-	@$(BIN)/python -m benchmarks.speed $(if $(QUICK),--quick)
+test-fast: $(INSTALLED)  ## unit, property and contract tests: under a minute on two cores
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+		tests/unit tests/property tests/contract
 
-lint: $(INSTALLED)
+bench: $(INSTALLED)  ## how fast this project is, beside its peers (QUICK=1: two minutes)
+	@$(BIN)/python -m benchmarks speed $(if $(QUICK),--quick)
+
+lint: $(INSTALLED)  ## ruff, mypy and the layers of the packages
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
-format: $(INSTALLED)
+format: $(INSTALLED)  ## let ruff fix and format
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
 # The committed document is the contract; tests/contract fails when it drifts from the code.
-openapi: $(INSTALLED)
+openapi: $(INSTALLED)  ## write openapi.json from the code
 	@$(BIN)/python -m local openapi > openapi.json
 
-validate: $(INSTALLED)
+validate: $(INSTALLED)  ## check the template with SAM's linter
 	@$(SAM) validate --lint
 
-build: $(INSTALLED)
+build: $(INSTALLED)  ## the deployable package (ARCHITECTURE=arm64 or x86_64)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ARCHITECTURE=$(ARCHITECTURE) $(SAM) build \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 
@@ -61,11 +64,10 @@ build: $(INSTALLED)
 # was built for, and an option replaces what samconfig.toml says: hence its parameters once more.
 deploy: PARAMETERS = $(shell \
 	sed -n '/^\[$(TO)\./,/^\[/ s/^parameter_overrides = "\(.*\)"/\1/p' samconfig.toml)
-deploy: build
+deploy: build  ## build and deploy (TO=dev or prod)
 	@$(SAM) deploy --config-env $(TO) \
 		--parameter-overrides "$(PARAMETERS) Architecture=$(ARCHITECTURE)"
 
-clean:
-	@rm -rf .venv .venv-bench .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info \
-		functions/*.egg-info
+clean:  ## remove all that these targets made
+	@rm -rf .venv .venv-bench .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
