@@ -19,7 +19,11 @@ Series = dict[int, float]
 
 
 def client_error(code: str, operation: str, message: str = "made up") -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+    """Return an error as boto3 raises it; those of the service itself have status 500."""
+    status = 500 if code.startswith("Internal") else 400
+    metadata = {"HTTPStatusCode": status}
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+    return ClientError(answer, operation)
 
 
 class FakeCloudWatch:

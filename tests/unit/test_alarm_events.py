@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.alarm_queries import (
     MAX_CHILDREN,
     AlarmQuery,
@@ -258,5 +258,5 @@ def test_where_alarms_may_not_be_looked_up_the_permission_is_told() -> None:
 def test_where_cloudwatch_does_not_answer_a_retry_is_needed() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("Throttling", "DescribeAlarms")]
-    with pytest.raises(CloudWatchUnavailableError):
+    with pytest.raises(ServiceUnavailableError):
         queries_of_composite(cloudwatch, change(rule="ALARM(a)"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.aws.objects import alarm_key
 from ops_anomaly.watcher.alarm_verdicts import LEASE_SECONDS, decode_alarm_state
 from ops_anomaly.watcher.alarms import AlarmEvaluator
@@ -180,7 +180,7 @@ def test_what_is_not_delivered_is_raised_and_told_once_by_the_retry(
 
 def test_where_cloudwatch_does_not_answer_the_retry_does_it_all(world: World) -> None:
     world.cloudwatch.failures = [client_error("Throttling", "GetMetricData")]
-    with pytest.raises(CloudWatchUnavailableError):
+    with pytest.raises(ServiceUnavailableError):
         world.take(change())
     assert KEY not in world.store.objects
     assert world.take(change()) == [JUDGED]

@@ -72,7 +72,7 @@ def test_what_has_no_readings_is_left_out_and_named() -> None:
         (client_error("AccessDenied", "GetMetricData"), "the role needs cloudwatch:GetMetricData"),
         (client_error("ExpiredToken", "GetMetricData"), "look at the credentials"),
         (EndpointConnectionError(endpoint_url="x"), "the network, then try again"),
-        (client_error("ValidationError", "GetMetricData"), "CloudWatch refuses it"),
+        (client_error("ValidationError", "GetMetricData"), "refused: made up"),
     ],
 )
 def test_what_goes_wrong_says_what_to_do(failure: Exception, message: str) -> None:

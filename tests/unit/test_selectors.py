@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.errors import CloudWatchDeniedError, CloudWatchUnavailableError
+from ops_anomaly.aws.errors import AccessDeniedError, ServiceUnavailableError
 from ops_anomaly.watcher.fleet import resolve
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
@@ -137,12 +137,12 @@ def test_cloudwatch_lists_only_what_can_match() -> None:
 def test_a_missing_permission_is_named() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("AccessDenied", "ListMetrics")]
-    with pytest.raises(CloudWatchDeniedError, match=r"metrics of cpu.*cloudwatch:ListMetrics"):
+    with pytest.raises(AccessDeniedError, match=r"metrics of cpu.*cloudwatch:ListMetrics"):
         fleet(cloudwatch, selector())
 
 
 def test_throttling_is_told_apart_from_a_missing_permission() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("Throttling", "ListMetrics")]
-    with pytest.raises(CloudWatchUnavailableError):
+    with pytest.raises(ServiceUnavailableError):
         fleet(cloudwatch, selector())

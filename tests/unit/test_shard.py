@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from ops_anomaly.aws.errors import (
+    AccessDeniedError,
     AwsError,
-    CloudWatchDeniedError,
-    CloudWatchUnavailableError,
     ConflictError,
+    ServiceUnavailableError,
     StoreUnavailableError,
 )
 from ops_anomaly.aws.objects import checkpoint_key
@@ -46,7 +46,7 @@ def test_an_older_turn_changes_nothing(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [("Throttling", CloudWatchUnavailableError), ("AccessDenied", CloudWatchDeniedError)],
+    [("Throttling", ServiceUnavailableError), ("AccessDenied", AccessDeniedError)],
 )
 def test_where_cloudwatch_does_not_answer_the_retry_does_it_all(
     world: World, code: str, error: type[AwsError]

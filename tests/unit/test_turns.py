@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.errors import CloudWatchUnavailableError, ConflictError, InvalidWatchFileError
+from ops_anomaly.aws.errors import ConflictError, InvalidWatchFileError, ServiceUnavailableError
 from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY
 from ops_anomaly.watcher.documents import BusyError, UnknownEventError
 from ops_anomaly.watcher.events import recognise
@@ -147,7 +147,7 @@ def test_a_fleet_that_could_not_be_looked_up_is_looked_up_by_the_retry(world: Wo
     world.start(2)
     world.publish()
     world.cloudwatch.failures = [client_error("Throttling", "ListMetrics")]
-    with pytest.raises(CloudWatchUnavailableError):
+    with pytest.raises(ServiceUnavailableError):
         world.planner.turns()
     assert len(watched(world.planner.turns())) == 2
 

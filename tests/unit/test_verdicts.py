@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops_anomaly.aws.errors import CloudWatchUnavailableError
+from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.alarm_queries import from_event
 from ops_anomaly.watcher.alarm_verdicts import MIN_READINGS, Verdict, evaluate_alarm_query
 from tests.support.alarms import on_expression, on_metric
@@ -122,7 +122,7 @@ def test_an_expression_that_cloudwatch_refuses_can_not_be_judged(
     cloudwatch: FakeCloudWatch,
 ) -> None:
     verdict = judged(cloudwatch, [on_expression("e1", "NONSENSE(m1)"), *ON_METRIC[1:]])
-    assert "CloudWatch refuses it: unknown function" in verdict.cannot
+    assert "refused: unknown function" in verdict.cannot
 
 
 def test_a_permission_that_is_missing_is_told(cloudwatch: FakeCloudWatch) -> None:
@@ -140,7 +140,7 @@ def test_where_cloudwatch_does_not_answer_a_retry_is_needed(
     cloudwatch: FakeCloudWatch, code: str
 ) -> None:
     cloudwatch.failures = [client_error(code, "GetMetricData")]
-    with pytest.raises(CloudWatchUnavailableError):
+    with pytest.raises(ServiceUnavailableError):
         judged(cloudwatch)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Metric, Span, read_history
-from ops_anomaly.aws.errors import CloudWatchError, CloudWatchUnavailableError
+from ops_anomaly.aws.errors import ServiceError, ServiceUnavailableError
 from training.errors import SourceError
 from training.sources.series import Series
 
@@ -46,12 +46,12 @@ def asking_cloudwatch() -> Iterator[None]:
     """Turn what goes wrong at CloudWatch into a `SourceError` that says what to do."""
     try:
         yield
-    except CloudWatchUnavailableError as error:
+    except ServiceUnavailableError as error:
         raise SourceError(
             f"{error}; look at the credentials (AWS_PROFILE), the region (AWS_DEFAULT_REGION) and "
             "the network, then try again"
         ) from error
-    except CloudWatchError as error:  # it names the permission, or what is wrong with the question
+    except ServiceError as error:  # it names the permission, or what is wrong with the question
         raise SourceError(str(error)) from error
 
 

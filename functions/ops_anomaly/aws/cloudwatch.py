@@ -1,7 +1,4 @@
-"""A CloudWatch metric with the statistic and period that make it a series.
-
-Reading series from CloudWatch: GetMetricData, 500 queries a call, page by page.
-"""
+"""Metrics of CloudWatch, and their readings: GetMetricData, 500 queries a call, page by page."""
 
 from __future__ import annotations
 
@@ -11,22 +8,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ops_anomaly.aws.errors import (
-    CloudWatchDeniedError,
-    CloudWatchRefusedError,
-    CloudWatchUnavailableError,
+    AccessDeniedError,
     InvalidMetricError,
+    RequestRefusedError,
+    ServiceUnavailableError,
     translate_aws_errors,
 )
-from ops_anomaly.detection.types import FLOAT32_MAX
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-
+from ops_anomaly.detection.types import FLOAT32_MAX, Series
 
 STATISTIC_PATTERN = (
     r"^(SampleCount|Average|Sum|Minimum|Maximum|IQM|p100"
@@ -34,20 +27,24 @@ STATISTIC_PATTERN = (
 )
 """CloudWatch's statistics: plain ones, percentiles, trimmed ones."""
 
+MAX_QUERIES = 500
+MAX_DATAPOINTS = 100_800
+"""GetMetricData's limits a call."""
+
 SPEC = "NAMESPACE METRIC [DIMENSION=VALUE ...] STATISTIC PERIOD_SECONDS"
 EXAMPLE = "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"
 
 
 @dataclass(frozen=True, order=True)
 class Metric:
-    """One series of CloudWatch.
+    """A metric of CloudWatch with the statistic and period that make it a series.
 
     Attributes
     ----------
     dimensions : tuple of (name, value)
         Sorted.
     statistic : str
-        As CloudWatch names it: Average, Sum, p99, ...
+        As in CloudWatch: Average, Sum, p99, ...
     period : int
         Seconds between readings; a multiple of 60.
 
@@ -68,25 +65,25 @@ class Metric:
         names = [name for name, _ in self.dimensions]
         if len(set(names)) < len(names) or any("=" in name for name in names):
             raise InvalidMetricError(
-                f"dimensions {', '.join(names)}: each once, and none with a = in its name"
+                f"Invalid dimensions {', '.join(names)}: each once, without = in its name"
             )
         if not re.fullmatch(STATISTIC_PATTERN, self.statistic):
             raise InvalidMetricError(
-                f"{self.statistic!r} is no statistic of CloudWatch: Average, Sum, p99, ..."
+                f"Unknown statistic {self.statistic!r}: use Average, Sum, p99, ..."
             )
         if not (self.period > 0 and self.period % 60 == 0):
-            raise InvalidMetricError(f"period {self.period}: a multiple of 60 seconds is needed")
+            raise InvalidMetricError(f"Invalid period {self.period}: use a multiple of 60 seconds")
 
     @classmethod
     def parse(cls, text: str) -> Metric:
-        """Read a metric from one line; a part that holds spaces is quoted.
+        """Read a metric from one line; parts with spaces are quoted.
 
         Raises
         ------
         InvalidMetricError
-            Saying what a metric looks like.
+            With the form that a metric has.
         """
-        usage = f"{text!r} is no metric; write {SPEC}, for example {EXAMPLE!r}"
+        usage = f"Invalid metric {text!r}: write {SPEC}, for example {EXAMPLE!r}"
         try:
             namespace, name, *dimensions, statistic, period = shlex.split(text)
             pairs = [dimension.split("=", 1) for dimension in dimensions]
@@ -109,7 +106,7 @@ class Metric:
 
     @property
     def query(self) -> Mapping[str, Any]:
-        """What GetMetricData asks for: its `MetricStat`."""
+        """The `MetricStat` of GetMetricData."""
         return {
             "Metric": {
                 "Namespace": self.namespace,
@@ -121,41 +118,17 @@ class Metric:
         }
 
 
-MAX_QUERIES = 500
-MAX_DATAPOINTS = 100_800
-"""GetMetricData's limits a call."""
-
-
-@dataclass(frozen=True)
-class Readings:
-    """What CloudWatch holds of a series; gaps stay gaps.
-
-    Attributes
-    ----------
-    timestamps : (n,) datetime64[s], increasing
-        When each period began, UTC.
-    values : (n,) float64
-        Finite and within float32's range; others are left out.
-    """
-
-    timestamps: npt.NDArray[np.datetime64]
-    values: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
 @dataclass(frozen=True)
 class Span:
-    """A metric from `start` to before `end`, in seconds since 1970, multiples of its period."""
+    """A metric from `start` until before `end`: seconds since 1970, multiples of its period."""
 
     metric: Metric
     start: int
     end: int
 
 
-def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span, Readings]]:
-    """Read series, each over its own span, in as few calls as CloudWatch's limits allow.
+def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span, Series]]:
+    """Read metrics, each over its own span, in as few calls as CloudWatch's limits allow.
 
     Parameters
     ----------
@@ -164,12 +137,12 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
 
     Yields
     ------
-    Span, Readings
-        In the order of the calls. A series that CloudWatch does not know has no readings.
+    Span, Series
+        In the order of the calls. Gaps stay gaps; a metric that CloudWatch does not know is empty.
 
     Raises
     ------
-    CloudWatchError
+    ServiceError
         As `read_queries`.
     """
     together: dict[tuple[int, int], list[Span]] = defaultdict(list)
@@ -184,43 +157,44 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
             ]
             found = read_queries(cloudwatch, queries, start, end)
             for number, span in enumerate(batch):
-                yield span, found.get(f"m{number}", _readings([], []))
+                yield span, found.get(f"m{number}", _series([], []))
 
 
 def read_queries(
     cloudwatch: Any, queries: Sequence[Mapping[str, Any]], start: int, end: int
-) -> dict[str, Readings]:
-    """Ask GetMetricData up to 500 queries, and follow its pages.
+) -> dict[str, Series]:
+    """Send up to 500 queries to GetMetricData, and read all pages of the result.
 
     Parameters
     ----------
     queries
-        As GetMetricData takes them; expressions too.
+        As GetMetricData takes them, expressions included.
     start, end : int
         Seconds since 1970; start inclusive, end exclusive.
 
     Returns
     -------
-    dict of str to Readings
-        By the query's id, for each that returned something.
+    dict of str to Series
+        By query id, for each query that returned something. Values that are not finite, or beyond
+        float32's range, are left out.
 
     Raises
     ------
-    CloudWatchDeniedError
+    AccessDeniedError
         If the permission is missing, for all or for one of the queries.
-    CloudWatchRefusedError
-        If a query is not understood, or returns several series.
-    CloudWatchUnavailableError
-        If it does not answer, or not completely.
+    RequestRefusedError
+        If a query is invalid, or returns several series.
+    ServiceUnavailableError
+        If CloudWatch does not answer, or not completely.
     """
-    what = f"reading {len(queries)} series from CloudWatch"
+    action = f"reading {len(queries)} series from CloudWatch"
     times: dict[str, list[float]] = defaultdict(list)
     values: dict[str, list[float]] = defaultdict(list)
     labels: dict[str, set[str]] = defaultdict(set)
     last: dict[str, Mapping[str, Any]] = {}
     token: dict[str, str] = {}
     while True:
-        with translate_aws_errors(what, "cloudwatch:GetMetricData"):
+        with translate_aws_errors(action, "cloudwatch:GetMetricData"):
             page = cloudwatch.get_metric_data(
                 MetricDataQueries=queries,
                 StartTime=datetime.fromtimestamp(start, UTC),
@@ -239,26 +213,27 @@ def read_queries(
         token = {"NextToken": page["NextToken"]}
     for key, result in last.items():
         if len(labels[key]) > 1:  # an expression such as SEARCH, or one with GROUP BY
-            raise CloudWatchRefusedError(f"{what}: {key} is not one series, but {len(labels[key])}")
-        _check(what, result)
-    return {key: _readings(times[key], values[key]) for key in last}
+            raise RequestRefusedError(f"{action}: {key} returns {len(labels[key])} series, not one")
+        _check_complete(action, result)
+    return {key: _series(times[key], values[key]) for key in last}
 
 
-def _check(what: str, result: Mapping[str, Any]) -> None:
+def _check_complete(action: str, result: Mapping[str, Any]) -> None:
     """Raise unless the last page of a result says that it is complete."""
     status = result.get("StatusCode", "Complete")
     if status == "Complete":
         return
-    said = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
-    message = f"{what}: {result.get('Label', result['Id'])} is {status} ({said or 'no reason'})"
+    reason = "; ".join(message.get("Value", "") for message in result.get("Messages", []))
+    message = f"{action}: {result.get('Label', result['Id'])} is {status}"
+    message += f" ({reason})" if reason else ""
     if status == "Forbidden":
         message += "; the role needs cloudwatch:GetMetricData, in the metric's account and region"
-    raise (CloudWatchDeniedError if status == "Forbidden" else CloudWatchUnavailableError)(message)
+    raise (AccessDeniedError if status == "Forbidden" else ServiceUnavailableError)(message)
 
 
-def _readings(times: Sequence[float], values: Sequence[float]) -> Readings:
-    """Put what several pages gave in order, one reading a moment."""
-    seconds, first = np.unique(np.array(times, np.int64), return_index=True)
+def _series(seconds: Sequence[float], values: Sequence[float]) -> Series:
+    """Put the datapoints of all pages in order, one a time."""
+    times, first = np.unique(np.array(seconds, np.int64), return_index=True)
     numbers = np.array(values, np.float64)[first]
     usable = np.abs(numbers) <= FLOAT32_MAX  # false for NaN as well
-    return Readings(seconds[usable].astype("datetime64[s]"), numbers[usable])
+    return Series(1000 * times[usable], numbers[usable])

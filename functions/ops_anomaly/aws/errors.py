@@ -1,46 +1,28 @@
-"""Why a model can't be had.
-
-What CloudWatch raises, in this room's words.
-"""
+"""Everything this package raises on purpose, and the one mapping from AWS's errors to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
 
 
 class AwsError(Exception):
-    """Base of everything this room raises on purpose."""
+    """Base of everything this package raises on purpose."""
 
 
 class InvalidModelNameError(AwsError, ValueError):
-    """A model can't be called so."""
+    """A model name has characters that no model name has, or too many."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"{name!r} is no model name: use 1 to 63 lower-case letters, digits and hyphens, "
+            f"Invalid model name {name!r}: use 1 to 63 lower-case letters, digits and hyphens, "
             "starting with a letter or digit"
         )
-
-
-class ObjectNotFoundError(AwsError):
-    """There is no such object, or it may not be read: without ListBucket S3 answers 403 to both."""
-
-
-class StoreUnavailableError(AwsError):
-    """The bucket did not answer: throttled, timed out, unreachable."""
-
-
-class CorruptIndexError(AwsError):
-    """The index of models is not what publishing writes; publishing any model writes it anew."""
-
-
-class ModelNotFoundError(AwsError):
-    """No model of this name has been published."""
-
-
-class ModelUnavailableError(AwsError):
-    """The model can't be loaded now: the bucket does not answer, or its artifact is unusable."""
 
 
 class InvalidMetricError(AwsError, ValueError):
@@ -51,51 +33,98 @@ class InvalidWatchFileError(AwsError, ValueError):
     """The watch file is malformed; the message names every field that is."""
 
 
+class ObjectNotFoundError(AwsError):
+    """The object doesn't exist or may not be read: without ListBucket, S3 answers 403 to both."""
+
+
+class StoreUnavailableError(AwsError):
+    """The bucket did not answer: throttled, timed out, unreachable."""
+
+
 class ConflictError(AwsError):
-    """Somebody else wrote the object in between: read it again, then decide again."""
+    """Another writer changed the object in between: read it again, then decide again."""
 
 
-class CloudWatchError(AwsError):
-    """CloudWatch did not give what it was asked for."""
+class CorruptIndexError(AwsError):
+    """The index of models is malformed; publishing any model writes it anew."""
 
 
-class CloudWatchDeniedError(CloudWatchError):
+class ModelNotFoundError(AwsError):
+    """No model of this name has been published."""
+
+
+class ModelUnavailableError(AwsError):
+    """The model can't be loaded now: the bucket does not answer, or the artifact is unusable."""
+
+
+class ServiceError(AwsError):
+    """An AWS service did not do what it was asked for."""
+
+
+class AccessDeniedError(ServiceError):
     """A permission is missing."""
 
 
-class CloudWatchRefusedError(CloudWatchError):
-    """CloudWatch does not understand the question: an expression, a period, a statistic."""
+class RequestRefusedError(ServiceError):
+    """The service refuses the request itself: repeating it won't help."""
 
 
-class CloudWatchUnavailableError(CloudWatchError):
-    """CloudWatch did not answer: throttled, timed out, unreachable."""
+class ServiceUnavailableError(ServiceError):
+    """The service did not answer, or not for now: throttled, timed out, expired credentials."""
 
 
-DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"}
-REFUSED = {"ValidationError", "InvalidParameterValue", "InvalidParameterCombination"}
+DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+
+NOT_THE_REQUEST = {
+    *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired"),
+    *("IncompleteSignature", "MissingAuthenticationToken", "UnrecognizedClientException"),
+    *("LimitExceededException", "PriorRequestNotComplete", "RequestLimitExceeded"),
+    *("RequestThrottled", "Throttled", "ThrottledException", "Throttling", "ThrottlingException"),
+    *("RequestTimeout", "TooManyRequestsException"),
+}
+"""Codes that come with status 400 and yet are about throttling, time or credentials."""
 
 
 @contextmanager
-def translate_aws_errors(what: str, permission: str) -> Iterator[None]:
-    """Turn what boto3 raises into errors that say what was tried.
+def translate_aws_errors(action: str, permission: str = "") -> Iterator[None]:
+    """Turn what boto3 raises, whatever the service, into errors that say what was tried.
 
     Parameters
     ----------
+    action
+        What is tried, such as "reading 3 series from CloudWatch".
     permission
         The IAM action that it takes.
+
+    Raises
+    ------
+    AccessDeniedError
+        If the permission is missing.
+    RequestRefusedError
+        If the request is refused for what it is: any 4xx that is neither access nor throttling.
+    ServiceUnavailableError
+        Of everything else.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
-        code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
-        if code in DENIED:
-            raise CloudWatchDeniedError(
-                f"{what}: not allowed; the role needs {permission} ({message})"
-            ) from error
-        if code in REFUSED:
-            raise CloudWatchRefusedError(f"{what}: CloudWatch refuses it: {message}") from error
-        raise CloudWatchUnavailableError(f"{what}: {code or 'error'}: {message}") from error
+        raise _translated(error, action, permission) from error
     except BotoCoreError as error:
-        raise CloudWatchUnavailableError(f"{what}: {error}") from error
+        raise ServiceUnavailableError(f"{action}: {error}") from error
+
+
+def _translated(error: ClientError, action: str, permission: str) -> ServiceError:
+    code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
+    if code in DENIED:
+        needed = f"; the role needs {permission}" if permission else ""
+        return AccessDeniedError(f"{action}: access denied{needed} ({message})")
+    if _is_refusal(code, int(error.response["ResponseMetadata"]["HTTPStatusCode"])):
+        return RequestRefusedError(f"{action}: refused: {message}")
+    return ServiceUnavailableError(f"{action}: {code or 'error'}: {message}")
+
+
+def _is_refusal(code: str, status: int) -> bool:
+    other = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
+    return 400 <= status < 500 and status not in other and code not in NOT_THE_REQUEST

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ops_anomaly.aws.errors import (
-    CloudWatchDeniedError,
-    CloudWatchRefusedError,
+    AccessDeniedError,
+    RequestRefusedError,
     translate_aws_errors,
 )
 from ops_anomaly.watcher.formatting import called
@@ -166,7 +166,7 @@ def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuer
 
     Raises
     ------
-    CloudWatchUnavailableError
+    ServiceUnavailableError
         If CloudWatch does not answer.
     """
     names = [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule)
@@ -189,7 +189,7 @@ def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuer
             names = [
                 n for alarm in composite_alarms for n in alarm_names_in_rule(alarm["AlarmRule"])
             ]
-    except (CloudWatchDeniedError, CloudWatchRefusedError) as error:
+    except (AccessDeniedError, RequestRefusedError) as error:
         questions.append(AlarmQuery(change.name, change.name, change.name, cannot=str(error)))
     return questions
 

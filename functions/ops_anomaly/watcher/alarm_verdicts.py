@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import read_queries
-from ops_anomaly.aws.errors import CloudWatchDeniedError, CloudWatchRefusedError
+from ops_anomaly.aws.errors import AccessDeniedError, RequestRefusedError
 from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.watcher.documents import (
@@ -139,7 +139,7 @@ def evaluate_alarm_query(
 
     Raises
     ------
-    CloudWatchUnavailableError
+    ServiceUnavailableError
         If CloudWatch does not answer: a retry may help.
     """
     verdict = Verdict(title=question.title, metric=question.series, alarm=question.alarm)
@@ -151,7 +151,7 @@ def evaluate_alarm_query(
     queries = [{**q, "ReturnData": q["Id"] == question.answer} for q in question.queries]
     try:
         found = read_queries(cloudwatch, queries, start, end)
-    except (CloudWatchRefusedError, CloudWatchDeniedError) as error:
+    except (RequestRefusedError, AccessDeniedError) as error:
         return replace(verdict, cannot=str(error))
     readings = found.get(question.answer)
     if readings is None or len(readings) < MIN_READINGS:

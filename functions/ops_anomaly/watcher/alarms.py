@@ -65,7 +65,7 @@ class AlarmEvaluator:
 
         Raises
         ------
-        CloudWatchUnavailableError, StoreUnavailableError, BusyError, UndeliveredError
+        ServiceUnavailableError, StoreUnavailableError, BusyError, UndeliveredError
             If a retry is needed: it does what is left to do.
         """
         key = alarm_key(change.arn)

@@ -67,7 +67,7 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
 
     Raises
     ------
-    CloudWatchError
+    ServiceError
         If ListMetrics is not allowed or does not answer.
     """
     taken: set[Metric] = set()
@@ -251,7 +251,7 @@ class Planner:
         ------
         InvalidWatchFileError
             If the published file is not what publishing writes.
-        CloudWatchError, StoreUnavailableError
+        ServiceError, StoreUnavailableError
             If the fleet can't be looked up.
         """
         resolved = self._fleet()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Span, read_history
-from ops_anomaly.aws.errors import CloudWatchRefusedError, ConflictError
+from ops_anomaly.aws.errors import ConflictError, RequestRefusedError
 from ops_anomaly.aws.objects import state_key
 from ops_anomaly.watcher.documents import ATTEMPTS, BusyError, VersionedDocument
 from ops_anomaly.watcher.evaluation import periods_of
@@ -131,7 +131,7 @@ def look(
 
     Raises
     ------
-    CloudWatchError
+    ServiceError
         If CloudWatch does not answer.
     """
     now = clock()
@@ -225,7 +225,7 @@ def read_each(
         return
     try:
         yield from list(read_history(cloudwatch(), spans))
-    except CloudWatchRefusedError as error:
+    except RequestRefusedError as error:
         if len(spans) == 1:
             on_refused(spans[0].metric, error)
             return
@@ -299,7 +299,7 @@ class ShardRunner:
 
         Raises
         ------
-        CloudWatchError, StoreUnavailableError, BusyError
+        ServiceError, StoreUnavailableError, BusyError
             If it could not be done: a retry does what is left to do.
         """
         notebook = self._notebook(of, number)
