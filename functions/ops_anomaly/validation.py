@@ -1,4 +1,4 @@
-"""Contracts: what JSON must look like, and everything that is wrong with what does not."""
+"""Contracts of JSON, and every fault of data that doesn't conform to one."""
 
 from __future__ import annotations
 
@@ -11,46 +11,52 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 MISSING = "Field required"
-UNKNOWN = "There is no such field"
+UNKNOWN = "Unknown field"
 
-_fields = cache(msgspec.structs.fields)  # finding out takes a tenth of a millisecond
+_fields = cache(msgspec.structs.fields)  # takes a tenth of a millisecond
 
 
 class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of what is read or written as JSON: an unknown field, such as a typo, is refused."""
+    """Base of what is read or written as JSON; unknown fields, such as typos, are refused."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, and where: the names and positions that lead to it."""
+    """One thing that is wrong, and where.
 
-    place: tuple[str | int, ...]
+    Attributes
+    ----------
+    location : tuple of str or int
+        Names and positions that lead to it; empty for the whole.
+    """
+
+    location: tuple[str | int, ...]
     message: str
 
     @property
     def path(self) -> str:
-        """The place in writing; empty for the whole.
+        """The location as text.
 
         Examples
         --------
         >>> Fault(("series", 3, "value"), "").path
         'series.3.value'
         """
-        return ".".join(map(str, self.place))
+        return ".".join(map(str, self.location))
 
 
-def faults(data: Any, contract: Any, place: tuple[str | int, ...] = ()) -> Iterator[Fault]:
-    """Yield what is wrong with data, part by part; msgspec itself stops at the first fault.
+def faults(data: Any, contract: Any, location: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+    """Yield all faults of data, part by part, lazily; msgspec itself stops at the first one.
 
-    What is wrong with the whole, such as its length, is told where nothing is with its parts.
+    Faults of a whole, such as its length, are reported only if its parts have none.
 
     Parameters
     ----------
     data
-        What a JSON text holds.
+        Parsed JSON.
     contract
-        A type as msgspec understands it. Of a union with None, the other type is looked into.
-    place
+        A type as msgspec has them.
+    location
         Where the data was found.
 
     Examples
@@ -66,58 +72,58 @@ def faults(data: Any, contract: Any, place: tuple[str | int, ...] = ()) -> Itera
     """
     try:
         msgspec.convert(data, contract)
-    # half of a surrogate pair, which JSON can spell out, is no text to msgspec
+    # JSON can spell out half of a surrogate pair, which msgspec doesn't accept as text
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         is_inside = False
-        for fault in _faults_inside(data, _plain(contract), place):
+        for fault in _faults_inside(data, _plain(contract), location):
             is_inside = True
             yield fault
         if not is_inside:
-            yield Fault(place, f"{error}{_example(contract)}")
+            yield Fault(location, f"{error}{_example(contract)}")
 
 
-def _faults_inside(data: Any, kind: Any, place: tuple[str | int, ...]) -> Iterator[Fault]:
+def _faults_inside(data: Any, kind: Any, location: tuple[str | int, ...]) -> Iterator[Fault]:
     """Yield the faults of the parts of an object or a list."""
     if isinstance(data, list) and get_origin(kind) is list:
         for number, item in enumerate(data):
-            yield from faults(item, get_args(kind)[0], (*place, number))
+            yield from faults(item, get_args(kind)[0], (*location, number))
     elif isinstance(data, dict) and get_origin(kind) is dict:
         of_names, of_items = get_args(kind)
         for name, item in data.items():
-            where = (*place, name)
-            for fault in faults(name, of_names):  # a name and its item have the same place
-                yield Fault(where, f"The name itself: {fault.message}")
+            where = (*location, name)
+            for fault in faults(name, of_names):  # a name and its item have the same location
+                yield Fault(where, f"Invalid name: {fault.message}")
             yield from faults(item, of_items, where)
     elif isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         fields = _fields(kind)
         for field in fields:
             if field.encode_name in data:
-                where = (*place, field.encode_name)
+                where = (*location, field.encode_name)
                 yield from faults(data[field.encode_name], field.type, where)
             elif field.required:
-                yield Fault((*place, field.encode_name), MISSING)
+                yield Fault((*location, field.encode_name), MISSING)
         if kind.__struct_config__.forbid_unknown_fields:
             known = {field.encode_name for field in fields}
-            yield from (Fault((*place, name), UNKNOWN) for name in data if name not in known)
+            yield from (Fault((*location, name), UNKNOWN) for name in data if name not in known)
 
 
 def _plain(contract: Any) -> Any:
-    """Return the type itself, without what annotates it or allows None beside it."""
+    """Return the type without its annotations and without None as an alternative."""
     *_, plain = _layers(contract)
     return plain
 
 
 def _example(contract: Any) -> str:
-    """Return how the contract's own example is told, if it has one."""
+    """Return a hint with the contract's own example, if it has one."""
     for layer in _layers(contract):
         for meta in getattr(layer, "__metadata__", ()):
             if meta.examples:
-                return f"; an example is {meta.examples[0]!r}"
+                return f", such as {meta.examples[0]!r}"
     return ""
 
 
 def _layers(contract: Any) -> Iterator[Any]:
-    """Yield a type, and what is left of it without what annotates it or allows None beside it."""
+    """Yield a type, then what is left without annotations, then without None."""
     yield contract
     if get_origin(contract) is Annotated:
         yield from _layers(get_args(contract)[0])

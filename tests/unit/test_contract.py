@@ -159,7 +159,7 @@ Example = Annotated[float, Meta(ge=0, examples=[0.5])]
 @pytest.mark.parametrize("contract", [Example, Example | None, Annotated[Example | None, Meta()]])
 def test_what_has_an_example_is_told_with_it(contract: Any) -> None:
     [(_, message)] = told("x", contract)
-    assert message.endswith("; an example is 0.5")
+    assert message.endswith(", such as 0.5")
 
 
 def test_half_of_a_surrogate_pair_is_a_fault() -> None:

@@ -161,7 +161,7 @@ def test_a_wrong_value_of_a_dimension_is_named_with_its_place() -> None:
 
 @pytest.mark.parametrize("name", ["Instance=Id", "", 7])
 def test_a_wrong_name_of_a_dimension_is_named_with_its_place(name: object) -> None:
-    wrong = rf"^selectors\.0\.dimensions\.{name}: The name itself: [^\n]+$"
+    wrong = rf"^selectors\.0\.dimensions\.{name}: Invalid name: [^\n]+$"
     with pytest.raises(InvalidWatchFileError, match=wrong):
         watch_file(selector(dimensions={name: "*"}))
 

@@ -1,4 +1,4 @@
-"""What the environment says, read once."""
+"""The API's settings, read once from the environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Settings(BucketSettings):
     Attributes
     ----------
     default_model : str
-        `DEFAULT_MODEL`: the model of requests that name none.
+        `DEFAULT_MODEL`: the model of requests that don't name one.
     """
 
     default_model: str = "ec2-cpu"

@@ -1,4 +1,1 @@
-"""Models in the bucket: where they lie, how they are read, kept and refreshed.
-
-The only code that talks to S3 at serving time. Whoever publishes (`training`) uses the same keys.
-"""
+"""The only code that talks to AWS: S3 objects, models, CloudWatch, settings, one error mapping."""

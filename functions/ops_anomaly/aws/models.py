@@ -1,7 +1,4 @@
-"""The index of models: their names, for a reader that may not list the bucket.
-
-Models by name: loaded on first use, kept, and refreshed while they are served.
-"""
+"""Published models by name: loaded on first use, cached and refreshed; and the index of names."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ def parse_index(data: bytes) -> list[str]:
     Raises
     ------
     CorruptIndexError
-        If it is anything but what `write_index` writes.
+        Unless it has the form that `write_index` writes.
 
     Examples
     --------
@@ -60,7 +57,7 @@ def parse_index(data: bytes) -> list[str]:
             return sorted(names)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptIndexError(f"not an index of models: {error!r}") from error
-    raise CorruptIndexError("not an index of models: names is no list of model names")
+    raise CorruptIndexError("not an index of models: names must be a list of model names")
 
 
 @dataclass(frozen=True)
@@ -89,13 +86,13 @@ class LoadedModel:
 
     @property
     def trained_on(self) -> int:
-        """How many readings it was trained on, as its manifest says; 0 if it does not."""
+        """Number of readings that it was trained on, by its manifest; 0 where that is unknown."""
         readings = self.manifest.training_data.get("readings")
         return readings if type(readings) is int and 0 <= readings < 2**53 else 0
 
 
 def valid_time(text: str) -> str:
-    """Return `text` if it is a time of ISO 8601 with an offset, else nothing."""
+    """Return `text` if it is an ISO 8601 time with an offset, else an empty string."""
     try:
         return text if datetime.fromisoformat(text).tzinfo else ""
     except ValueError:
@@ -105,17 +102,17 @@ def valid_time(text: str) -> str:
 class ModelRegistry:
     """A bounded cache of models over an object store.
 
-    Success alone is cached: a model that can't be loaded is tried again at the next call. A model
-    that is in memory is never lost to a failed refresh; the failure is reported instead.
+    Only success is cached: a model that can't be loaded is tried again at the next call. A failed
+    refresh never evicts a cached model; the failure is reported instead.
 
     Parameters
     ----------
     store
         Where the objects are read from.
     ttl_seconds
-        How long a model is served before the bucket is asked again (`If-None-Match`).
+        How long a model is served before it is refreshed (`If-None-Match`).
     cache_bytes
-        Bound on the artifacts in memory; the least recently used go first, the last one stays.
+        Bound on the cached artifacts; the least recently used go first, the last one stays.
     on_refresh_failed
         Called with the model's name and the error.
     clock
@@ -139,23 +136,23 @@ class ModelRegistry:
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
 
     def get(self, name: str) -> LoadedModel:
-        """Return the model that is live in the bucket, at most `ttl_seconds` old.
+        """Return the live model, read from the bucket at most `ttl_seconds` ago.
 
         Raises
         ------
         InvalidModelNameError
-            If no model can be called so.
+            If the name is invalid.
         ModelNotFoundError
-            If none of this name is published (or it may not be read).
+            If no model of this name is published (or it may not be read).
         ModelUnavailableError
-            If it is not in memory and can't be loaded now.
+            If it is not cached and can't be loaded now.
         """
         model = self._models.get(name)
         if model is None:
             model = self._load(name)
         elif self._clock() - model.checked_at >= self._ttl_seconds:
             model = self._refresh(name, model)
-        self._keep(name, model)
+        self._cache(name, model)
         return model
 
     def names(self) -> list[str]:
@@ -178,10 +175,10 @@ class ModelRegistry:
         try:
             stored = self._store.read(model_key(name))
         except ObjectNotFoundError as error:
-            raise ModelNotFoundError(f"no model {name!r} is published ({error})") from error
+            raise ModelNotFoundError(f"model {name!r} is not published ({error})") from error
         except StoreUnavailableError as error:
             raise ModelUnavailableError(f"model {name!r}: {error}") from error
-        if stored is None:  # no ETag was sent, so there is nothing to be unchanged from
+        if stored is None:  # not modified, although no ETag was sent
             raise ModelUnavailableError(f"model {name!r}: the bucket sent no object")
         try:
             return self._read(name, stored)
@@ -195,7 +192,7 @@ class ModelRegistry:
             stored = self._store.read(model_key(name), unless_etag=model.etag)
             if stored is not None:
                 return self._read(name, stored)
-        except Exception as error:  # whatever is wrong with the new one, the old one is good
+        except Exception as error:  # whatever is wrong with the new version, the cached one works
             self._on_refresh_failed(name, error)
         return replace(model, checked_at=self._clock())
 
@@ -211,11 +208,11 @@ class ModelRegistry:
             checked_at=self._clock(),
         )
 
-    def _keep(self, name: str, model: LoadedModel) -> None:
+    def _cache(self, name: str, model: LoadedModel) -> None:
         self._models[name] = model
         self._models.move_to_end(name)
-        while len(self._models) > 1 and self._bytes_kept() > self._cache_bytes:
+        while len(self._models) > 1 and self._cached_bytes() > self._cache_bytes:
             self._models.popitem(last=False)
 
-    def _bytes_kept(self) -> int:
+    def _cached_bytes(self) -> int:
         return sum(model.size for model in self._models.values())

@@ -1,7 +1,4 @@
-"""Where things lie in the bucket.
-
-Objects: the small part of S3 that serving and watching need, and obstore's implementation.
-"""
+"""Keys of the bucket, and the object store: the small part of S3 that serving and watching need."""
 
 from __future__ import annotations
 
@@ -34,15 +31,15 @@ WATCH_KEY = "watch/watch.json"
 """The watch file, as published."""
 
 SHARDS_KEY = "state/shards.json"
-"""Into how many shards the fleet is cut."""
+"""The number of shards that the fleet is divided into."""
 
 DIGEST_METADATA = "sha256"
 CREATED_METADATA = "created"
-"""Object metadata kept beside an artifact: its SHA-256, and when it was trained (ISO 8601)."""
+"""Object metadata of an artifact: its SHA-256, and when it was trained (ISO 8601)."""
 
 
 def check_name(name: str) -> str:
-    """Return `name` if a model may be called so, else raise `InvalidModelNameError`."""
+    """Return `name` if it is a valid model name, else raise `InvalidModelNameError`."""
     if not re.fullmatch(NAME_PATTERN, name):
         raise InvalidModelNameError(name)
     return name
@@ -65,7 +62,7 @@ def run_prefix(name: str, run: str) -> str:
 
 
 def state_key(of: int, shard: int) -> str:
-    """Return the key of what the watcher remembers of one of `of` shards of the fleet.
+    """Return the key of the state of one of `of` shards of the fleet.
 
     Examples
     --------
@@ -76,18 +73,18 @@ def state_key(of: int, shard: int) -> str:
 
 
 def checkpoint_key(of: int, shard: int) -> str:
-    """Return the key of where the detectors of a shard have got to; a cache, and no more."""
+    """Return the key of the checkpoints of a shard's detectors; a cache that may be lost."""
     return f"state/detectors/{of}/{shard}"
 
 
 def alarm_key(arn: str) -> str:
-    """Return the key of what the watcher remembers of an alarm."""
+    """Return the key of the state of an alarm."""
     return f"state/alarms/{hashlib.sha256(arn.encode()).hexdigest()}.json"
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """One version of an object: its bytes and what the bucket says of it."""
+    """One version of an object: its bytes and metadata."""
 
     data: bytes
     etag: str
@@ -96,7 +93,7 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Where objects are kept."""
+    """Objects by key, with optimistic concurrency by ETag."""
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
         """Return the current version, or None if its ETag is still `unless_etag`.
@@ -104,31 +101,31 @@ class ObjectStore(Protocol):
         Raises
         ------
         ObjectNotFoundError
-            If there is none, or it may not be read.
+            If it doesn't exist, or may not be read.
         StoreUnavailableError
             If the bucket does not answer.
         """
         ...
 
     def write(self, key: str, data: bytes, if_etag: str | None) -> str:
-        """Write an object if the one there is still that of `if_etag`; return the new ETag.
+        """Write an object if its current ETag is `if_etag`; return the new ETag.
 
         Parameters
         ----------
         if_etag
-            None where there must be none yet.
+            None if the object must not exist yet.
 
         Raises
         ------
         ConflictError
-            If another object is there, or others write at the same time.
+            If the object has another ETag, or others write at the same time.
         StoreUnavailableError
             If the bucket does not answer, or refuses.
         """
         ...
 
     def overwrite(self, key: str, data: bytes) -> None:
-        """Write an object, whatever is there.
+        """Write an object unconditionally.
 
         Raises
         ------
@@ -144,7 +141,7 @@ class S3ObjectStore:
     Parameters
     ----------
     timeout_seconds
-        Bound on one request; three are tried at most.
+        Bound on one request; at most three are tried.
     """
 
     def __init__(self, bucket: str, timeout_seconds: int = 4) -> None:
@@ -157,7 +154,7 @@ class S3ObjectStore:
 
         # Credentials, region and AWS_ENDPOINT_URL come from the environment, as in every AWS
         # client. The bounds keep one request to a dead bucket well under the function's timeout;
-        # plain HTTP is spoken only to an AWS_ENDPOINT_URL that asks for it, such as a laptop's.
+        # plain HTTP is used only for an AWS_ENDPOINT_URL with http://, such as the laptop stack's.
         return S3Store(
             self.bucket,
             client_options={
@@ -209,7 +206,7 @@ class S3ObjectStore:
                 use_multipart=False,  # one request, and so one condition
             )
         except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
-            raise ConflictError(f"s3://{self.bucket}/{key}: somebody else wrote it") from error
+            raise ConflictError(f"s3://{self.bucket}/{key}: changed by another writer") from error
         except exceptions.BaseError as error:
             raise self._unavailable(key, error) from error
         return result["e_tag"] or ""

@@ -1,4 +1,4 @@
-"""What the environment says of the bucket, read once; every function needs it."""
+"""Settings that every function needs, read once from the environment."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class BucketSettings:
-    """Where the models lie, and how they are kept in memory.
+    """The bucket of models, and how they are cached.
 
     Attributes
     ----------
     bucket : str
-        `MODEL_BUCKET`: where the models lie.
+        `MODEL_BUCKET`.
     model_ttl_seconds : float
-        `MODEL_TTL_SECONDS`: how long a model is served before the bucket is asked again.
+        `MODEL_TTL_SECONDS`: how long a model is served before it is refreshed.
     model_cache_bytes : int
-        `MODEL_CACHE_BYTES`: bound on the artifacts kept in memory.
+        `MODEL_CACHE_BYTES`: bound on the cached artifacts.
     """
 
     bucket: str
@@ -37,12 +37,12 @@ class BucketSettings:
         Parameters
         ----------
         more
-            What a function has beside these, as it is.
+            Further fields, of a function's own settings.
 
         Raises
         ------
         SettingsError
-            Naming the variable and what it should be.
+            With the variable and what it should be.
 
         Examples
         --------
@@ -50,7 +50,7 @@ class BucketSettings:
         BucketSettings(bucket='b', model_ttl_seconds=5.0, model_cache_bytes=67108864)
         """
         return cls(
-            bucket=required(environ, "MODEL_BUCKET", "name the bucket that holds the models"),
+            bucket=required(environ, "MODEL_BUCKET", "set it to the bucket of the models"),
             model_ttl_seconds=_number(environ, "MODEL_TTL_SECONDS", cls.model_ttl_seconds),
             model_cache_bytes=int(_number(environ, "MODEL_CACHE_BYTES", cls.model_cache_bytes)),
             **more,
@@ -74,5 +74,5 @@ def _number(environ: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number < math.inf:
-        raise SettingsError(f"{name} is {text!r}: a number of at least 0 is needed")
+        raise SettingsError(f"{name} is {text!r}: it must be a number of at least 0")
     return number
