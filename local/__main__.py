@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from local.stack import LocalError
+from local import LocalError
 from training.errors import TrainingError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ def demo(
         int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")
     ] = 8080,
     once: Annotated[
-        bool, typer.Option("--once", help="End after the answers; 1 if one is wrong.")
+        bool, typer.Option("--once", help="End after the last response; 1 if one is wrong.")
     ] = False,
     nab_root: Annotated[
         Path | None,
@@ -40,14 +41,14 @@ def demo(
 def event(
     file: Annotated[Path, typer.Argument(help="An event in JSON: see events/.")],
 ) -> None:
-    """Send one event to the handler that takes it, and show what it answers, logs and tells.
+    """Send one event to its handler, and print what comes of it as JSON.
 
-    What the event is about is put into a local CloudWatch first: two days of readings, of which
-    the last ones run away. Requests are answered by the model in runs/ec2-cpu.
+    For a request that is the response, by the model in runs/ec2-cpu; else what the watcher
+    publishes about metrics that have just run away. Logs and remarks go to the standard error.
     """
     from local.events import send_event
 
-    send_event(file, Console())
+    typer.echo(json.dumps(send_event(file, Console(stderr=True)), indent=2, ensure_ascii=False))
 
 
 @app.command()

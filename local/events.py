@@ -1,8 +1,7 @@
-"""Metrics for the local CloudWatch: machines that work by day, and one that runs away.
+"""`python -m local event`: one event for the handler that takes it, with the metrics it needs.
 
-What an event is about, put into the local CloudWatch: two days of readings that run away.
-
-One event to the handler that takes it, with what it needs in the local bucket and CloudWatch.
+What an event is about is put into the local CloudWatch first: two days of readings, of which the
+last ones run away.
 """
 
 from __future__ import annotations
@@ -11,39 +10,175 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 
+from local import LocalError
 from local.gateway import LocalContext
 from local.stack import (
     BUCKET,
-    LocalError,
     WatchStack,
-    forget_aws,
+    isolate_from_aws,
     local_bucket,
     make_watch_stack,
     use_local_bucket,
 )
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
+from ops_anomaly.detection.types import Floats
 from ops_anomaly.watcher.alarm_queries import alarm_names_in_rule, name_of, query_of_event
 from ops_anomaly.watcher.documents import UnknownEventError
 from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
+from training.errors import RunError
 from training.fleet import read_watch_file
-from training.publishing import publish_watch_file, s3_client
+from training.publishing import publish_run, publish_watch_file, s3_client
+from training.run_folder import read_run
+
+MODEL = "ec2-cpu"
+RUN_FOLDER = Path("runs") / MODEL
+WATCH_FILE = Path(__file__).with_name("watch.yaml")
 
 PERIOD = 300
-BATCH = 1_000
-"""What PutMetricData takes at once."""
-
 READINGS = 2 * 288
 RUNAWAY = 93.0
 RUNAWAY_READINGS = 2
+FLEET_SIZE = 8
+MAX_DATA = 1_000
+"""Data of one PutMetricData."""
+
+CHILD = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Average 300")
+"""The metric of a composite alarm's children here: its event does not name any."""
+
+
+def send_event(path: Path, console: Console) -> dict[str, Any]:
+    """Hand an event to its handler; return the API's response, or what the watcher publishes.
+
+    Whatever the handlers print, log lines and metrics, goes to `console`, too.
+
+    Raises
+    ------
+    LocalError
+        If the file does not hold an event.
+    """
+    event = read_event(path)
+    isolate_from_aws()
+    with local_bucket() as endpoint_url, redirect_stdout(console.file):
+        use_local_bucket(endpoint_url, BUCKET, MODEL, 300.0)
+        os.environ["POWERTOOLS_LOG_LEVEL"] = "INFO"
+        if isinstance(event, dict) and "httpMethod" in event:
+            return send_request(event, endpoint_url, console)
+        stack = make_watch_stack(endpoint_url, "ops-anomaly")
+        os.environ.update(stack.environment())
+        return send_to_watcher(event, stack, console)
+
+
+def read_event(path: Path) -> Any:
+    """Return the JSON of a file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LocalError(f"{path} does not hold an event in JSON: {error}") from error
+
+
+def send_request(event: dict[str, Any], endpoint_url: str, console: Console) -> dict[str, Any]:
+    """Return the API's response, by the model of the last run if there is one."""
+    try:
+        publish_run(s3_client(endpoint_url), BUCKET, read_run(RUN_FOLDER), None, console)
+    except RunError:
+        console.print(f"[yellow]No model in {RUN_FOLDER}: make one with make demo ONCE=1[/yellow]")
+    # reads the environment when it is imported
+    from ops_anomaly.api.handler import lambda_handler
+
+    response: dict[str, Any] = lambda_handler(event, LocalContext())
+    try:
+        return response | {"body": json.loads(response["body"])}
+    except ValueError:  # HTML
+        return response
+
+
+def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str, Any]:
+    """Return what the watcher publishes on an event, its shard jobs included."""
+    # reads the environment when it is imported
+    from ops_anomaly.watcher.handler import lambda_handler
+
+    console.print(seed_metrics(event, stack.client("cloudwatch")))
+    s3 = s3_client(stack.endpoint_url)
+    publish_watch_file(s3, BUCKET, read_watch_file(WATCH_FILE))
+    lambda_handler(event, LocalContext())
+    stack.run_shard_jobs(lambda_handler, LocalContext())
+    return {"events": stack.drain_events(), "messages": stack.drain_messages()}
+
+
+def seed_metrics(event: Any, cloudwatch: Any) -> str:
+    """Put what an event needs into the local CloudWatch; return that in words."""
+    now = int(time.time() - 60) // PERIOD * PERIOD
+    try:
+        known = recognise(event)
+    except UnknownEventError:
+        return "An event of an unknown kind."
+    match known:
+        case Tick():
+            put_fleet(cloudwatch, now, FLEET_SIZE)
+            return f"A tick: {FLEET_SIZE} machines, one of which runs away."
+        case ShardJobs(messages=messages):
+            # as it is in the file, a newer job would have superseded it
+            for record in event["Records"]:
+                record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
+            metrics = [m for job in messages for w in job.fleet for m in w.metrics]
+            put_runaways(cloudwatch, metrics, now)
+            return f"A shard job: {len(metrics)} metrics that run away."
+        case AlarmChange() as change:
+            metrics = metrics_of(change) or children_of(change, cloudwatch)
+            put_runaways(cloudwatch, metrics, int(change.at) // PERIOD * PERIOD + PERIOD)
+            return (
+                f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when "
+                "it fires."
+            )
+
+
+def put_runaways(cloudwatch: Any, metrics: list[Metric], until: int) -> None:
+    """Put two days of readings of each metric, of which the last run away."""
+    for number, metric in enumerate(metrics):
+        put_series(cloudwatch, metric, until, machine(number, until, runs_away=True))
+
+
+def metrics_of(change: AlarmChange) -> list[Metric]:
+    """Return the metrics of an alarm's event."""
+    metrics = []
+    for each in change.metrics:
+        stat = query_of_event(each).get("MetricStat")
+        if stat is None:
+            continue
+        pairs = tuple((d["Name"], d["Value"]) for d in stat["Metric"]["Dimensions"])
+        name = stat["Metric"]["MetricName"]
+        try:
+            found = Metric(stat["Metric"]["Namespace"], name, pairs, stat["Stat"], stat["Period"])
+        except InvalidMetricError:
+            continue  # a period of seconds, or a new statistic
+        metrics.append(found)
+    return metrics
+
+
+def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
+    """Create a composite alarm's children, and return their metrics."""
+    for name in [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule or ""):
+        cloudwatch.put_metric_alarm(
+            AlarmName=name,
+            Namespace=CHILD.namespace,
+            MetricName=CHILD.name,
+            Dimensions=CHILD.query["Metric"]["Dimensions"],
+            Statistic=CHILD.statistic,
+            Period=CHILD.period,
+            EvaluationPeriods=1,
+            Threshold=90.0,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+    return [CHILD]
 
 
 def put_fleet(cloudwatch: Any, until: int, machines: int) -> None:
@@ -61,15 +196,16 @@ def put_fleet(cloudwatch: Any, until: int, machines: int) -> None:
         put_series(cloudwatch, metric, until, machine(number, until, runs_away=runs_away))
 
 
-def machine(seed: int, until: int, *, runs_away: bool) -> np.ndarray:
-    """Return two days of a machine that works by day, in per cent."""
+def machine(seed: int, until: int, *, runs_away: bool) -> Floats:
+    """Return two days of a machine that is busy by day, in per cent."""
     random = np.random.default_rng(seed)
     times = until + PERIOD * np.arange(-READINGS, 0)
     by_day = np.sin(2 * np.pi * (times / 86_400 - 0.375))
     values = 24.0 + 2.0 * seed + 12.0 * by_day + random.normal(0.0, 1.2, READINGS)
     if runs_away:
         values[-RUNAWAY_READINGS:] = RUNAWAY
-    return values.round(2)
+    rounded: Floats = values.round(2)
+    return rounded
 
 
 def put_series(cloudwatch: Any, metric: Metric, until: int, values: Iterable[float]) -> None:
@@ -86,150 +222,7 @@ def put_series(cloudwatch: Any, metric: Metric, until: int, values: Iterable[flo
         }
         for position, value in enumerate(numbers)
     ]
-    for start in range(0, len(data), BATCH):
+    for start in range(0, len(data), MAX_DATA):
         cloudwatch.put_metric_data(
-            Namespace=metric.namespace, MetricData=data[start : start + BATCH]
+            Namespace=metric.namespace, MetricData=data[start : start + MAX_DATA]
         )
-
-
-FLEET_SIZE = 8
-CHILD = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Average 300")
-"""What the children of a composite alarm are about here: its event does not say."""
-
-
-def seed_metrics(event: Any, cloudwatch: Any) -> str:
-    """Put what an event needs into the local CloudWatch; say what that was."""
-    now = int(time.time() - 60) // PERIOD * PERIOD
-    try:
-        known = recognise(event)
-    except UnknownEventError:
-        return "An event that the watcher does not know."
-    match known:
-        case Tick():
-            put_fleet(cloudwatch, now, FLEET_SIZE)
-            return f"A tick: {FLEET_SIZE} machines, one of which runs away."
-        case ShardJobs(messages=messages):
-            # one from a file would be superseded by now
-            for record in event["Records"]:
-                record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
-            metrics = [m for turn in messages for w in turn.fleet for m in w.metrics]
-            put_runaways(cloudwatch, metrics, now)
-            return f"The turn of a shard: {len(metrics)} metrics that run away."
-        case AlarmChange() as change:
-            metrics = metrics_of(change) or children_of(change, cloudwatch)
-            put_runaways(cloudwatch, metrics, int(change.at) // PERIOD * PERIOD + PERIOD)
-            return (
-                f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when "
-                "it fires."
-            )
-
-
-def put_runaways(cloudwatch: Any, metrics: list[Metric], until: int) -> None:
-    """Put two days of readings of each metric, of which the last run away."""
-    for number, metric in enumerate(metrics):
-        put_series(cloudwatch, metric, until, machine(number, until, runs_away=True))
-
-
-def metrics_of(change: AlarmChange) -> list[Metric]:
-    """Return the metrics that an alarm names."""
-    metrics = []
-    for each in change.metrics:
-        stat = query_of_event(each).get("MetricStat")
-        if stat is None:
-            continue
-        pairs = tuple((d["Name"], d["Value"]) for d in stat["Metric"]["Dimensions"])
-        name = stat["Metric"]["MetricName"]
-        try:
-            found = Metric(stat["Metric"]["Namespace"], name, pairs, stat["Stat"], stat["Period"])
-        except InvalidMetricError:
-            continue  # of seconds, or of a statistic that is new: the watcher will ask for it
-        metrics.append(found)
-    return metrics
-
-
-def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
-    """Make a composite alarm's children, and return what they are about."""
-    for name in [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule or ""):
-        cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            Namespace=CHILD.namespace,
-            MetricName=CHILD.name,
-            Dimensions=CHILD.query["Metric"]["Dimensions"],
-            Statistic=CHILD.statistic,
-            Period=CHILD.period,
-            EvaluationPeriods=1,
-            Threshold=90.0,
-            ComparisonOperator="GreaterThanThreshold",
-        )
-    return [CHILD]
-
-
-MODEL = "ec2-cpu"
-RUN_FOLDER = Path("runs") / MODEL
-
-
-def send_event(path: Path, console: Console) -> None:
-    """Hand an event to the handler and show what it answers, logs and tells.
-
-    Raises
-    ------
-    LocalError
-        If the file holds no event.
-    """
-    event = read_event(path)
-    forget_aws()
-    with local_bucket() as endpoint_url:
-        use_local_bucket(endpoint_url, BUCKET, MODEL, 300.0)
-        os.environ["POWERTOOLS_LOG_LEVEL"] = "INFO"
-        if isinstance(event, dict) and "httpMethod" in event:
-            answer_request(event, endpoint_url, console)
-        else:
-            stack = make_watch_stack(endpoint_url, "ops-anomaly")
-            os.environ.update(stack.environment())
-            watch_event(event, stack, console)
-
-
-def read_event(path: Path) -> Any:
-    """Return the JSON of a file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LocalError(f"{path} holds no event in JSON: {error}") from error
-
-
-def answer_request(event: dict[str, Any], endpoint_url: str, console: Console) -> None:
-    """Let the API answer a request, by the model of the last run if there is one."""
-    from training.errors import RunError
-    from training.publishing import publish_run
-    from training.run_folder import read_run
-
-    try:
-        publish_run(s3_client(endpoint_url), BUCKET, read_run(RUN_FOLDER), None, console)
-    except RunError:
-        console.print(f"[yellow]No model in {RUN_FOLDER}: make one with make demo ONCE=1[/yellow]")
-    from ops_anomaly.api.handler import lambda_handler  # reads the environment when it is imported
-
-    answer = lambda_handler(event, LocalContext())
-    console.print(f"{answer['statusCode']} {escape(answer['body'])}", highlight=False)
-
-
-def watch_event(event: Any, stack: WatchStack, console: Console) -> None:
-    """Let the watcher take an event, and show what it tells."""
-    from local.demo import WATCH_FILE, show_message
-    from ops_anomaly.watcher.handler import (
-        lambda_handler,  # reads the environment when it is imported
-    )
-
-    console.print(seed_metrics(event, stack.client("cloudwatch")))
-    s3 = s3_client(stack.endpoint_url)
-    publish_watch_file(s3, BUCKET, read_watch_file(WATCH_FILE))
-    lambda_handler(event, LocalContext())
-    stack.run_shard_jobs(lambda_handler, LocalContext())
-    events, messages = stack.drain_events(), stack.drain_messages()
-    for told in events:
-        console.print(f"\nEvent: {told['detail-type']}", style="bold")
-        console.print_json(data=told["detail"])
-    for message in messages:
-        show_message(message, console)
-    if not events:
-        console.print("Nothing was told.")

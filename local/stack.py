@@ -1,10 +1,6 @@
-"""What can go wrong on the laptop; each message says what to do.
+"""AWS on this machine, in moto's server: a versioned bucket; the watcher's bus, topic and queues.
 
-The environment that the handler finds on the laptop: nothing in it can reach AWS.
-
-A versioned bucket on the laptop: moto's server, in this process and memory.
-
-What the template gives the watcher, on the laptop: bus, topic and queue, in moto's server.
+Nothing here can reach AWS: `isolate_from_aws` drops whatever this process knows of an account.
 """
 
 from __future__ import annotations
@@ -20,21 +16,9 @@ from typing import Any
 import boto3
 from moto.server import ThreadedMotoServer
 
-
-class LocalError(Exception):
-    """Base of everything the laptop stack raises on purpose."""
-
-
-class PortInUseError(LocalError):
-    """Something else listens on the port."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__(f"port {port} is in use; choose another: make demo PORT={port + 1}")
-
-
-class WrongAnswerError(LocalError):
-    """The API did not answer as it should."""
-
+BUCKET = "models"
+MAX_RECEIVES = 3
+"""Deliveries of a shard job before it becomes a dead letter, as in the template."""
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -54,8 +38,8 @@ def local_client(service: str, endpoint_url: str) -> Any:
     )
 
 
-def forget_aws() -> None:
-    """Drop what this process knows of any account, and of any way to the bucket but the direct."""
+def isolate_from_aws() -> None:
+    """Drop what this process knows of any account, and every proxy on the way to the bucket."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
     os.environ.update(
@@ -68,7 +52,7 @@ def forget_aws() -> None:
 
 
 def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: float) -> None:
-    """Set the variables that the deployed function gets from `template.yaml`, for this process."""
+    """Set what the deployed functions get from `template.yaml`, for this process."""
     os.environ.update(
         AWS_REGION=CREDENTIALS["AWS_DEFAULT_REGION"],
         AWS_ENDPOINT_URL=endpoint_url,
@@ -77,17 +61,14 @@ def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: fl
         MODEL_TTL_SECONDS=str(ttl_seconds),
         POWERTOOLS_SERVICE_NAME="anomaly-api",
         POWERTOOLS_METRICS_NAMESPACE="AnomalyDetection",
-        POWERTOOLS_METRICS_DISABLED="true",  # they are log lines, and nobody collects them here
+        POWERTOOLS_METRICS_DISABLED="true",  # they are log lines that nobody collects here
         POWERTOOLS_LOG_LEVEL="WARNING",
     )
 
 
-BUCKET = "models"
-
-
 @contextmanager
 def local_bucket() -> Iterator[str]:
-    """Start a server on 127.0.0.1 with one versioned bucket; give its URL, end it afterwards."""
+    """Start a server on 127.0.0.1 with one versioned bucket; yield its URL, stop it afterwards."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -102,18 +83,14 @@ def local_bucket() -> Iterator[str]:
         server.stop()
 
 
-DEAD_AFTER = 3
-"""Times that a turn is tried, as in the template."""
-
-
 @dataclass(frozen=True)
 class WatchStack:
-    """The watcher's surroundings, and two queues that hear what it tells.
+    """What the template gives the watcher, and two queues that subscribe to what it publishes.
 
     Attributes
     ----------
-    heard_events, heard_messages : str
-        URLs of queues behind the bus and behind the topic.
+    event_queue, message_queue : str
+        URLs of the queues behind the bus and behind the topic.
     """
 
     endpoint_url: str
@@ -121,8 +98,8 @@ class WatchStack:
     alert_topic: str
     shard_queue: str
     dead_letters: str
-    heard_events: str
-    heard_messages: str
+    event_queue: str
+    message_queue: str
 
     def client(self, service: str) -> Any:
         """Return a client of boto3 for moto's server."""
@@ -137,9 +114,9 @@ class WatchStack:
         }
 
     def run_shard_jobs(self, handler: Callable[[Any, Any], Any], context: Any) -> int:
-        """Hand each message that waits to the handler, as Lambda does; return how many it took.
+        """Invoke the handler with each queued shard job, as Lambda does; return how many it took.
 
-        A turn that the handler fails at comes back, and in the end goes to the dead letters.
+        A job whose run fails is delivered again, and in the end becomes a dead letter.
         """
         sqs, taken = self.client("sqs"), 0
         while messages := sqs.receive_message(QueueUrl=self.shard_queue).get("Messages"):
@@ -152,12 +129,12 @@ class WatchStack:
         return taken
 
     def drain_events(self) -> list[dict[str, Any]]:
-        """Return the events that have come over the bus since the last time."""
-        return [json.loads(body) for body in self._drained(self.heard_events)]
+        """Return the events published since the last call."""
+        return [json.loads(body) for body in self._drained(self.event_queue)]
 
     def drain_messages(self) -> list[dict[str, Any]]:
-        """Return the messages that have come over the topic since the last time."""
-        return [json.loads(body) for body in self._drained(self.heard_messages)]
+        """Return the messages published since the last call."""
+        return [json.loads(body) for body in self._drained(self.message_queue)]
 
     def _drained(self, queue: str) -> list[str]:
         sqs, bodies = self.client("sqs"), []
@@ -171,7 +148,7 @@ class WatchStack:
 
 
 def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
-    """Make the watcher's surroundings in moto's server, under names of their own."""
+    """Create the watcher's bus, topic and queues, under names that begin with `name`."""
     sqs, sns, events = (local_client(each, endpoint_url) for each in ("sqs", "sns", "events"))
     urls = {
         part: sqs.create_queue(QueueName=f"{name}-{part}")["QueueUrl"]
@@ -183,7 +160,7 @@ def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
         ]
         for part, url in urls.items()
     }
-    redrive = {"deadLetterTargetArn": arns["dead-letters"], "maxReceiveCount": DEAD_AFTER}
+    redrive = {"deadLetterTargetArn": arns["dead-letters"], "maxReceiveCount": MAX_RECEIVES}
     shards = sqs.create_queue(
         QueueName=f"{name}-shards", Attributes={"RedrivePolicy": json.dumps(redrive)}
     )["QueueUrl"]
@@ -191,12 +168,12 @@ def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns["messages"])
     events.create_event_bus(Name=name)
     events.put_rule(
-        Name=f"{name}-heard",
+        Name=f"{name}-all",
         EventBusName=name,
         EventPattern=json.dumps({"source": ["ops-anomaly"]}),
     )
     events.put_targets(
-        Rule=f"{name}-heard", EventBusName=name, Targets=[{"Id": "queue", "Arn": arns["events"]}]
+        Rule=f"{name}-all", EventBusName=name, Targets=[{"Id": "queue", "Arn": arns["events"]}]
     )
     return WatchStack(
         endpoint_url=endpoint_url,
@@ -204,13 +181,13 @@ def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
         alert_topic=topic,
         shard_queue=shards,
         dead_letters=urls["dead-letters"],
-        heard_events=urls["events"],
-        heard_messages=urls["messages"],
+        event_queue=urls["events"],
+        message_queue=urls["messages"],
     )
 
 
 def sqs_event(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message of the queue as Lambda hands it to the function."""
+    """Return the event in which Lambda delivers a message of the queue."""
     return {
         "Records": [
             {
