@@ -1,1 +1,1 @@
-"""The HTTPS API: thin routes, contracts, one table from errors to answers, settings."""
+"""The HTTPS API: routes, contracts of requests and responses, errors, settings."""

@@ -1,119 +1,100 @@
-"""Judging a posted series: in order of time, by a model or by itself, and what is answered."""
+"""POST /detect: the posted readings in order of time, evaluated, as the response."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from ops_anomaly.api.problems import InvalidRequestError
 from ops_anomaly.api.requests import BODY
-from ops_anomaly.api.schemas import Alert, DetectRequest, DetectResponse, Point
-from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
-from ops_anomaly.detection.history import HISTORY
+from ops_anomaly.api.schemas import Alert, DetectResponse, Point
+from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence, put_in_order
+from ops_anomaly.detection.types import Series
 from ops_anomaly.validation import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ops_anomaly.api.schemas import Reading
+    from ops_anomaly.api.schemas import DetectRequest, Reading
     from ops_anomaly.aws.models import LoadedModel
     from ops_anomaly.detection.timeline import Timeline
-    from ops_anomaly.detection.types import Detection, Detector, Floats, Times
+    from ops_anomaly.detection.types import Detection, Floats
 
 
-DETECT = msgspec.json.Decoder(DetectRequest)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """A judged series: the answer as JSON, and what there is to count."""
-
-    body: str
-    readings: int
-    anomalies: int
-    alerts: int
-
-
-def judge(request: DetectRequest, model: LoadedModel | None) -> Judged:
-    """Judge the posted readings.
+def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectResponse:
+    """Evaluate the posted readings, with a model or by themselves.
 
     Raises
     ------
     InvalidRequestError
-        If there is no such time.
+        If a timestamp is not a valid date or time.
     FixedSensitivityError
-        If the model has one threshold and another sensitivity is asked for.
+        If a sensitivity is given and the model has one threshold.
     """
-    timestamps = times_of(request.series)
-    values = np.array([reading.value for reading in request.series], np.float64)
+    posted = series_of(request.series)
     if model:
-        detector: Detector = model.detector
-        timeline = put_in_order(timestamps, values, detector.until)
-        readings = model.trained_on
-        if detector.until is not None:  # it calibrates on what it sees, within its history
-            readings = min(readings + len(timeline.values), HISTORY)
+        timeline = put_in_order(posted, model.detector.last_timestamp)
+        detector, readings = model.detector, model.trained_on
+        if detector.last_timestamp is not None:  # it also calibrates on the posted readings
+            readings += len(timeline.series)
     else:
-        timeline = put_in_order(timestamps, values, None)
-        readings = min(len(timeline.values), HISTORY)
-        detector = ContextualForest.untrained(probation=usual_probation(readings))
-    threshold = None
-    if request.sensitivity is not None:
-        threshold = detector.threshold_for(request.sensitivity, timeline.readings_a_week)
-    detection = detector.detect(timeline.timestamps, timeline.values, threshold)
-    return Judged(
-        body=msgspec.json.encode(answer(timeline, detection, model, readings)).decode(),
-        readings=len(timeline.values),
-        anomalies=int(detection.is_anomaly.sum()),
-        alerts=len(detection.alerts),
-    )
+        timeline = put_in_order(posted, None)
+        readings = len(timeline.series)
+        detector = untrained(readings)
+    detection = detector.detect(timeline.series, request.sensitivity)
+    name = model.manifest.name if model else None
+    return response_of(timeline, detection, name, confidence(readings))
 
 
-def times_of(series: Sequence[Reading]) -> Times:
-    """Return the times of readings in UTC, (n,) datetime64[ms]; without an offset it is UTC's.
+def series_of(readings: Sequence[Reading]) -> Series:
+    """Return the readings, in their order; times without an offset are UTC.
 
     Raises
     ------
     InvalidRequestError
-        Naming those that no calendar or clock has.
+        If a timestamp is not a valid date or time; it names all of them.
     """
-    moments, wrong = [], []
-    for number, reading in enumerate(series):
+    moments, invalid = [], []
+    for number, reading in enumerate(readings):
         try:
             moment = datetime.fromisoformat(reading.timestamp.upper())
         except ValueError:
-            wrong.append(number)
+            invalid.append(number)
             continue
         moments.append(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
-    if wrong:
+    if invalid:
         raise InvalidRequestError(
-            Fault((BODY, "series", number, "timestamp"), "There is no such time")
-            for number in wrong
+            Fault((BODY, "series", number, "timestamp"), "Not a valid date or time")
+            for number in invalid
         )
-    return np.array(moments, "datetime64[ms]")
+    return Series(
+        times=np.array(moments, "datetime64[ms]").astype(np.int64),
+        values=np.array([reading.value for reading in readings], np.float64),
+    )
 
 
-def answer(
-    timeline: Timeline, detection: Detection, model: LoadedModel | None, readings: float
+def response_of(
+    timeline: Timeline, detection: Detection, model: str | None, confidence: float
 ) -> DetectResponse:
-    """Return what is answered."""
-    times = [f"{text}Z" for text in np.datetime_as_string(timeline.timestamps, "ms").tolist()]
+    """Return a detection as the response has it."""
+    series = timeline.series
+    moments = np.datetime_as_string(series.times.astype("datetime64[ms]"), "ms")
+    times = [f"{text}Z" for text in moments.tolist()]
     severities = detection.severity.round(4).tolist()
     columns = (
         times,
-        timeline.values.tolist(),
+        series.values.tolist(),
         detection.scores.tolist(),
         detection.is_anomaly.tolist(),
         severities,
         nullable(detection.expected),
         nullable(detection.lower),
         nullable(detection.upper),
-        [detection.reasons.get(position) for position in range(len(times))],
+        [detection.reasons.get(position) for position in range(len(series))],
     )
     alerts = [
         Alert(
@@ -126,8 +107,8 @@ def answer(
         for alert in detection.alerts
     ]
     return DetectResponse(
-        model=model.manifest.name if model else None,
-        confidence=round(confidence(readings), 4),
+        model=model,
+        confidence=round(confidence, 4),
         notes=timeline.notes,
         alerts=alerts,
         points=[Point(*row) for row in zip(*columns, strict=True)],
@@ -135,5 +116,5 @@ def answer(
 
 
 def nullable(numbers: Floats) -> list[float | None]:
-    """Return numbers as JSON has them: null for what is not known."""
+    """Return numbers as JSON has them: null where one is not known."""
     return [number if isfinite(number) else None for number in numbers.tolist()]

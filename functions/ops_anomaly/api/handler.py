@@ -1,4 +1,4 @@
-"""The Lambda's entry: settings, bucket and routes are put together here and nowhere else."""
+"""The entry point of the API's Lambda function: composes settings, bucket and routes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-# a request that counts nothing, such as GET /, is nothing to warn about
+# some requests, such as GET /, count nothing
 warnings.filterwarnings("ignore", "No application metrics to publish")
 
 logger = Logger()
@@ -26,7 +26,7 @@ metrics = Metrics()
 
 
 def refresh_failed(name: str, error: Exception) -> None:
-    """Make a failed refresh visible; the model in memory goes on being served."""
+    """Log and count a failed refresh; the cached model is still served."""
     logger.warning("model refresh failed", model=name, reason=str(error))
     metrics.add_metric("ModelRefreshFailed", MetricUnit.Count, 1)
 
@@ -43,5 +43,5 @@ app = build_app(registry, settings.default_model, logger, metrics)
 
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer one request that API Gateway passed on (REST proxy event)."""
+    """Answer one request of API Gateway (REST proxy event)."""
     return app.resolve(event, context)

@@ -1,7 +1,4 @@
-"""What can be wrong with a request.
-
-The one table from what went wrong to what is answered: problem details (RFC 9457).
-"""
+"""Errors of requests, and the one table from errors to answers: problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -28,15 +25,15 @@ if TYPE_CHECKING:
 
 
 MAX_FAULTS = 20
-"""Faults that are told at once: more nobody would read."""
+"""Faults in one answer: nobody would read more."""
 
 
 class RequestError(ValueError):
-    """A request is not what this API takes."""
+    """Base of the errors of a request."""
 
 
 class UnsupportedMediaTypeError(RequestError):
-    """The body is declared as something else than JSON."""
+    """The body is declared as something other than JSON."""
 
 
 class BodyTooLargeError(RequestError):
@@ -48,20 +45,20 @@ class BodyTooDeepError(RequestError):
 
 
 class UnreadableBodyError(RequestError):
-    """The body is no JSON text, no UTF-8, or not the base64 that it is marked as."""
+    """The body is not JSON, not UTF-8, or not the base64 that it is marked as."""
 
 
 class InvalidRequestError(RequestError):
-    """The body is JSON, and not as documented.
+    """The body is JSON, but not as documented.
 
     Attributes
     ----------
     faults : list of Fault
-        What is wrong with it; the first `MAX_FAULTS`.
+        The first `MAX_FAULTS`.
     """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        super().__init__("The request is not as documented at /docs.")
+        super().__init__("Invalid request: see /docs.")
         self.faults = list(islice(faults, MAX_FAULTS))
 
 
@@ -70,7 +67,7 @@ RETRY_AFTER_SECONDS = "5"
 MAX_FIELD = 100
 
 TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
-    # error -> status, and the detail where the error's own words are not for callers
+    # error -> status, and the detail where the error's own message is not for callers
     UnreadableBodyError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooDeepError: (HTTPStatus.BAD_REQUEST, None),
     BodyTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None),
@@ -83,14 +80,17 @@ TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     ValueOutOfRangeError: (HTTPStatus.UNPROCESSABLE_ENTITY, None),
     InvalidModelNameError: (
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "A model's name has lower-case letters, digits and hyphens, and begins with no hyphen.",
+        "Invalid model name: use lower-case letters, digits and hyphens, no hyphen first.",
     ),
-    ModelNotFoundError: (HTTPStatus.NOT_FOUND, "No model of this name is published."),
-    ModelUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, None),
+    ModelNotFoundError: (HTTPStatus.NOT_FOUND, "No model with this name has been published."),
+    ModelUnavailableError: (
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "The model can't be loaded at the moment; try again in a few seconds.",
+    ),
 }
 
 
-# RFC 9110's names; Python has them from 3.13 on, and the contract must not hang on its version
+# RFC 9110's names, which Python has since 3.13: the document must not depend on its version
 RENAMED = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
@@ -98,7 +98,7 @@ RENAMED = {
 
 
 def title(status: HTTPStatus) -> str:
-    """Return what a status is called."""
+    """Return the name of a status."""
     return RENAMED.get(status, status.phrase)
 
 
@@ -108,7 +108,7 @@ def problem(
     errors: tuple[FieldError, ...] = (),
     headers: dict[str, str] | None = None,
 ) -> Response[str]:
-    """Return an error answer in the one form that all have."""
+    """Return an error in the one form that all have."""
     body = Problem(title(status), status.value, detail, errors)
     return Response(
         status_code=status.value,
@@ -129,7 +129,7 @@ def register(
     Parameters
     ----------
     allowed_methods
-        The methods that a path has; empty where there is no such path.
+        Returns the methods that a path has; none if there is no such path.
     """
 
     def known(error: Exception) -> Response[str]:
@@ -137,8 +137,7 @@ def register(
         errors: tuple[FieldError, ...] = ()
         headers = {}
         if isinstance(error, InvalidRequestError):
-            # a fault says what was expected; of the names of unknown fields, which are input, no
-            # more is sent back than a person would read
+            # messages say what was expected; the names of unknown fields are input, and so are cut
             errors = tuple(FieldError(f.path[:MAX_FIELD], f.message) for f in error.faults)
         if status is HTTPStatus.SERVICE_UNAVAILABLE:
             logger.error("model unavailable", reason=str(error))
@@ -150,16 +149,14 @@ def register(
         if methods:
             return problem(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                f"This path takes {', '.join(methods)}.",
+                f"Method not allowed: use {' or '.join(methods)}.",
                 headers={"Allow": ", ".join(methods)},
             )
-        return problem(
-            HTTPStatus.NOT_FOUND, "There is nothing here; the API is described at /docs."
-        )
+        return problem(HTTPStatus.NOT_FOUND, "No such path: see /docs.")
 
     def unexpected(_: Exception) -> Response[str]:
         logger.exception("unexpected error")
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Our fault; the function's log says more.")
+        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal error: see the function's log.")
 
     app.exception_handler(list(TABLE))(known)
     app.not_found(no_route)

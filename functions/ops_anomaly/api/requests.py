@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_BODY_CHARACTERS = 2_000_000
-"""Room for the largest documented request, indented or not; far below what API Gateway lets in."""
+"""Enough for the largest documented request, indented or not; far below API Gateway's limit."""
 
 JSON_MEDIA_TYPE = "application/json"
+ACCEPTED_MEDIA_TYPES = ("", JSON_MEDIA_TYPE, "application/x-www-form-urlencoded")
+"""None at all and the one that `curl -d` declares are read as JSON."""
+
 BODY = "body"
-"""Where the faults of a body are, as a path."""
+"""The location of a body, as faults name it."""
 
 
 def body_of(event: BaseProxyEvent) -> str:
@@ -37,12 +40,12 @@ def body_of(event: BaseProxyEvent) -> str:
     Raises
     ------
     UnsupportedMediaTypeError
-        If it is not declared as JSON; without any type it is taken as such.
+        If it is declared as another type than `ACCEPTED_MEDIA_TYPES`.
     UnreadableBodyError
-        If it is marked as base64 and is none, or none of UTF-8.
+        If it is marked as base64 and is not base64 of UTF-8.
     """
     media_type = event.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in ("", JSON_MEDIA_TYPE):
+    if media_type not in ACCEPTED_MEDIA_TYPES:
         raise UnsupportedMediaTypeError(media_type)
     body = event.body or ""
     if not event.is_base64_encoded:
@@ -55,7 +58,7 @@ def body_of(event: BaseProxyEvent) -> str:
         raise UnreadableBodyError("The body is not the base64 it is marked as.") from error
 
 
-def parse(text: str, decoder: msgspec.json.Decoder[T]) -> T:
+def parse(text: str, contract: type[T]) -> T:
     """Parse a body by its contract.
 
     Raises
@@ -63,7 +66,7 @@ def parse(text: str, decoder: msgspec.json.Decoder[T]) -> T:
     BodyTooLargeError
         If it is longer than `MAX_BODY_CHARACTERS`.
     InvalidRequestError
-        If it is missing, or not what the contract says.
+        If it is missing, or doesn't conform to the contract.
     BodyTooDeepError, UnreadableBodyError
         If it can't be parsed.
     """
@@ -72,22 +75,22 @@ def parse(text: str, decoder: msgspec.json.Decoder[T]) -> T:
     if len(text) > MAX_BODY_CHARACTERS:
         raise BodyTooLargeError(f"The body is over {MAX_BODY_CHARACTERS} characters.")
     try:
-        return decoder.decode(text)
+        return msgspec.json.decode(text, type=contract)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _parse_slowly(text, decoder.type)
+        return _parse_slowly(text, contract)
 
 
 def _parse_slowly(text: str, contract: type[T]) -> T:
-    """Parse a body that msgspec refuses, to say all that is wrong with it, if anything is.
+    """Parse a body that msgspec refuses, to find all of its faults, if it has any.
 
-    A fault that a later value of the same name mends is none, for one: the last one counts.
+    It has none if, for example, a later value of the same name is valid: the last one counts.
     """
     try:
-        # An integer of any length is bounded work as a float; too large a one is infinite, which
-        # the contracts refuse.
+        # As a float, an integer of any length is bounded work; one that is too large becomes
+        # infinite, which the contracts refuse.
         data = json.loads(text, parse_int=float)
     except RecursionError as error:
-        raise BodyTooDeepError("The body nests too deep.") from error
+        raise BodyTooDeepError("The body is nested too deeply.") from error
     except ValueError as error:
         raise UnreadableBodyError("The body is not JSON.") from error
     invalid = InvalidRequestError(faults(data, contract, (BODY,)))

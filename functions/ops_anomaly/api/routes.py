@@ -1,14 +1,17 @@
-"""What can be asked for: one table, which the routes and the OpenAPI document are made from.
+"""The routes: path, contracts and errors stand beside the function that answers.
 
-The routes: read the request, ask the registry or a detector, answer.
+`local/openapi.py` makes the OpenAPI document of the same: a function's docstring is the summary
+and the description of its route.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -32,13 +35,87 @@ from ops_anomaly.aws.errors import ModelNotFoundError, ModelUnavailableError
 from ops_anomaly.validation import faults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
     from aws_lambda_powertools import Logger, Metrics
 
     from ops_anomaly.aws.models import LoadedModel, ModelRegistry
     from ops_anomaly.validation import Contract
+
+    Answer = TypeVar("Answer", bound=Callable[..., Response[str]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A method on a path, and the function that answers it.
+
+    Attributes
+    ----------
+    path : str
+        Parts in braces are parameters.
+    request, response : type
+        Contracts of the bodies; a request is parsed before the function is called. The document
+        leaves out routes without a contract of the response.
+    errors : tuple of HTTPStatus
+        Statuses that the document lists beside 200 and those of any route.
+    parameters
+        Contracts of the path's parameters, by name.
+    function
+        Called with the service, the request if it has a contract, and the path's parameters.
+    """
+
+    method: str
+    path: str
+    request: type[Contract] | None = None
+    response: type[Contract] | None = None
+    errors: tuple[HTTPStatus, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    function: Callable[..., Response[str]]
+
+
+ROUTES: list[Route] = []
+
+
+def route(method: str, path: str, **more: Any) -> Callable[[Answer], Answer]:
+    """Add the decorated function to `ROUTES`; see `Route`."""
+
+    def add(function: Answer) -> Answer:
+        ROUTES.append(Route(method=method, path=path, function=function, **more))
+        return function
+
+    return add
+
+
+@dataclass(frozen=True)
+class Service:
+    """What the routes work with."""
+
+    registry: ModelRegistry
+    default_model: str
+    metrics: Metrics
+    now: Callable[[], datetime]
+
+    def model(self, name: str | None) -> LoadedModel:
+        """Return the model of this name, or the default one.
+
+        Raises
+        ------
+        InvalidModelNameError, ModelNotFoundError, ModelUnavailableError
+            As `ModelRegistry.get`; a missing default model is unavailable.
+        """
+        try:
+            return self.registry.get(name or self.default_model)
+        except ModelNotFoundError as error:
+            if name is not None:
+                raise
+            self.count("ModelLoadFailed")
+            # the default model's absence is our fault, not the caller's
+            raise ModelUnavailableError(str(error)) from error
+        except ModelUnavailableError:
+            self.count("ModelLoadFailed")
+            raise
+
+    def count(self, metric: str, number: int = 1) -> None:
+        """Add to a metric of the function."""
+        self.metrics.add_metric(metric, MetricUnit.Count, number)
 
 
 BAD_BODY = (
@@ -49,112 +126,157 @@ BAD_BODY = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Operation:
-    """A method on a path.
-
-    Attributes
-    ----------
-    name : str
-        The function that answers.
-    path : str
-        Parts in braces are parameters.
-    answer, request : type
-        Contracts of the bodies.
-    errors : tuple of HTTPStatus
-        What else it answers, besides what any route may.
-    parameters
-        Types of the path's parameters, by name.
-    """
-
-    name: str
-    method: str
-    path: str
-    summary: str
-    description: str = ""
-    answer: type[Contract]
-    request: type[Contract] | None = None
-    errors: tuple[HTTPStatus, ...] = ()
-    parameters: Mapping[str, Any] | None = None
+@route("GET", "/", response=Status)
+def root(service: Service) -> Response[str]:
+    """Sign of life."""
+    return respond(Status(status="API is running"))
 
 
-OPERATIONS = (
-    Operation(name="root", method="GET", path="/", summary="Sign of life", answer=Status),
-    Operation(
-        name="health",
-        method="GET",
-        path="/health",
-        summary="Version and age of the default model",
-        answer=Health,
-        errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
-    ),
-    Operation(
-        name="predict",
-        method="POST",
-        path="/predict",
-        summary="Judge one reading",
-        description="Is this value an anomaly as the next reading? -1 means yes.",
-        request=PredictRequest,
-        answer=PredictResponse,
-        errors=(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
-    ),
-    Operation(
-        name="detect",
-        method="POST",
-        path="/detect",
-        summary="Judge a series",
-        description="Scores, bounds and reasons for each reading, and the alerts. With a model, as "
-        "what follows its history; without one, by itself: the first 15 % only teach it. No "
-        "verdict depends on later readings, but for their number and the usual step.",
-        request=DetectRequest,
-        answer=DetectResponse,
-        errors=(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
-    ),
-    Operation(
-        name="models",
-        method="GET",
-        path="/models",
-        summary="Names of all published models",
-        answer=ModelList,
-        errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
-    ),
-    Operation(
-        name="model",
-        method="GET",
-        path="/models/{name}",
-        summary="What a model is and what was measured of it",
-        answer=ModelDetail,
-        errors=(
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        ),
-        parameters={"name": ModelName},
-    ),
+@route(
+    "GET",
+    "/health",
+    response=Health,
+    errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
 )
+def health(service: Service) -> Response[str]:
+    """Version and age of the default model."""
+    model = service.model(None)
+    created = datetime.fromisoformat(model.created) if model.created else None
+    return respond(
+        Health(
+            status="ok",
+            model=service.default_model,
+            version=model.version,
+            created=model.created,
+            age_seconds=(service.now() - created).total_seconds() if created else None,
+        )
+    )
 
 
-PREDICT = msgspec.json.Decoder(PredictRequest)
+@route(
+    "POST",
+    "/predict",
+    request=PredictRequest,
+    response=PredictResponse,
+    errors=(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def predict(service: Service, request: PredictRequest) -> Response[str]:
+    """Evaluate one reading.
+
+    Would this value be an anomaly as the next reading? -1 means yes.
+    """
+    model = service.model(request.model)
+    is_anomaly = model.detector.predict(request.value)
+    service.count("Predictions")
+    service.count("Anomalies", int(is_anomaly))
+    return respond(PredictResponse(is_anomaly, -1 if is_anomaly else 1), model)
 
 
-def utc_now() -> datetime:
-    """Return the time of day."""
-    return datetime.now(UTC)
+@route(
+    "POST",
+    "/detect",
+    request=DetectRequest,
+    response=DetectResponse,
+    errors=(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def detect(service: Service, request: DetectRequest) -> Response[str]:
+    """Evaluate a series.
+
+    Scores, bounds and reasons for each reading, and the alerts. With a model, the series continues
+    the model's history; without one, its first 15 % only warm the detector up. No result depends on
+    later readings, except on their number and the usual step.
+    """
+    from ops_anomaly.api.detect import evaluate  # imports numpy, which not every model needs
+
+    model = service.model(request.model) if request.model else None
+    response = evaluate(request, model)
+    service.count("Readings", len(response.points))
+    service.count("Anomalies", sum(point.is_anomaly for point in response.points))
+    service.count("Alerts", len(response.alerts))
+    return respond(response, model)
 
 
-def answer(body: Contract, model: LoadedModel | None = None) -> Response[str]:
-    """Return a body as an answer, with the version of the model that gave it."""
-    return json_answer(msgspec.json.encode(body).decode(), model)
+@route("GET", "/models", response=ModelList, errors=(HTTPStatus.SERVICE_UNAVAILABLE,))
+def models(service: Service) -> Response[str]:
+    """Names of all published models."""
+    return respond(ModelList(models=service.registry.names()))
 
 
-def json_answer(body: str, model: LoadedModel | None = None) -> Response[str]:
-    """Return a JSON text as an answer."""
+@route(
+    "GET",
+    "/models/{name}",
+    response=ModelDetail,
+    errors=(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+    parameters={"name": ModelName},
+)
+def model(service: Service, name: str) -> Response[str]:
+    """Version, origin and figures of a model."""
+    invalid = InvalidRequestError(faults(name, ModelName, ("path", "name")))
+    if invalid.faults:
+        raise invalid
+    found = service.model(name)
+    manifest = found.manifest
+    return respond(
+        ModelDetail(
+            name=name,
+            version=found.version,
+            kind=manifest.kind,
+            created=found.created,
+            threshold=manifest.threshold,
+            training_data=dict(manifest.training_data),
+            figures=dict(manifest.figures),
+            libraries=dict(manifest.libraries),
+        )
+    )
+
+
+@route("GET", "/docs")
+def docs(service: Service) -> Response[str]:
+    """Page that shows the OpenAPI document."""
+    from ops_anomaly.api.docs import docs_page  # no other route needs it
+
+    return Response(HTTPStatus.OK.value, content_type="text/html", body=docs_page())
+
+
+@route("GET", "/openapi.json")
+def openapi(service: Service) -> Response[str]:
+    """OpenAPI document of this API."""
+    from ops_anomaly.api.docs import openapi_document
+
+    return Response(HTTPStatus.OK.value, content_type=JSON_MEDIA_TYPE, body=openapi_document())
+
+
+def respond(body: Contract, model: LoadedModel | None = None) -> Response[str]:
+    """Return a 200 with the body, and with the version of the model behind it."""
     return Response(
-        status_code=HTTPStatus.OK.value,
+        HTTPStatus.OK.value,
         content_type=JSON_MEDIA_TYPE,
         headers={"X-Model-Version": model.version} if model else {},
-        body=body,
+        body=msgspec.json.encode(body).decode(),
     )
+
+
+class Api(APIGatewayRestResolver):
+    """The resolver of Powertools; it also answers HEAD, and refuses newlines in paths."""
+
+    def resolve(self, event: Any, context: Any) -> dict[str, Any]:
+        """Answer one REST proxy event."""
+        path, is_head = event["path"], event["httpMethod"] == "HEAD"
+        if not path.isprintable():  # a route's pattern would match with a newline at its end
+            event = event | {"path": quote(path)}
+        if not is_head:
+            return super().resolve(event, context)
+        return super().resolve(event | {"httpMethod": "GET"}, context) | {"body": ""}
+
+    def allowed_methods(self, path: str) -> list[str]:
+        """Return the methods that a path has; none if there is no such path."""
+        routes = self._static_routes + self._dynamic_routes  # Powertools has no public list
+        methods = [each.method for each in routes if each.rule.match(path)]
+        return [*methods, "HEAD"] if "GET" in methods else methods
 
 
 def build_app(
@@ -162,105 +284,25 @@ def build_app(
     default_model: str,
     logger: Logger,
     metrics: Metrics,
-    now: Callable[[], datetime] = utc_now,
-) -> APIGatewayRestResolver:
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Api:
     """Return the API over these models; `app.resolve(event, context)` answers a request."""
-    app = APIGatewayRestResolver()
-
-    def allowed_methods(path: str) -> list[str]:
-        routes = app._static_routes + app._dynamic_routes  # Powertools has no public way to ask
-        return [route.method for route in routes if route.rule.match(path)]
-
-    problems.register(app, logger, allowed_methods)
-
-    def served(name: str | None) -> LoadedModel:
-        try:
-            return registry.get(name or default_model)
-        except ModelNotFoundError as error:
-            if name is not None:
-                raise
-            metrics.add_metric("ModelLoadFailed", MetricUnit.Count, 1)
-            # the default model's absence is our fault, not the caller's
-            raise ModelUnavailableError(str(error)) from error
-        except ModelUnavailableError:
-            metrics.add_metric("ModelLoadFailed", MetricUnit.Count, 1)
-            raise
-
-    def root() -> Response[str]:
-        return answer(Status(status="API is running"))
-
-    def health() -> Response[str]:
-        model = served(None)
-        created = datetime.fromisoformat(model.created) if model.created else None
-        return answer(
-            Health(
-                status="ok",
-                model=default_model,
-                version=model.version,
-                created=model.created,
-                age_seconds=(now() - created).total_seconds() if created else None,
-            )
-        )
-
-    def predict() -> Response[str]:
-        request = parse(body_of(app.current_event), PREDICT)
-        model = served(request.model)
-        is_anomaly = model.detector.predict(request.value)
-        metrics.add_metric("Predictions", MetricUnit.Count, 1)
-        metrics.add_metric("Anomalies", MetricUnit.Count, int(is_anomaly))
-        return answer(PredictResponse(is_anomaly, -1 if is_anomaly else 1), model)
-
-    def detect() -> Response[str]:
-        from ops_anomaly.api.detect import (  # arrays: a value forest's /predict does without
-            DETECT,
-            judge,
-        )
-
-        request = parse(body_of(app.current_event), DETECT)
-        model = served(request.model) if request.model else None
-        judged = judge(request, model)
-        metrics.add_metric("Readings", MetricUnit.Count, judged.readings)
-        metrics.add_metric("Anomalies", MetricUnit.Count, judged.anomalies)
-        metrics.add_metric("Alerts", MetricUnit.Count, judged.alerts)
-        return json_answer(judged.body, model)
-
-    def models() -> Response[str]:
-        return answer(ModelList(models=registry.names()))
-
-    def model(name: str) -> Response[str]:
-        invalid = InvalidRequestError(faults(name, ModelName, ("path", "name")))
-        if invalid.faults:
-            raise invalid
-        found = served(name)
-        manifest = found.manifest
-        return answer(
-            ModelDetail(
-                name=name,
-                version=found.version,
-                kind=manifest.kind,
-                created=found.created,
-                threshold=manifest.threshold,
-                training_data=dict(manifest.training_data),
-                figures=dict(manifest.figures),
-                libraries=dict(manifest.libraries),
-            )
-        )
-
-    handlers = {each.__name__: each for each in (root, health, predict, detect, models, model)}
-    for operation in OPERATIONS:
-        rule = operation.path.replace("{", "<").replace("}", ">")
-        app.route(rule, operation.method)(handlers[operation.name])
-
-    @app.get("/docs")
-    def docs() -> Response[str]:
-        from ops_anomaly.api.openapi import page  # nobody else needs the schemas
-
-        return Response(status_code=HTTPStatus.OK.value, content_type="text/html", body=page())
-
-    @app.get("/openapi.json")
-    def openapi() -> Response[str]:
-        from ops_anomaly.api.openapi import document
-
-        return json_answer(document())
-
+    app = Api()
+    service = Service(registry, default_model, metrics, now)
+    for each in ROUTES:
+        rule = each.path.replace("{", "<").replace("}", ">")
+        app.route(rule, each.method)(_answering(app, service, each))
+    problems.register(app, logger, app.allowed_methods)
     return app
+
+
+def _answering(app: Api, service: Service, called: Route) -> Callable[..., Response[str]]:
+    """Return the function that Powertools calls for a route, with the path's parameters."""
+
+    def answer(**parameters: str) -> Response[str]:
+        if called.request is None:
+            return called.function(service, **parameters)
+        request = parse(body_of(app.current_event), called.request)
+        return called.function(service, request, **parameters)
+
+    return answer

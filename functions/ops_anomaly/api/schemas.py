@@ -1,4 +1,4 @@
-"""What requests and answers look like; the OpenAPI document is made from these."""
+"""Contracts of requests and responses; the OpenAPI document is made from these."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Value = Annotated[
     ),
 ]
 
-# Text, as msgspec takes no date alone and no time without seconds; `detect` reads them.
+# Text, as msgspec accepts no date alone and no time without seconds; `detect` parses it.
 Timestamp = Annotated[
     str,
     Meta(
         pattern="^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}"
         "([Tt _][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?$",
-        description="ISO 8601, from 1970 to 2199; without an offset it is taken as UTC",
+        description="ISO 8601, from 1970 to 2199; UTC unless it has an offset",
         examples=["2014-02-27T17:15:00Z"],
         extra_json_schema={"format": "date-time"},
     ),
@@ -46,15 +46,15 @@ Sensitivity = Annotated[
     Meta(
         ge=0.001,
         le=1000,
-        description="False alerts a week that are acceptable, as far as past ones tell: about "
-        "1.5 at 5-minute readings where nothing is asked for",
+        description="Expected false alerts a week, instead of the model's own threshold; only for "
+        "kinds of model that have it",
         examples=[1.0],
     ),
 ]
 
 
 class PredictRequest(Contract, frozen=True):
-    """One reading to judge."""
+    """One reading to evaluate."""
 
     value: Value
     model: ModelName | None = None
@@ -78,63 +78,59 @@ class Reading(Contract, frozen=True):
 
 
 class DetectRequest(Contract, frozen=True):
-    """A series to judge."""
+    """A series to evaluate."""
 
     series: Annotated[list[Reading], Meta(min_length=1, max_length=MAX_POINTS)]
     model: Annotated[
         ModelName | None,
-        Meta(description="Judge as what follows this model's history; without, by itself"),
+        Meta(description="The series continues this model's history; without a model, it has none"),
     ] = None
     sensitivity: Sensitivity | None = None
 
 
 class Point(Contract, frozen=True):
-    """The verdict on one reading."""
+    """The result for one reading."""
 
     timestamp: Annotated[str, Meta(description="ISO 8601, UTC")]
     value: float
     score: Annotated[
-        float, Meta(description="High is anomalous; its unit depends on the kind of model")
+        float, Meta(description="High is anomalous; the unit depends on the kind of model")
     ]
     is_anomaly: bool
-    severity: Annotated[
-        float, Meta(description="0 to 1; 0.5 is the bar that an anomaly must reach")
+    severity: Annotated[float, Meta(description="0 to 1; 0.5 is at the threshold")]
+    expected: Annotated[float | None, Meta(description="Expected value; null if not known")]
+    lower: Annotated[
+        float | None, Meta(description="Readings below are unusual; null if not known")
     ]
-    expected: Annotated[
-        float | None, Meta(description="What was expected; null where it is not known")
+    upper: Annotated[
+        float | None, Meta(description="Readings above are unusual; null if not known")
     ]
-    lower: Annotated[float | None, Meta(description="Readings below it are out of the ordinary")]
-    upper: Annotated[float | None, Meta(description="Readings above it are out of the ordinary")]
     reason: Annotated[
-        str | None, Meta(description="Why it is an anomaly, in plain words; else null")
+        str | None, Meta(description="Why it is an anomaly, in plain words; null if it is not")
     ]
 
 
 class Alert(Contract, frozen=True):
-    """One event, however many of its readings are anomalous."""
+    """One event, however many readings of it are anomalous."""
 
     start: Annotated[str, Meta(description="Time of its first anomalous reading")]
-    end: Annotated[str, Meta(description="Time of its last one")]
-    peak: Annotated[str, Meta(description="Time of its most anomalous one")]
+    end: Annotated[str, Meta(description="Time of its last anomalous reading")]
+    peak: Annotated[str, Meta(description="Time of its most anomalous reading")]
     severity: Annotated[float, Meta(description="Of the peak")]
-    reason: Annotated[str, Meta(description="Why it began, in plain words")]
+    reason: Annotated[str, Meta(description="Why it started, in plain words")]
 
 
 class DetectResponse(Contract, frozen=True):
-    """Verdicts in order of time, and the alerts among them."""
+    """Results in order of time, and the alerts."""
 
-    model: Annotated[
-        str | None, Meta(description="The model that judged; null where there was none")
-    ]
+    model: Annotated[str | None, Meta(description="The model in use; null without one")]
     confidence: Annotated[
         float,
-        Meta(description="How sure the judgement is, 0 to 1; grows with the readings it rests on"),
+        Meta(description="0 to 1; grows with the number of readings behind the threshold"),
     ]
     notes: Annotated[
         list[str],
-        Meta(
-            description="Gaps, irregular steps, repeated or late readings: what was found and done"
-        ),
+        Meta(description="Gaps, irregular steps, repeated or late readings, and what was done"),
     ]
     alerts: list[Alert]
     points: list[Point]
@@ -147,15 +143,13 @@ class Status(Contract, frozen=True):
 
 
 class Health(Contract, frozen=True):
-    """The default model, as it is served now."""
+    """The default model as it is served now."""
 
     status: Literal["ok"]
     model: str
     version: Annotated[str, Meta(description="VersionId of the artifact in the bucket")]
     created: Annotated[str, Meta(description="When the model was trained, ISO 8601")]
-    age_seconds: Annotated[
-        float | None, Meta(description="Seconds since then; null where it is not known")
-    ]
+    age_seconds: Annotated[float | None, Meta(description="Seconds since then; null if not known")]
 
 
 class ModelList(Contract, frozen=True):
@@ -165,27 +159,25 @@ class ModelList(Contract, frozen=True):
 
 
 class ModelDetail(Contract, frozen=True):
-    """What a model is and what was measured of it."""
+    """Version, origin and figures of a model."""
 
     name: str
     version: Annotated[str, Meta(description="VersionId of the artifact in the bucket")]
-    kind: Annotated[str, Meta(description="The candidate that won: the kind of detector")]
+    kind: Annotated[str, Meta(description="The kind of detector")]
     created: Annotated[str, Meta(description="When the model was trained, ISO 8601")]
     threshold: Annotated[
         float,
-        Meta(
-            description="Where scores become anomalies; a contextual forest's bar rises from there"
-        ),
+        Meta(description="Score of an anomaly; kinds with an adaptive threshold start from it"),
     ]
     training_data: dict[str, Any]
-    figures: Annotated[dict[str, Any], Meta(description="As measured by the training job")]
+    figures: Annotated[dict[str, Any], Meta(description="As measured in training")]
     libraries: dict[str, str]
 
 
 class FieldError(Contract, frozen=True):
     """One thing that is wrong with a request."""
 
-    field: Annotated[str, Meta(description="Where, as a path: body.value")]
+    field: Annotated[str, Meta(description="Location, such as body.value")]
     message: str
 
 
