@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.gateway import LocalGateway
+from local.gateway import listen, serve
 from ops_anomaly.api.openapi import document
 from tests.conftest import PublishedModel
 
@@ -42,21 +43,23 @@ def test_every_route_documents_its_errors_in_one_form() -> None:
 
 
 @pytest.fixture(scope="module")
-def door(published_model: PublishedModel) -> LocalGateway:
-    """The real handler over a model in moto's bucket, behind the laptop's door."""
+def api_url(published_model: PublishedModel) -> Iterator[str]:
+    """The real handler over a model in moto's bucket, behind the local gateway."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MODEL_BUCKET", published_model.bucket)
         patch.setenv("AWS_ENDPOINT_URL", published_model.endpoint_url)
         patch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
         patch.setenv("POWERTOOLS_SERVICE_NAME", "test")
         sys.modules.pop("ops_anomaly.api.handler", None)
-        yield LocalGateway(importlib.import_module("ops_anomaly.api.handler").lambda_handler)
+        handler = importlib.import_module("ops_anomaly.api.handler").lambda_handler
+        with serve(handler, listen(0)) as url:
+            yield url
         sys.modules.pop("ops_anomaly.api.handler", None)
 
 
 @pytest.fixture(scope="module")
-def api(door: LocalGateway) -> schemathesis.BaseSchema:
-    return schemathesis.openapi.from_asgi("/openapi.json", door)
+def api(api_url: str) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{api_url}/openapi.json")
 
 
 @pytest.mark.parametrize(
