@@ -1,0 +1,88 @@
+"""The documentation: links resolve, and the commands that it shows exist."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+MAX_README_LINES = 150
+
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+CODE = re.compile(r"^```console\n(.*?)^```|`([^`\n]+)`", re.DOTALL | re.MULTILINE)
+
+
+def named(pattern: str) -> Iterator[tuple[str, str]]:
+    """Yield what a pattern finds in the code of each page, with the page's name."""
+    for page in PAGES:
+        for block, inline in CODE.findall(page.read_text(encoding="utf-8")):
+            for name in re.findall(pattern, block or inline):
+                yield page.name, name
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def test_the_readme_is_for_ten_minutes() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MAX_README_LINES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_resolve(page: Path) -> None:
+    for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / path if path else page
+        assert target.exists(), f"{path} is missing"
+        assert not anchor or anchor in anchors(target), f"{path} has no heading {anchor}"
+
+
+def test_every_page_is_linked_from_another() -> None:
+    linked = {
+        (page.parent / path).resolve()
+        for page in PAGES
+        for path, _ in LINK.findall(page.read_text(encoding="utf-8"))
+        if path
+    }
+    assert {page.name for page in PAGES if page not in linked} <= {"README.md"}
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert [found for found in named(r"\bmake ([a-z][\w-]*)") if found[1] not in targets] == []
+
+
+def test_modules_that_are_run_exist() -> None:
+    for page, module in named(r"python -m ([\w.]+)"):
+        path = ROOT / module.replace(".", "/")
+        assert (path / "__main__.py").exists() or path.with_suffix(".py").exists(), (page, module)
+
+
+def test_commands_and_their_options_exist() -> None:
+    from training.__main__ import command_line
+
+    commands = command_line().commands  # type: ignore[attr-defined]
+    options = {
+        name: set(chain.from_iterable(option.opts for option in command.params))
+        for name, command in commands.items()
+    }
+    for page, line in named(r"ops-anomaly ((?!dev|prod)[a-z]+ (?:[^\n]|\\\n)*)"):
+        name, *words = line.split("#")[0].split()
+        assert name in options, (page, line)
+        assert {word for word in words if word.startswith("--")} <= options[name], (page, line)
+
+
+def test_parameters_are_those_of_the_template() -> None:
+    template = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    table = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[A-Z].*?`) \|", table, re.MULTILINE)
+    names = re.findall(r"`(\w+)`", " ".join(rows))
+    assert [name for name in names if f"\n  {name}:\n" not in template] == []
