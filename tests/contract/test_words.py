@@ -52,8 +52,10 @@ RULES = (
     Rule("notice|noticed|notices", "notification"),
     Rule("question|questions", "query"),
     Rule("answer|answers|answered|answering", "response, respond, result"),
+    Rule("cannot", "unavailable_because", below="docs/event"),
     Rule("children", "composite's alarms", below=WATCHER),
     Rule("past|pasts", "history, earlier"),
+    Rule("asked", "query, queries", r"asked (for|to)", below="functions/"),
     Rule("onset|onsets", "first seasonal"),
     Rule("bar|bars", "threshold", r"(progress|error|stacked) bars?|\.bar\(|bar chart"),
     Rule("vigilance|vigilant", "alert state"),
@@ -78,8 +80,8 @@ RULES = (
     Rule("MOST|LEAST|FEW|CELLS", "MAX_ or MIN_ and what is counted"),
 )
 
-CHECKED = {"", ".ipynb", ".j2", ".md", ".py", ".toml", ".yaml", ".yml"}
-SKIPPED = re.compile(r"^LICENSE$|^\.|/test_words\.py$")
+CHECKED = {"", ".ipynb", ".json", ".j2", ".md", ".py", ".toml", ".yaml", ".yml"}
+SKIPPED = re.compile(r"^LICENSE$|^\.|^events/|/test_words\.py$")
 
 
 class Finding(NamedTuple):
