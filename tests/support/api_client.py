@@ -17,6 +17,9 @@ from tests.support.fakes import FakeStore
 
 JSON = ("content-type", "application/json")
 
+Answer = tuple[int, dict[str, Any], dict[str, str]]
+"""Status, parsed body and headers."""
+
 
 class Api:
     """The API over a fake bucket, and what it logged."""
@@ -42,19 +45,28 @@ class Api:
         path: str,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (JSON,),
-    ) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Return status, parsed body and headers."""
-        event = proxy_event(method, path, "", list(headers), body)
-        answer = self.app.resolve(event, LocalContext())
+    ) -> Answer:
+        answer = self.raw(method, path, body, headers)
         sent = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
         return answer["statusCode"], json.loads(answer["body"]), sent
 
-    def predict(self, body: bytes, **more: Any) -> tuple[int, dict[str, Any], dict[str, str]]:
+    def raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (JSON,),
+    ) -> dict[str, Any]:
+        """Return the answer as API Gateway gets it."""
+        event = proxy_event(method, path, "", list(headers), body)
+        return self.app.resolve(event, LocalContext())
+
+    def predict(self, body: bytes, **more: Any) -> Answer:
         return self.call("POST", "/predict", body, **more)
 
 
-def is_problem(answer: tuple[int, dict[str, Any], dict[str, str]], status: int) -> bool:
-    """Tell whether an answer is an error in the one form that all errors have."""
+def is_problem(answer: Answer, status: int) -> bool:
+    """Return True for an error in the one form that all errors have; fail on anything else."""
     got, body, headers = answer
     assert got == status, body
     assert headers["Content-Type"] == "application/problem+json"

@@ -1,12 +1,12 @@
-"""Every route's answers and every error's form, over models in memory."""
+"""Every route's answers and the form of every error, over models in memory."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from local.gateway import LocalContext, proxy_event
 from ops_anomaly.aws.errors import StoreUnavailableError
 from ops_anomaly.aws.objects import INDEX_KEY, model_key
 from ops_anomaly.detection.artifact import digest
@@ -15,14 +15,14 @@ from tests.support.fakes import CREATED, small_artifact
 
 
 @pytest.fixture
-def api() -> Api:
+def api() -> Iterator[Api]:
     api = Api()
     api.store.put_model("ec2-cpu", small_artifact())
     yield api
     api.metrics.clear_metrics()
 
 
-def test_sign_of_life(api: Api) -> None:
+def test_root_is_a_sign_of_life(api: Api) -> None:
     assert api.call("GET", "/")[:2] == (200, {"status": "API is running"})
 
 
@@ -40,7 +40,7 @@ def test_predict_by_a_named_model(api: Api) -> None:
 
 
 @pytest.mark.parametrize("created", ["yesterday", "2026-01-01", ""])
-def test_an_age_that_nobody_knows_is_null(api: Api, created: str) -> None:
+def test_the_age_of_a_model_without_a_valid_date_is_null(api: Api, created: str) -> None:
     data = small_artifact()
     api.store.put(model_key("ec2-cpu"), data, sha256=digest(data), created=created)
     status, body, _ = api.call("GET", "/health")
@@ -50,7 +50,29 @@ def test_an_age_that_nobody_knows_is_null(api: Api, created: str) -> None:
 def test_unknown_paths_are_404_and_wrong_methods_405(api: Api) -> None:
     assert is_problem(api.call("GET", "/nothing"), 404)
     assert is_problem(api.call("GET", "/predict"), 405)
-    assert api.call("DELETE", "/models/ec2-cpu")[2]["Allow"] == "GET"
+    assert api.call("GET", "/predict")[2]["Allow"] == "POST"
+    assert api.call("DELETE", "/models/ec2-cpu")[2]["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/models/ec2-cpu", "/docs", "/openapi.json"])
+def test_head_is_get_without_the_body(api: Api, path: str) -> None:
+    got, head = api.raw("GET", path), api.raw("HEAD", path)
+    assert got["statusCode"] == 200
+    assert got["body"]
+    assert head == got | {"body": ""}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/nothing", 404), ("/predict", 405)])
+def test_the_errors_of_head_have_no_body_either(api: Api, path: str, status: int) -> None:
+    head = api.raw("HEAD", path)
+    assert (head["statusCode"], head["body"]) == (status, "")
+
+
+@pytest.mark.parametrize("path", ["/models/\n", "/models/%0A", "/models\n", "/health\n", "/\n"])
+def test_a_path_with_a_newline_is_no_other_path(api: Api, path: str) -> None:
+    answer = api.call("GET", path)
+    assert is_problem(answer, answer[0])
+    assert answer[0] in (404, 422)
 
 
 def test_an_unknown_model_is_404_and_the_missing_default_503(api: Api) -> None:
@@ -63,7 +85,7 @@ def test_an_unknown_model_is_404_and_the_missing_default_503(api: Api) -> None:
     assert answer[2]["Retry-After"]
 
 
-def test_health_says_version_and_age_or_why_not(api: Api) -> None:
+def test_health_has_version_and_age_of_the_default_model(api: Api) -> None:
     assert api.call("GET", "/health")[1] == {
         "status": "ok",
         "model": "ec2-cpu",
@@ -71,11 +93,15 @@ def test_health_says_version_and_age_or_why_not(api: Api) -> None:
         "created": CREATED,
         "age_seconds": 60.0,
     }
+
+
+def test_the_reason_of_a_503_is_logged_and_not_sent() -> None:
     broken = Api()
     broken.store.failure = StoreUnavailableError("throttled")
     answer = broken.call("GET", "/health")
     assert is_problem(answer, 503)
-    assert "throttled" in answer[1]["detail"]
+    assert "throttled" not in answer[1]["detail"]
+    assert "throttled" in broken.log.getvalue()
     broken.metrics.clear_metrics()
 
 
@@ -88,13 +114,15 @@ def test_models_are_listed_and_described(api: Api) -> None:
     assert (detail["created"], detail["threshold"]) == (CREATED, 0.75)
 
 
-def test_what_nobody_expected_is_a_500_in_the_same_form(api: Api) -> None:
+def test_an_unexpected_error_is_a_500_in_the_same_form(api: Api) -> None:
     api.store.failure = ZeroDivisionError("a bug")
-    assert is_problem(api.predict(b'{"value": 1, "model": "other"}'), 500)
-    assert "a bug" in api.log.getvalue()  # for us, and not for the caller
+    answer = api.predict(b'{"value": 1, "model": "other"}')
+    assert is_problem(answer, 500)
+    assert "a bug" not in answer[1]["detail"]
+    assert "a bug" in api.log.getvalue()
 
 
-def test_nothing_of_a_request_is_logged(api: Api) -> None:
+def test_no_part_of_a_request_is_logged(api: Api) -> None:
     api.predict(b'{"value": 12345.678}', headers=(JSON, ("x-api-key", "s3cret-key")))
     api.predict(b'{"wrong": "s3cret-body"}', headers=(JSON, ("x-api-key", "s3cret-key")))
     api.store.objects.clear()
@@ -113,16 +141,14 @@ def test_predictions_and_failures_are_counted(api: Api) -> None:
 
 
 def test_the_document_cannot_break_out_of_its_page(api: Api) -> None:
-    event = proxy_event("GET", "/docs", "", [], b"")
-    page = api.app.resolve(event, LocalContext())["body"]
+    page = api.raw("GET", "/docs")["body"]
     spec = page.rsplit("spec: ", 1)[1].partition("});\n")[0]
     assert json.loads(spec) == api.call("GET", "/openapi.json")[1]
     assert "</" not in spec
 
 
-def test_docs_hold_their_own_script(api: Api) -> None:
-    event = proxy_event("GET", "/docs", "", [], b"")
-    answer = api.app.resolve(event, LocalContext())
+def test_the_docs_page_contains_its_script(api: Api) -> None:
+    answer = api.raw("GET", "/docs")
     assert answer["statusCode"] == 200
     assert "SwaggerUIBundle" in answer["body"]
     assert "<script src=" not in answer["body"]

@@ -1,4 +1,4 @@
-"""The environment, read once."""
+"""The API's settings from environment variables."""
 
 from __future__ import annotations
 
