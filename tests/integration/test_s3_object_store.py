@@ -60,7 +60,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_PUT = answer
+    do_GET = do_PUT = answer  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
