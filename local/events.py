@@ -31,9 +31,8 @@ from local.stack import (
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
 from ops_anomaly.detection.types import Floats
-from ops_anomaly.watcher.alarm_queries import alarm_names_in_rule, name_of, query_of_event
-from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
+from ops_anomaly.watcher.alarm_evaluation import alarm_name, alarm_names_in_rule, event_query
+from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, UnknownEventError, recognise
 from training.errors import RunError
 from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
@@ -125,7 +124,7 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
         case Tick():
             put_fleet(cloudwatch, now, FLEET_SIZE)
             return f"A tick: {FLEET_SIZE} machines, one of which runs away."
-        case ShardJobs(messages=messages):
+        case ShardJobs(jobs=jobs):
             # as it is in the file, a newer job would have superseded it
             for record in event["Records"]:
                 record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
@@ -134,7 +133,7 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
             return f"A shard job: {len(metrics)} metrics that run away."
         case AlarmChange() as change:
             metrics = metrics_of(change) or children_of(change, cloudwatch)
-            put_runaways(cloudwatch, metrics, int(change.at) // PERIOD * PERIOD + PERIOD)
+            put_runaways(cloudwatch, metrics, change.at // 1000 // PERIOD * PERIOD + PERIOD)
             return (
                 f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when "
                 "it fires."
@@ -151,7 +150,7 @@ def metrics_of(change: AlarmChange) -> list[Metric]:
     """Return the metrics of an alarm's event."""
     metrics = []
     for each in change.metrics:
-        stat = query_of_event(each).get("MetricStat")
+        stat = event_query(each).get("MetricStat")
         if stat is None:
             continue
         pairs = tuple((d["Name"], d["Value"]) for d in stat["Metric"]["Dimensions"])
@@ -166,7 +165,7 @@ def metrics_of(change: AlarmChange) -> list[Metric]:
 
 def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
     """Create a composite alarm's children, and return their metrics."""
-    for name in [name_of(arn) for arn in change.children] or alarm_names_in_rule(change.rule or ""):
+    for name in [alarm_name(arn) for arn in change.triggered_by] or alarm_names_in_rule(change.rule or ""):
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             Namespace=CHILD.namespace,

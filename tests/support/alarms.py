@@ -14,7 +14,7 @@ PREFIX = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:"
 CPU = {"namespace": "AWS/EC2", "name": "CPUUtilization", "dimensions": {"InstanceId": "i-00000"}}
 
 
-def written(seconds: float) -> str:
+def alarm_time(seconds: float) -> str:
     """Return a time as alarms write it."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.000+0000"
 
@@ -30,29 +30,29 @@ def on_expression(query: str, expression: str, **more: Any) -> dict[str, Any]:
     return {"id": query, "expression": expression, "returnData": True} | more
 
 
-def told(
+def alarm_data(
     state: str = "ALARM",
     at: float = NOON,
     *,
-    before: str = "OK",
+    previous: str = "OK",
     name: str = "cpu-high",
     metrics: Sequence[dict[str, Any]] = (),
     rule: str | None = None,
-    because_of: Sequence[str] = (),
+    triggered_by: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what both routes tell of an alarm: of one on a metric, if nothing else is given."""
-    data = {"startDate": written(at - 900)}
-    if because_of:
-        data = {"triggeringAlarms": [{"arn": f"{PREFIX}{child}"} for child in because_of]}
+    """Return what both routes say of an alarm; of one on a metric by default."""
+    data = {"startDate": alarm_time(at - 900)}
+    if triggered_by:
+        data = {"triggeringAlarms": [{"arn": f"{PREFIX}{name}"} for name in triggered_by]}
     return {
         "alarmName": name,
         "state": {
             "value": state,
             "reason": "Threshold Crossed",
             "reasonData": json.dumps(data),
-            "timestamp": written(at),
+            "timestamp": alarm_time(at),
         },
-        "previousState": {"value": before},
+        "previousState": {"value": previous},
         "configuration": {"alarmRule": rule} if rule else {"metrics": metrics or [on_metric()]},
     }
 
@@ -78,5 +78,5 @@ def by_action(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def change(*args: Any, **more: Any) -> AlarmChange:
-    """Return a change of an alarm; see `told`."""
-    return AlarmChange.from_event(by_rule(told(*args, **more)))
+    """Return a change of an alarm; see `alarm_data`."""
+    return AlarmChange.from_event(by_rule(alarm_data(*args, **more)))

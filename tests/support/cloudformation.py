@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class TemplateLoader(yaml.SafeLoader):
-    """ShardJobs `!Ref x` into {"Ref": x}, `!Sub x` into {"Fn::Sub": x}, and so on."""
+    """Turns `!Ref x` into {"Ref": x}, `!Sub x` into {"Fn::Sub": x}, and so on."""
 
 
 def intrinsic(loader: TemplateLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
@@ -46,10 +46,10 @@ TOPICS = of_type("AWS::SNS::Topic")
 ALARMS = of_type("AWS::CloudWatch::Alarm")
 
 
-def room(function: str) -> Path:
+def package(function: str) -> Path:
     """Return the folder of a function's handler."""
     properties = FUNCTIONS[function]
-    return ROOT / properties["CodeUri"] / properties["Handler"].split(".")[0]
+    return (ROOT / properties["CodeUri"]).joinpath(*properties["Handler"].split(".")[:-2])
 
 
 def statements(function: str) -> list[dict[str, Any]]:

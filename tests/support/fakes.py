@@ -78,7 +78,7 @@ class FakeStore:
 
 
 class FakeClock:
-    """Seconds that pass when told to."""
+    """Seconds that a test lets pass."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -88,15 +88,15 @@ class FakeClock:
 
 
 class FakeChannel:
-    """A way to tell that remembers what it was told, and refuses on demand."""
+    """A channel that records what it accepts, and refuses on demand."""
 
     def __init__(self, name: ChannelName) -> None:
         self.name = name
-        self.told: list[Notification] = []
+        self.sent: list[Notification] = []
         self.refuses: set[str] = set()
         self.is_down = False
 
-    def send(self, notices: Sequence[Notification]) -> set[str]:
-        failed = {n.id for n in notices if self.is_down or n.about in self.refuses}
-        self.told += [notice for notice in notices if notice.id not in failed]
+    def send(self, notifications: Sequence[Notification]) -> set[str]:
+        failed = {n.id for n in notifications if self.is_down or n.about in self.refuses}
+        self.sent += [each for each in notifications if each.id not in failed]
         return failed

@@ -1,4 +1,4 @@
-"""A fleet that is looked at: machines in memory, their watcher, and what it reports and tells."""
+"""A fleet in memory: machines, the watcher that evaluates them, and what it reports and sends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.models import ModelRegistry
 from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore
 from ops_anomaly.watcher.evaluation import Evaluator
 from ops_anomaly.watcher.fleet import Watched, shard_of
 from ops_anomaly.watcher.outbox import Notification
-from ops_anomaly.watcher.shard_job import ShardReport, ShardRunner
-from ops_anomaly.watcher.state import ShardState, decode_shard_state
+from ops_anomaly.watcher.shard_job import ShardRunner
+from ops_anomaly.watcher.state import (
+    CheckpointCache,
+    CheckpointStore,
+    ShardState,
+    decode_shard_state,
+)
+from ops_anomaly.watcher.telemetry import ShardReport
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeChannel, FakeStore
@@ -41,96 +46,96 @@ class RacingStore(FakeStore):
         return super().write(key, data, if_etag)
 
 
-class FakeReporter:
-    """Remembers what is reported."""
+class FakeTelemetry:
+    """Records what is reported."""
 
     def __init__(self) -> None:
         self.rebuilt: list[str] = []
-        self.refusals: list[Metric] = []
-        self.absent: list[str] = []
-        self.gave_up: list[Notification] = []
+        self.refused_metrics: list[Metric] = []
+        self.unavailable_models: list[str] = []
+        self.expired_notifications: list[Notification] = []
 
     def state_rebuilt(self, key: str) -> None:
         self.rebuilt.append(key)
 
     def refused(self, metric: Metric, error: Exception) -> None:
-        self.refusals.append(metric)
+        self.refused_metrics.append(metric)
 
     def model_unavailable(self, name: str, error: Exception) -> None:
-        self.absent.append(name)
+        self.unavailable_models.append(name)
 
-    def given_up(self, notice: Notification) -> None:
-        self.gave_up.append(notice)
+    def expired(self, notification: Notification) -> None:
+        self.expired_notifications.append(notification)
 
 
 class World:
-    """Machines that are ordinary, for two days before noon and a day after it; and their watcher.
+    """Machines with a normal load from two days before noon until a day after; and their watcher.
 
     Parameters
     ----------
     count
         How many machines there are.
     more
-        Options of how they are watched.
+        Options of their entry in the watch file.
     """
 
     def __init__(self, count: int = 2, **more: object) -> None:
         self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
         self.event, self.message = FakeChannel("event"), FakeChannel("message")
-        self.reporter = FakeReporter()
+        self.telemetry = FakeTelemetry()
         self.metrics = machines(count, PERIOD)
         self.options = Options(**{"name": "cpu", "history_days": 3} | more)
         for number, metric in enumerate(self.metrics):
-            self.cloudwatch.put(metric, NOON - 2 * DAY * PERIOD, ordinary(number))
-        self.watcher = self.new_watcher()
+            self.cloudwatch.put(metric, NOON - 2 * DAY * PERIOD, normal_load(number))
+        self.runner = self.new_runner()
 
-    def new_watcher(self) -> ShardRunner:
-        """Return another instance of the function, which remembers nothing itself."""
-        places = CheckpointCache()
+    def new_runner(self) -> ShardRunner:
+        """Return another instance of the function, which has nothing in memory."""
+        cache = CheckpointCache()
         models = ModelRegistry(
             self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=print
         )
         return ShardRunner(
             self.cloudwatch,
             self.store,
-            Evaluator(models, places, self.reporter.model_unavailable),
-            places,
+            Evaluator(models, cache, self.telemetry.model_unavailable),
+            cache,
             CheckpointStore(self.store),
             [self.event, self.message],
-            self.reporter,
+            self.telemetry,
             self.clock,
         )
 
-    def set(self, value: float, *slots: int, of: int = 0) -> None:
-        """Let a machine have this value in these periods after noon; NaN is none."""
+    def set(self, value: float, *periods: int, of: int = 0) -> None:
+        """Give a machine this value in these periods after noon; NaN is none."""
         series = self.cloudwatch.series[self.metrics[of]]
-        for slot in slots:
-            series.pop(NOON + slot * PERIOD, None)
-            self.cloudwatch.put(self.metrics[of], NOON + slot * PERIOD, [value])
+        for period in periods:
+            series.pop(NOON + period * PERIOD, None)
+            self.cloudwatch.put(self.metrics[of], NOON + period * PERIOD, [value])
 
-    def look(
+    def run(
         self, tick: int, by: ShardRunner | None = None, of: int = 1, shard: int = 0
     ) -> ShardReport:
-        """Look when so many periods after noon are over."""
+        """Evaluate a shard once so many periods after noon are over."""
         self.clock.seconds = NOON + tick * PERIOD + 90.0
-        own = [metric for metric in self.metrics if shard_of(metric, of) == shard]
-        return (by or self.watcher).look(of, shard, [Watched(self.options, own)])
+        metrics = [metric for metric in self.metrics if shard_of(metric, of) == shard]
+        return (by or self.runner).run(of, shard, [Watched(self.options, metrics)])
 
     @property
-    def told(self) -> list[tuple[str, str]]:
-        """What programs were told: of which machine, and what."""
-        assert [n.id for n in self.event.told] == [n.id for n in self.message.told]
+    def sent(self) -> list[tuple[str, str]]:
+        """The machine and the detail type of each notification, as both channels got them."""
+        assert [n.id for n in self.event.sent] == [n.id for n in self.message.sent]
         return [
-            (notice.detail["metric"]["dimensions"]["InstanceId"], notice.detail_type)
-            for notice in self.event.told
+            (each.detail["metric"]["dimensions"]["InstanceId"], each.detail_type)
+            for each in self.event.sent
         ]
 
     @property
-    def memory(self) -> ShardState:
+    def state(self) -> ShardState:
         return decode_shard_state(self.store.objects[STATE].data)
 
 
-def ordinary(seed: int) -> np.ndarray:
-    """Return three days of a machine's load: by the time of day, and a little at random."""
-    by_day = 10.0 * np.sin(2 * np.pi * np.arange(3 * DAY) / DAY)
-    return 30.0 + by_day + np.random.default_rng(seed).normal(0.0, 0.3, 3 * DAY)
+def normal_load(seed: int) -> np.ndarray:
+    """Return three days of a machine's load: a daily rhythm and a little noise."""
+    daily = 10.0 * np.sin(2 * np.pi * np.arange(3 * DAY) / DAY)
+    return 30.0 + daily + np.random.default_rng(seed).normal(0.0, 0.3, 3 * DAY)

@@ -100,11 +100,11 @@ class WatchedFleet:
     def tick(self) -> None:
         """Let the schedule tick, and all shards have their turn."""
         self.clock.seconds = self.now + 90.0
-        self.watcher.take({"watch": "fleet"})
+        self.watcher.dispatch({"watch": "fleet"})
         self.run_shard_jobs()
 
     def run_shard_jobs(self) -> int:
-        return self.stack.run_shard_jobs(lambda event, _: self.watcher.take(event), None)
+        return self.stack.run_shard_jobs(lambda event, _: self.watcher.dispatch(event), None)
 
     def told(self) -> list[tuple[str, str]]:
         """Return what has come over the bus since the last time: its type, and the machine."""

@@ -1,28 +1,26 @@
-"""Alarms as they change: one verdict when one fires, and one notice when it is over."""
+"""CloudWatch alarms as they change: evaluated once when they fire, and closed when they are OK."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ops_anomaly.aws.errors import ConflictError
 from ops_anomaly.aws.objects import alarm_key
-from ops_anomaly.watcher.alarm_queries import from_event, queries_of_composite
-from ops_anomaly.watcher.alarm_verdicts import (
-    AlarmState,
-    Verdict,
-    decode_alarm_state,
-    encode_alarm_state,
-    evaluate_alarm_query,
-)
-from ops_anomaly.watcher.documents import (
+from ops_anomaly.watcher.alarm_evaluation import evaluate_alarm
+from ops_anomaly.watcher.incidents import AlarmIncident
+from ops_anomaly.watcher.notifications import alarm_cleared, alarm_fired
+from ops_anomaly.watcher.outbox import (
     ATTEMPTS,
     BusyError,
+    CorruptStateError,
+    Outbox,
     UndeliveredError,
     VersionedDocument,
 )
-from ops_anomaly.watcher.notifications import cleared, fired
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
@@ -31,19 +29,53 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.telemetry import Telemetry
 
 
-LEASE_SECONDS = 50
-"""More than it takes to tell, and less than AWS waits before it tries an event again."""
+LEASE_MS = 50_000
+"""More than a delivery takes, and less than AWS waits before it retries an event."""
+
+
+@dataclass(frozen=True)
+class AlarmState:
+    """The state of one alarm.
+
+    Attributes
+    ----------
+    until : int
+        Time of the last change, milliseconds: the same or an older one changes nothing.
+    """
+
+    until: int = 0
+    incident: AlarmIncident | None = None
+    outbox: Outbox = ()
+
+
+def encode_alarm_state(state: AlarmState) -> bytes:
+    """Return the object."""
+    return msgspec.json.encode(state)
+
+
+def decode_alarm_state(data: bytes) -> AlarmState:
+    """Read the object.
+
+    Raises
+    ------
+    CorruptStateError
+        If it is anything but what `encode_alarm_state` writes.
+    """
+    try:
+        return msgspec.json.decode(data, type=AlarmState)
+    except (ValueError, RecursionError) as error:
+        raise CorruptStateError(f"not the state of an alarm: {error}") from error
 
 
 class AlarmEvaluator:
-    """Takes alarms as they change.
+    """Evaluates alarms as they change.
 
     Parameters
     ----------
     cloudwatch
         Returns a client of boto3.
     clock
-        Seconds since 1970.
+        Milliseconds since 1970.
     """
 
     def __init__(
@@ -51,17 +83,17 @@ class AlarmEvaluator:
         cloudwatch: Callable[[], Any],
         store: ObjectStore,
         channels: Sequence[Channel],
-        reporter: Telemetry,
-        clock: Callable[[], float],
+        telemetry: Telemetry,
+        clock: Callable[[], int],
     ) -> None:
         self._cloudwatch = cloudwatch
         self._store = store
         self._channels = channels
-        self._reporter = reporter
+        self._telemetry = telemetry
         self._clock = clock
 
-    def take(self, change: AlarmChange) -> list[Notification]:
-        """Judge an alarm that fires, or close the one that is over; return what is told.
+    def handle(self, change: AlarmChange) -> list[Notification]:
+        """Evaluate an alarm that fires, or close one that is OK; return what is notified.
 
         Raises
         ------
@@ -69,57 +101,48 @@ class AlarmEvaluator:
             If a retry is needed: it does what is left to do.
         """
         key = alarm_key(change.arn)
-        notebook = VersionedDocument(
-            self._store, key, AlarmState(), decode_alarm_state, encode_alarm_state, LEASE_SECONDS
+        document = VersionedDocument(
+            self._store, key, AlarmState(), decode_alarm_state, encode_alarm_state, LEASE_MS
         )
         for _ in range(ATTEMPTS):
-            page = notebook.open()
-            if page.is_unreadable:
-                self._reporter.state_rebuilt(key)
-            memory = page.state
-            notices: list[Notification] = []
-            if change.at > memory.until:
-                memory, notices = self._after(memory, change)
-            elif not memory.outbox:
+            snapshot = document.snapshot()
+            if snapshot.is_corrupt:
+                self._telemetry.state_rebuilt(key)
+            state = snapshot.state
+            notifications: list[Notification] = []
+            if change.at > state.until:
+                state, notifications = self._advance(state, change)
+            elif not state.outbox:
                 return []
             try:
-                left = notebook.commit_and_deliver(
-                    page, memory, self._channels, self._clock, self._reporter.given_up
+                left = document.commit_and_deliver(
+                    snapshot, state, self._channels, self._clock, self._telemetry.expired
                 )
             except ConflictError:
                 continue
-            if any(not waiting.claimed_at for waiting in left.outbox):  # it was tried, and refused
-                raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} notices wait")
-            return notices
-        raise BusyError(f"{key}: others keep writing it")
+            # one that is claimed is being delivered by another instance
+            if any(not each.claimed_at for each in left.outbox):
+                raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} not delivered")
+            return notifications
+        raise BusyError(f"{key} is being written by others")
 
-    def _after(
-        self, memory: AlarmState, change: AlarmChange
+    def _advance(
+        self, state: AlarmState, change: AlarmChange
     ) -> tuple[AlarmState, list[Notification]]:
-        """Return what is remembered after a change, and what is told of it.
+        """Return the state after a change, and the notifications of it.
 
-        An alarm may say ALARM again while it is on: after a lack of data, or when its actions were
-        suppressed for a while. Only where it was OK in between, which was missed, it is new.
+        An alarm may go into ALARM again while its incident is open: after a lack of data, or when
+        its actions were suppressed. Only if it was OK in between, which was missed, it is new.
         """
-        memory = replace(memory, until=change.at)
-        notices: list[Notification] = []
-        if memory.incident and "OK" in (change.state, change.before):
-            notices.append(cleared(replace(change, state="OK"), memory.incident, self._clock()))
-            memory = replace(memory, incident=None)
-        if change.state == "ALARM" and memory.incident is None:
-            incident, notice = fired(change, self._verdicts(change), self._clock())
-            notices.append(notice)
-            memory = replace(memory, incident=incident)
-        return replace(memory, outbox=(*memory.outbox, *notices)), notices
-
-    def _verdicts(self, change: AlarmChange) -> list[Verdict]:
-        cloudwatch = self._cloudwatch()
-        questions = (
-            [from_event(change.name, change.metrics)]
-            if change.metrics
-            else queries_of_composite(cloudwatch, change)
-        )
-        return [
-            evaluate_alarm_query(cloudwatch, each, change.at, change.evaluated_from)
-            for each in questions
-        ]
+        state = replace(state, until=change.at)
+        notifications: list[Notification] = []
+        if state.incident and "OK" in (change.state, change.previous_state):
+            ok = replace(change, state="OK")
+            notifications.append(alarm_cleared(ok, state.incident, self._clock()))
+            state = replace(state, incident=None)
+        if change.state == "ALARM" and state.incident is None:
+            verdicts = evaluate_alarm(self._cloudwatch(), change)
+            incident, notification = alarm_fired(change, verdicts, self._clock())
+            notifications.append(notification)
+            state = replace(state, incident=incident)
+        return replace(state, outbox=(*state.outbox, *notifications)), notifications

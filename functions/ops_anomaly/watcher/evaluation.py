@@ -1,185 +1,180 @@
-"""Judging a metric's fresh readings, by its model or by its own history."""
+"""The evaluation of one metric: new readings in, incidents opened and closed out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ops_anomaly.aws.errors import AwsError
-from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
-from ops_anomaly.detection.history import HISTORY
+from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence
-from ops_anomaly.detection.types import FixedSensitivityError
-from ops_anomaly.watcher.checkpoints import WarmDetector
-from ops_anomaly.watcher.incidents import Provenance
+from ops_anomaly.detection.types import ArtifactError
+from ops_anomaly.watcher.incidents import Evaluation, Provenance, advance
+from ops_anomaly.watcher.state import MAX_PERIODS, Checkpoint, periods_of
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from ops_anomaly.aws.models import LoadedModel, ModelRegistry
-    from ops_anomaly.detection.types import Detection, Detector, Floats, Integers
-    from ops_anomaly.watcher.checkpoints import CheckpointCache
-    from ops_anomaly.watcher.state import MetricState
+    from ops_anomaly.detection.types import Detector, Mask, Series
+    from ops_anomaly.watcher.incidents import Closed, Opened
+    from ops_anomaly.watcher.state import CheckpointCache, MetricState
     from ops_anomaly.watcher.watch_file import Options
 
 
-MIN_SLOTS = 128
-"""Periods without which a metric has too little past to be judged by, however long they are."""
-
-WEEK_SECONDS = 7 * 86_400
-DAY_SECONDS = 86_400
-
-
 @dataclass(frozen=True)
-class Evaluation:
-    """Verdicts on the last readings of a metric, the fresh ones among them.
+class DetectorUpdate:
+    """A detector's step over the fresh readings of a metric.
 
     Attributes
     ----------
-    times, values : (n,)
-        Seconds since 1970, int64; float64.
-    fresh : list of int
-        Positions of the readings that are new.
-    followed : int
-        How many readings the detector had to follow before the fresh ones.
-    place : WarmDetector or None
-        Where the detector has got to, of the kind that takes long to get there.
+    replayed : int
+        Earlier readings that it had to be updated with first.
+    checkpoint : Checkpoint
+        Of the detector, to be kept once the metric's state is committed.
     """
 
-    times: Integers
-    values: Floats
-    detection: Detection
-    fresh: list[int]
-    provenance: Provenance
-    followed: int
-    place: WarmDetector | None
+    evaluation: Evaluation
+    replayed: int
+    checkpoint: Checkpoint
 
-    def is_outside(self, position: int) -> bool:
-        """Tell whether a reading lies outside the bounds of what was expected."""
-        value, detection = self.values[position], self.detection
-        return bool(value < detection.lower[position] or value > detection.upper[position])
+
+@dataclass(frozen=True)
+class MetricEvaluation:
+    """What an evaluation of a metric came to.
+
+    Attributes
+    ----------
+    state : MetricState
+        With the new readings.
+    transitions : list of Opened or Closed
+        In order of time.
+    late : int
+        New readings of periods that had been read before.
+    update : DetectorUpdate or None
+        None if there was no fresh reading.
+    """
+
+    state: MetricState
+    transitions: Sequence[Opened | Closed]
+    late: int
+    update: DetectorUpdate | None
 
 
 class Evaluator:
-    """Judges metrics.
+    """Evaluates metrics, each by its model or by its own history.
 
     Parameters
     ----------
-    places
-        Where detectors have got to; read here, and kept by whoever notes what was judged.
+    cache
+        Checkpoints of detectors: read here, written by whoever commits the state.
     on_unavailable
-        Called with the model's name and the error where it can't be loaded; the metric is then
-        judged by its own history.
+        Called with a model's name and the error if it can't be loaded; the metric is then evaluated
+        by its own history.
     """
 
     def __init__(
         self,
-        registry: ModelRegistry,
-        places: CheckpointCache,
+        models: ModelRegistry,
+        cache: CheckpointCache,
         on_unavailable: Callable[[str, Exception], None],
     ) -> None:
-        self._registry = registry
-        self._places = places
+        self._models = models
+        self._cache = cache
         self._on_unavailable = on_unavailable
 
-    def judge(
-        self, grid: MetricState, is_fresh: npt.NDArray[np.bool_], options: Options
-    ) -> Evaluation | None:
-        """Judge the fresh readings of a metric; None where there is none to be judged.
+    def evaluate_metric(
+        self, before: MetricState, readings: Series, end: int, options: Options
+    ) -> MetricEvaluation:
+        """Evaluate the new readings of a metric, and open and close its incidents.
 
         Parameters
         ----------
-        is_fresh : (n,) bool
-            Which of the grid's readings are fresh.
+        readings
+            What CloudWatch has up to `end`, milliseconds; what is known already may be among it.
         """
-        times, values = grid.readings
-        if not is_fresh.any():
-            return None
-        model = self._model(options)
-        version = model.version if model else None
-        detector = model.detector if model else untrained(len(grid.values))
-        threshold = threshold_of(detector, options, WEEK_SECONDS / grid.metric.period)
-        first = int(np.argmax(is_fresh))
-        moments = times.astype("datetime64[s]")
-        if isinstance(detector, ContextualForest):
-            warm = self._places.get(str(grid.metric))
-            if warm and warm.goes_on(version, threshold, int(times[first])):
-                detector = detector.resumed(warm.past, warm.alert_state)
-            begin = begin_after(detector, times)
-            # what came before the first look teaches, and starts no pause: nobody was told
-            detector = detector.silent_for(int(np.searchsorted(times[begin:], grid.since)))
-        else:  # what it has to know of the past is soon followed
-            detector, begin = detector.advance(moments[:first], values[:first]), first
-        if begin >= len(times):
-            return None  # the model has been trained on all of it
-        detection, after = detector.follow(moments[begin:], values[begin:], threshold)
-        place = None
-        if isinstance(after, ContextualForest):
-            # what has no model knows as much as if it began with the grid
-            past = after.past if model else after.past.last(len(grid.values))
-            place = WarmDetector(version, threshold, int(times[-1]), past, after.alert_state)
-        return Evaluation(
-            times=times[begin:],
-            values=values[begin:],
-            detection=detection,
-            fresh=np.flatnonzero(is_fresh[begin:]).tolist(),
-            provenance=provenance(options, model, len(times)),
-            followed=max(first - begin, 0),
-            place=place,
+        periods = periods_of(options.history_days, before.metric.period)
+        state, is_fresh = before.with_readings(readings, end, periods)
+        series = state.series
+        update = self._update_detector(state, is_fresh, options) if is_fresh.any() else None
+        incidents, transitions = advance(
+            state.incidents, state.metric, series, end, update.evaluation if update else None
+        )
+        is_late = series.times[is_fresh] < before.end
+        return MetricEvaluation(
+            state=replace(state, incidents=incidents),
+            transitions=transitions,
+            late=int(is_late.sum()) if len(before.values) else 0,
+            update=update,
         )
 
-    def _model(self, options: Options) -> LoadedModel | None:
-        if options.model is None:
+    def _update_detector(
+        self, state: MetricState, is_fresh: Mask, options: Options
+    ) -> DetectorUpdate | None:
+        """Update the metric's detector with its fresh readings; None if it is later than those."""
+        series = state.series
+        model = self._model(options.model)
+        version = model.version if model else None
+        detector = model.detector if model else untrained(len(state.values))
+        sensitivity = options.sensitivity if detector.has_sensitivity else None
+        first = int(is_fresh.argmax())
+        checkpoint = self._cache.get(str(state.metric))
+        if checkpoint and not checkpoint.fits(version, sensitivity, int(series.times[first])):
+            checkpoint = None
+        detector, begin = self._start(detector, checkpoint, state)
+        first = max(begin, first)
+        if not is_fresh[first:].any():
+            return None  # the model has been trained on them
+        if begin < first:
+            _, detector = detector.update(series[begin:first], sensitivity)
+        detection, detector = detector.update(series[first:], sensitivity)
+        return DetectorUpdate(
+            Evaluation(
+                series=series[first:],
+                detection=detection,
+                fresh=np.flatnonzero(is_fresh[first:]).tolist(),
+                provenance=_provenance(options, model, len(series)),
+            ),
+            replayed=first - begin,
+            checkpoint=Checkpoint(version, sensitivity, int(series.times[-1]), detector),
+        )
+
+    def _start(
+        self, detector: Detector, checkpoint: Checkpoint | None, state: MetricState
+    ) -> tuple[Detector, int]:
+        """Return the detector, and the position of the first reading it has not seen."""
+        times = state.series.times
+        if checkpoint:
+            try:
+                resumed = checkpoint.resume(detector)
+            except ArtifactError:
+                pass  # it starts over
+            else:
+                return resumed, int(np.searchsorted(times, checkpoint.until, side="right"))
+        seen = detector.last_timestamp
+        begin = 0 if seen is None else int(np.searchsorted(times, seen, side="right"))
+        # nobody was notified of what came before the first evaluation: it starts no cooldown
+        return detector.with_warm_up(int(np.searchsorted(times[begin:], state.since))), begin
+
+    def _model(self, name: str | None) -> LoadedModel | None:
+        if name is None:
             return None
         try:
-            return self._registry.get(options.model)
+            return self._models.get(name)
         except AwsError as error:
-            self._on_unavailable(options.model, error)
+            self._on_unavailable(name, error)
             return None
 
 
-def threshold_of(detector: Detector, options: Options, readings_a_week: float) -> float | None:
-    """Return the threshold that an entry asks for; None where the detector has one only."""
-    try:
-        return detector.threshold_for(options.sensitivity, readings_a_week)
-    except FixedSensitivityError:
-        return None  # whoever publishes the watch file is told
-
-
-def untrained(slots: int) -> ContextualForest:
-    """Return the detector for a metric without a model, of which so many periods are remembered."""
-    return ContextualForest.untrained(probation=usual_probation(slots))
-
-
-def begin_after(detector: Detector, times: Integers) -> int:
-    """Return the position of the first reading that follows the detector's history."""
-    if detector.until is None:
-        return 0
-    until = detector.until.astype("datetime64[ms]").astype(np.int64)
-    return int(np.searchsorted(times * 1000, until, side="right"))
-
-
-def provenance(options: Options, model: LoadedModel | None, readings: int) -> Provenance:
-    """Return what a verdict rests on."""
-    own = readings + (model.trained_on if model and model.detector.until is not None else 0)
+def _provenance(options: Options, model: LoadedModel | None, readings: int) -> Provenance:
+    """Return what an evaluation rests on."""
+    has_history = model is not None and model.detector.last_timestamp is not None
+    compared = readings + (model.trained_on if model and has_history else 0)
     return Provenance(
         entry=options.name,
         model=options.model if model else None,
         version=model.version if model else None,
         readings=readings,
-        confidence=round(confidence(min(own, HISTORY)), 4),
+        confidence=round(confidence(min(compared, MAX_PERIODS)), 4),
     )
-
-
-def periods_of(history_days: int, period: int) -> int:
-    """Return how many periods of a metric are remembered.
-
-    Examples
-    --------
-    >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
-    (4032, 8064, 128)
-    """
-    return min(max(history_days * DAY_SECONDS // period, MIN_SLOTS), HISTORY)

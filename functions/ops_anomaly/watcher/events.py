@@ -1,40 +1,52 @@
-"""A change of a CloudWatch alarm's state, by whichever route it came.
-
-What arrives, by what it is.
-"""
+"""The events that invoke the watcher: the schedule's tick, shard jobs, and changes of alarms."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from ops_anomaly.watcher.documents import UnknownEventError
 from ops_anomaly.watcher.fleet import ShardJob, decode_shard_job
-from ops_anomaly.watcher.formatting import parse_time
 
 DETAIL_TYPE = "CloudWatch Alarm State Change"
 
 
+class UnknownEventError(ValueError):
+    """The watcher does not handle such events; it is logged and ignored."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The schedule: time to evaluate the fleet."""
+
+
+@dataclass(frozen=True)
+class ShardJobs:
+    """Messages of the queue: shards to evaluate."""
+
+    jobs: list[ShardJob]
+
+
 @dataclass(frozen=True)
 class AlarmChange:
-    """What an alarm says when its state changes.
+    """A CloudWatch alarm that has changed its state, by a rule of EventBridge or its own action.
 
     Attributes
     ----------
-    state, before : str
-        ALARM, OK or INSUFFICIENT_DATA; empty where the event does not say what was before.
-    at : float
-        When it changed, in seconds since 1970.
-    why : str
-        CloudWatch's reason.
-    evaluated_from : float or None
-        When the first reading that was evaluated begins, where it says so.
+    state, previous_state : str
+        ALARM, OK or INSUFFICIENT_DATA; empty if the event does not have the previous one.
+    at : int
+        When it changed, milliseconds.
+    reason : str
+        CloudWatch's.
+    evaluated_from : int or None
+        Time of the first datapoint that the alarm evaluated, if the event has it.
     metrics : list of mapping
-        As the event writes them; empty for a composite alarm.
-    children : list of str
-        ARNs of the alarms that made a composite alarm change, where it names them.
+        As the event has them; empty for a composite alarm.
+    triggered_by : list of str
+        ARNs of the alarms that made a composite alarm change, if the event has them.
     rule : str
         Of a composite alarm, else empty.
     """
@@ -42,17 +54,17 @@ class AlarmChange:
     name: str
     arn: str
     state: str
-    before: str
-    at: float
-    why: str
-    evaluated_from: float | None
+    previous_state: str
+    at: int
+    reason: str
+    evaluated_from: int | None
     metrics: list[Mapping[str, Any]]
-    children: list[str]
+    triggered_by: list[str]
     rule: str
 
     @classmethod
     def from_event(cls, event: Mapping[str, Any]) -> AlarmChange:
-        """Read an event of EventBridge, or of an alarm's own action.
+        """Read an event.
 
         Raises
         ------
@@ -61,49 +73,28 @@ class AlarmChange:
         """
         try:
             if event.get("detail-type") == DETAIL_TYPE:
-                arn, told = event["resources"][0], event["detail"]
+                arn, alarm = event["resources"][0], event["detail"]
             else:
-                arn, told = event["alarmArn"], event["alarmData"]
-            state, configuration = told["state"], told.get("configuration") or {}
+                arn, alarm = event["alarmArn"], event["alarmData"]
+            state, configuration = alarm["state"], alarm.get("configuration") or {}
             at = parse_time(state["timestamp"])
             if at is None:
-                raise ValueError(f"{state['timestamp']!r} is no time")
-            data = reason_data(state)
+                raise ValueError(f"{state['timestamp']!r} is not a valid time")
+            data = _reason_data(state)
             return cls(
-                name=str(told["alarmName"]),
+                name=str(alarm["alarmName"]),
                 arn=str(arn),
                 state=str(state["value"]),
-                before=str((told.get("previousState") or {}).get("value", "")),
+                previous_state=str((alarm.get("previousState") or {}).get("value", "")),
                 at=at,
-                why=str(state.get("reason", "")),
+                reason=str(state.get("reason", "")),
                 evaluated_from=parse_time(data.get("startDate")),
                 metrics=list(configuration.get("metrics") or []),
-                children=[str(child["arn"]) for child in data.get("triggeringAlarms") or []],
+                triggered_by=[str(each["arn"]) for each in data.get("triggeringAlarms") or []],
                 rule=str(configuration.get("alarmRule") or ""),
             )
         except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise UnknownEventError(f"an alarm's event without its parts: {error!r}") from error
-
-
-def reason_data(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a state's reasonData: JSON in a string, which may be absent or no object."""
-    try:
-        data = json.loads(state.get("reasonData") or "{}")
-    except (ValueError, TypeError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-@dataclass(frozen=True)
-class Tick:
-    """The schedule says that it is time to look at the fleet."""
-
-
-@dataclass(frozen=True)
-class ShardJobs:
-    """Shards whose turn it is."""
-
-    messages: list[ShardJob]
+            raise UnknownEventError(f"malformed alarm event: {error!r}") from error
 
 
 def recognise(event: Any) -> Tick | ShardJobs | AlarmChange:
@@ -118,27 +109,50 @@ def recognise(event: Any) -> Tick | ShardJobs | AlarmChange:
         case {"watch": "fleet"}:
             return Tick()
         case {"Records": [{"eventSource": "aws:sqs"}, *_] as records}:
-            return ShardJobs([turn(record) for record in records])
+            return ShardJobs([_shard_job(record) for record in records])
         case {"detail-type": detail_type} if detail_type == DETAIL_TYPE:
             return AlarmChange.from_event(event)
         case {"source": "aws.cloudwatch", "alarmData": _}:
             return AlarmChange.from_event(event)
-    raise UnknownEventError(f"no tick, turn or alarm, but {described(event)}")
+    raise UnknownEventError(f"neither tick, shard job nor alarm: {_described(event)}")
 
 
-def turn(record: Mapping[str, Any]) -> ShardJob:
-    """Read the turn of a shard from a message of the queue."""
+def parse_time(text: object) -> int | None:
+    """Return the milliseconds of an ISO 8601 time with an offset, or None for anything else.
+
+    Examples
+    --------
+    >>> parse_time("2026-11-25T12:00:00.250+0000"), parse_time("noon")
+    (1795608000250, None)
+    """
     try:
-        message = decode_shard_job(record["body"])
-        _ = message.fleet  # its metrics can be read
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return round(1000 * moment.timestamp()) if moment and moment.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _shard_job(record: Mapping[str, Any]) -> ShardJob:
+    try:
+        job = decode_shard_job(record["body"])
+        _ = job.fleet  # its metrics can be parsed
     except (KeyError, TypeError, ValueError) as error:
-        raise UnknownEventError(f"a message that is no shard's turn: {error!r}") from error
-    return message
+        raise UnknownEventError(f"malformed shard job: {error!r}") from error
+    return job
 
 
-def described(event: Any) -> str:
-    """Say what an unknown event looks like, without its contents."""
+def _reason_data(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a state's reasonData: JSON in a string, which may be absent or not an object."""
+    try:
+        data = json.loads(state.get("reasonData") or "{}")
+    except (ValueError, TypeError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _described(event: Any) -> str:
+    """Return what an unknown event looks like, without its contents."""
     if not isinstance(event, dict):
         return f"a {type(event).__name__}"
-    told = {key: event[key] for key in ("source", "detail-type", "eventSource") if key in event}
-    return f"an event with the keys {', '.join(sorted(map(str, event)))[:200]} {told or ''}".strip()
+    kind = {key: event[key] for key in ("source", "detail-type", "eventSource") if key in event}
+    return f"an event with the keys {', '.join(sorted(map(str, event)))[:200]} {kind or ''}".strip()

@@ -1,9 +1,4 @@
-"""The fleet: what the entries of a watch file stand for at the moment.
-
-Cutting the fleet into shards that are looked at in parallel.
-
-A tick of the schedule: the watch file, the fleet that it stands for, and a turn a shard.
-"""
+"""The fleet: the metrics that a watch file stands for, divided into shards that run in parallel."""
 
 from __future__ import annotations
 
@@ -27,31 +22,31 @@ from ops_anomaly.aws.errors import (
 )
 from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.documents import ATTEMPTS, BusyError
-from ops_anomaly.watcher.watch_file import (
-    ExactEntry,
-    Options,
-    Selector,
-    WatchFile,
-    parse_watch_file,
-)
+from ops_anomaly.watcher.outbox import ATTEMPTS, BusyError
+from ops_anomaly.watcher.watch_file import ExactEntry, Options, Selector, parse_watch_file
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.watch_file import WatchFile
 
 
+TARGET_METRICS = 400
+"""Metrics of a shard on average: by chance some are larger, and none much above 500."""
+
 RECENT = "PT3H"
-LONGEST_RECENT_PERIOD = 3_600
-"""ListMetrics can leave out what had no data for three hours: a vanished instance leaves the fleet,
-where otherwise it would be listed for two weeks. What is written less than hourly needs those."""
+MAX_RECENT_PERIOD = 3_600
+"""ListMetrics can leave out what had no data for three hours: a vanished instance leaves the fleet
+then, where otherwise it would be listed for two weeks. Periods above an hour need the latter."""
 
 PATTERN_CHARACTERS = frozenset("*?[")
+
+LISTING_MS = 3_600_000
+"""How long a listing of metrics is used: ListMetrics costs money, and fleets change slowly."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """An entry and the metrics that it stands for."""
+    """An entry of the watch file and the metrics that it stands for."""
 
     options: Options
     metrics: Sequence[Metric]
@@ -76,7 +71,7 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
         named = (
             {Metric.parse(entry.metric)}
             if isinstance(entry, ExactEntry)
-            else set(select(cloudwatch, entry))
+            else set(_select(cloudwatch, entry))
         )
         options = Options(**{name: getattr(entry, name) for name in Options.__struct_fields__})
         fleet.append(Watched(options, sorted(named - taken)))
@@ -84,47 +79,25 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
     return fleet
 
 
-def select(cloudwatch: Any, selector: Selector) -> Iterator[Metric]:
-    """Yield the metrics that a selector stands for."""
-    request: dict[str, Any] = {"Namespace": selector.namespace}
-    if is_exact(selector.metric):
-        request["MetricName"] = selector.metric
-    request["Dimensions"] = [
-        {"Name": name} | ({"Value": pattern} if is_exact(pattern) else {})
-        for name, pattern in selector.dimensions.items()
-    ]
-    if selector.period <= LONGEST_RECENT_PERIOD:
-        request["RecentlyActive"] = RECENT
-    with translate_aws_errors(f"listing the metrics of {selector.name}", "cloudwatch:ListMetrics"):
-        for page in cloudwatch.get_paginator("list_metrics").paginate(**request):
-            for found in page["Metrics"]:
-                dimensions = {pair["Name"]: pair["Value"] for pair in found["Dimensions"]}
-                if matches(selector, found["MetricName"], dimensions):
-                    yield Metric(
-                        selector.namespace,
-                        found["MetricName"],
-                        tuple(dimensions.items()),
-                        selector.statistic,
-                        selector.period,
-                    )
+def shard_count(metrics: int, at_least: int = 1) -> int:
+    """Return into how many shards a fleet is divided: a power of two.
+
+    It never shrinks, and doubles, so that a new shard's state is part of that of one before.
+
+    Examples
+    --------
+    >>> shard_count(50), shard_count(401), shard_count(10_000), shard_count(50, at_least=8)
+    (1, 2, 32, 8)
+    """
+    count = at_least
+    while count * TARGET_METRICS < metrics:
+        count *= 2
+    return count
 
 
-def is_exact(pattern: str) -> bool:
-    """Tell whether a pattern stands for itself alone."""
-    return not PATTERN_CHARACTERS & set(pattern)
-
-
-def matches(selector: Selector, name: str, dimensions: dict[str, str]) -> bool:
-    """Tell whether a listed metric is one of the selector's."""
-    return (
-        fnmatchcase(name, selector.metric)
-        and dimensions.keys() == selector.dimensions.keys()
-        and all(fnmatchcase(dimensions[key], p) for key, p in selector.dimensions.items())
-    )
-
-
-AIMED = 400
-"""Metrics of a shard, on average: chance makes some larger, and none much over 500."""
+def shard_of(metric: Metric, of: int) -> int:
+    """Return the shard that a metric belongs to; the same in every process."""
+    return zlib.crc32(str(metric).encode()) % of
 
 
 class ShardEntry(Contract, frozen=True):
@@ -135,12 +108,12 @@ class ShardEntry(Contract, frozen=True):
 
 
 class ShardJob(Contract, frozen=True):
-    """What one shard's turn is: all that a watcher needs to know.
+    """One evaluation of one shard, as a message in the queue.
 
     Attributes
     ----------
     of, shard : int
-        Into how many the fleet is cut, and which one this is.
+        Into how many shards the fleet is divided, and which one this is.
     time : int
         When it was planned, in seconds since 1970.
     """
@@ -159,13 +132,13 @@ class ShardJob(Contract, frozen=True):
         ]
 
 
-def encode_shard_job(message: ShardJob) -> str:
-    """Return the body of the message in the queue."""
-    return msgspec.json.encode(message).decode()
+def encode_shard_job(job: ShardJob) -> str:
+    """Return the body of the message."""
+    return msgspec.json.encode(job).decode()
 
 
 def decode_shard_job(body: str) -> ShardJob:
-    """Read a message's body.
+    """Read the body of a message.
 
     Raises
     ------
@@ -175,35 +148,14 @@ def decode_shard_job(body: str) -> ShardJob:
     return msgspec.json.decode(body, type=ShardJob)
 
 
-def shard_count(metrics: int, at_least: int = 1) -> int:
-    """Return into how many shards so many metrics are cut: a power of two.
-
-    It never shrinks, and doubles, so that a shard's memory is always that of half of one before.
-
-    Examples
-    --------
-    >>> shard_count(50), shard_count(401), shard_count(10_000), shard_count(50, at_least=8)
-    (1, 2, 32, 8)
-    """
-    count = at_least
-    while count * AIMED < metrics:
-        count *= 2
-    return count
-
-
-def shard_of(metric: Metric, of: int) -> int:
-    """Return the shard that a metric belongs to; the same in every process."""
-    return zlib.crc32(str(metric).encode()) % of
-
-
-def plan(fleet: Sequence[Watched], of: int, time: int) -> list[ShardJob]:
-    """Return a message a shard, of empty ones too: their last metrics may have left the fleet."""
+def shard_jobs(fleet: Sequence[Watched], of: int, time: int) -> list[ShardJob]:
+    """Return a job for each shard, empty ones too: their last metrics may have left the fleet."""
     shards: list[list[ShardEntry]] = [[] for _ in range(of)]
     for watched in fleet:
-        own: dict[int, list[str]] = defaultdict(list)
+        by_shard: dict[int, list[str]] = defaultdict(list)
         for metric in watched.metrics:
-            own[shard_of(metric, of)].append(str(metric))
-        for shard, metrics in own.items():
+            by_shard[shard_of(metric, of)].append(str(metric))
+        for shard, metrics in by_shard.items():
             shards[shard].append(ShardEntry(options=watched.options, metrics=metrics))
     return [
         ShardJob(of=of, shard=shard, time=time, entries=entries)
@@ -211,78 +163,75 @@ def plan(fleet: Sequence[Watched], of: int, time: int) -> list[ShardJob]:
     ]
 
 
-LISTED_SECONDS = 3_600
-"""How long what selectors stand for is kept: ListMetrics costs money, and fleets change slowly."""
-
-
 @dataclass(frozen=True)
-class Resolved:
-    """A watch file and what it stood for when it was last looked up."""
+class Listing:
+    """A watch file and the metrics that it stood for at a time, milliseconds."""
 
     etag: str
     watch_file: WatchFile
     fleet: list[Watched]
-    at: float
+    at: int
 
 
 class Planner:
-    """ShardJobs a tick into turns.
+    """Turns a tick of the schedule into shard jobs.
 
     Parameters
     ----------
     cloudwatch
         Returns a client of boto3.
     clock
-        Seconds since 1970.
+        Milliseconds since 1970.
     """
 
     def __init__(
-        self, cloudwatch: Callable[[], Any], store: ObjectStore, clock: Callable[[], float]
+        self, cloudwatch: Callable[[], Any], store: ObjectStore, clock: Callable[[], int]
     ) -> None:
         self._cloudwatch = cloudwatch
         self._store = store
         self._clock = clock
-        self._resolved: Resolved | None = None
+        self._listing: Listing | None = None
 
-    def turns(self) -> list[ShardJob]:
-        """Return a turn a shard; none while no watch file is published.
+    def plan(self) -> list[ShardJob]:
+        """Return a job for each shard; none while no watch file is published.
 
         Raises
         ------
         InvalidWatchFileError
             If the published file is not what publishing writes.
-        ServiceError, StoreUnavailableError
-            If the fleet can't be looked up.
+        ServiceError, StoreUnavailableError, BusyError
+            If the fleet can't be listed.
         """
-        resolved = self._fleet()
-        if resolved is None:
+        fleet = self._fleet()
+        if fleet is None:
             return []
-        of = self._cut(sum(len(watched.metrics) for watched in resolved.fleet))
-        return plan(resolved.fleet, of, int(self._clock()))
+        of = self._shards(sum(len(watched.metrics) for watched in fleet))
+        return shard_jobs(fleet, of, self._clock() // 1000)
 
-    def _fleet(self) -> Resolved | None:
-        known, now = self._resolved, self._clock()
+    def _fleet(self) -> list[Watched] | None:
+        """Return the fleet, listed anew if the watch file has changed or an hour has passed."""
+        known, now = self._listing, self._clock()
         try:
             stored = self._store.read(WATCH_KEY, known.etag if known else None)
         except ObjectNotFoundError:
             return None
         if stored is not None:
-            watch_file = parse_watch_file(read_json(stored.data))
-            known = Resolved(stored.etag, watch_file, resolve(self._cloudwatch(), watch_file), now)
-        elif known and now - known.at >= LISTED_SECONDS:
+            watch_file = parse_watch_file(_read_json(stored.data))
+            known = Listing(stored.etag, watch_file, resolve(self._cloudwatch(), watch_file), now)
+        elif known and now - known.at >= LISTING_MS:
             fleet = resolve(self._cloudwatch(), known.watch_file)
-            known = Resolved(known.etag, known.watch_file, fleet, now)
-        self._resolved = known
-        return known
+            known = Listing(known.etag, known.watch_file, fleet, now)
+        self._listing = known
+        return known.fleet if known else None
 
-    def _cut(self, metrics: int) -> int:
-        """Return into how many shards so many metrics are cut, and remember it as it grows."""
+    def _shards(self, metrics: int) -> int:
+        """Return into how many shards a fleet is divided, and store that number as it grows."""
         for _ in range(ATTEMPTS):
             try:
                 stored = self._store.read(SHARDS_KEY)
             except ObjectNotFoundError:
                 stored = None
-            before = shards_known(stored.data) if stored else 1
+            before = _stored_shards(stored.data) if stored else 1
             of = shard_count(metrics, at_least=before)
             if stored and of == before:
                 return of
@@ -293,25 +242,55 @@ class Planner:
             except ConflictError:
                 continue
             return of
-        raise BusyError(f"{SHARDS_KEY}: others keep writing it")
+        raise BusyError(f"{SHARDS_KEY} is being written by others")
 
 
-def read_json(data: bytes) -> Any:
-    """Return what the published watch file holds.
+def _select(cloudwatch: Any, selector: Selector) -> Iterator[Metric]:
+    """Yield the metrics that a selector stands for."""
+    request: dict[str, Any] = {"Namespace": selector.namespace}
+    if _is_exact(selector.metric):
+        request["MetricName"] = selector.metric
+    request["Dimensions"] = [
+        {"Name": name} | ({"Value": pattern} if _is_exact(pattern) else {})
+        for name, pattern in selector.dimensions.items()
+    ]
+    if selector.period <= MAX_RECENT_PERIOD:
+        request["RecentlyActive"] = RECENT
+    with translate_aws_errors(f"listing the metrics of {selector.name}", "cloudwatch:ListMetrics"):
+        for page in cloudwatch.get_paginator("list_metrics").paginate(**request):
+            for found in page["Metrics"]:
+                dimensions = {pair["Name"]: pair["Value"] for pair in found["Dimensions"]}
+                if _matches(selector, found["MetricName"], dimensions):
+                    yield Metric(
+                        selector.namespace,
+                        found["MetricName"],
+                        tuple(dimensions.items()),
+                        selector.statistic,
+                        selector.period,
+                    )
 
-    Raises
-    ------
-    InvalidWatchFileError
-        If it is no JSON.
-    """
+
+def _is_exact(pattern: str) -> bool:
+    return not PATTERN_CHARACTERS & set(pattern)
+
+
+def _matches(selector: Selector, name: str, dimensions: dict[str, str]) -> bool:
+    return (
+        fnmatchcase(name, selector.metric)
+        and dimensions.keys() == selector.dimensions.keys()
+        and all(fnmatchcase(dimensions[key], p) for key, p in selector.dimensions.items())
+    )
+
+
+def _read_json(data: bytes) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise InvalidWatchFileError(f"the published watch file is no JSON: {error}") from error
+        raise InvalidWatchFileError(f"the published watch file is not JSON: {error}") from error
 
 
-def shards_known(data: bytes) -> int:
-    """Return into how many shards the fleet was cut; 1 where that can't be read."""
+def _stored_shards(data: bytes) -> int:
+    """Return the stored number of shards; 1 if it is malformed."""
     try:
         of = json.loads(data)["of"]
     except (ValueError, KeyError, TypeError, RecursionError):

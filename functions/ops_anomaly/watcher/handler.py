@@ -1,4 +1,4 @@
-"""The Lambda's entry: environment, clients and bucket are handed to the watcher here."""
+"""The Lambda function: environment, clients and bucket are handed to the watcher here."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
-# an alarm that is already known counts nothing
+# an alarm that was handled before counts nothing
 warnings.filterwarnings("ignore", "No application metrics to publish")
 
 STORE_TIMEOUT_SECONDS = 30
-"""A shard's memory has megabytes where a model has one."""
+"""The state of a shard has megabytes where a model has one."""
 
 
 @cache
 def client(service: str) -> Any:
-    """Return a client of boto3, which the runtime brings along."""
+    """Return a client of boto3, which the runtime provides."""
     import boto3
     from botocore.config import Config
 
@@ -40,6 +40,11 @@ def client(service: str) -> Any:
     return boto3.client(service, config=config)
 
 
+def clock() -> int:
+    """Return the time, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
 metrics = Metrics()
 settings = Settings.from_environment(os.environ)
 watcher = compose(
@@ -47,11 +52,11 @@ watcher = compose(
     S3ObjectStore(settings.bucket, STORE_TIMEOUT_SECONDS),
     client,
     Telemetry(Logger(), metrics),
-    time.time,
+    clock,
 )
 
 
 @metrics.log_metrics
 def lambda_handler(event: Any, context: LambdaContext) -> None:
-    """Take a tick of the schedule, the turn of a shard, or an alarm."""
-    watcher.take(event)
+    """Handle a tick of the schedule, a shard job, or an alarm."""
+    watcher.dispatch(event)

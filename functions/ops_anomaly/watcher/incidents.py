@@ -1,31 +1,31 @@
-"""Incidents: one from the first anomalous reading until all has been ordinary for a while."""
+"""Incidents: open from the first unusual reading until a metric has been normal for a while."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.watcher.evaluation import Evaluation
+    from ops_anomaly.detection.types import Detection, Series
 
 
 RECOVERY_PERIODS = 12
-"""Periods without an unusual reading after which an incident has ended."""
+"""Periods without an unusual reading after which an incident closes."""
 
-NEAR = 3
-"""An incident goes on if a reading no further from its last one lies outside of what was expected.
-One in fifty ordinary readings does, and should not prolong it."""
+NEAR_PERIODS = 3
+"""A reading outside its bounds prolongs an incident if it is no further from its last reading. One
+in fifty normal readings is outside, and should not prolong it."""
 
-FAR_OUT = 0.7
-"""Severity, a score of more than twice the bar, at which a reading opens an incident even in the
-pause after the last one: a false alarm must not hide an outage."""
+SEVERE = 0.7
+"""Severity, a score of more than twice the threshold, at which a reading opens an incident even
+during the cooldown after the last one: a false alarm must not hide an outage."""
 
-Because = Literal["quiet", "no data", "no longer watched"]
+CloseReason = Literal["recovered", "no data", "no longer watched"]
 
 
 class Peak(msgspec.Struct, frozen=True):
@@ -42,18 +42,18 @@ class Peak(msgspec.Struct, frozen=True):
 
 
 class Provenance(msgspec.Struct, frozen=True):
-    """What a verdict rests on.
+    """What an evaluation rests on.
 
     Attributes
     ----------
     entry : str
-        Of the watch file.
+        Entry of the watch file.
     model, version : str or None
-        None where the metric is judged by its own history.
+        None where the metric is evaluated by its own history.
     readings : int
-        How many readings it was compared with.
+        Readings of the metric that it was compared with.
     confidence : float
-        0 to 1; see `detector.timeline.confidence`.
+        0 to 1; see `detection.timeline.confidence`.
     """
 
     entry: str
@@ -62,29 +62,18 @@ class Provenance(msgspec.Struct, frozen=True):
     readings: int
     confidence: float
 
-    @property
-    def model_detail(self) -> dict[str, str | None] | None:
-        """The model as events carry it."""
-        return {"name": self.model, "version": self.version} if self.model else None
-
-    @property
-    def words(self) -> str:
-        """What it was compared with, for people."""
-        own = f"{self.readings:,} readings"
-        return f"model {self.model}, version {self.version}" if self.model else f"its last {own}"
-
 
 class Incident(msgspec.Struct, frozen=True):
-    """Unusual readings that belong together; times in seconds since 1970.
+    """Unusual readings that belong together.
 
     Attributes
     ----------
     id : str
         The same whoever finds it, and however often.
     first_seen, last_seen : int
-        Its first and its last unusual reading.
+        Times of its first and its last unusual reading, milliseconds.
     readings : int
-        How many are unusual.
+        Number of unusual readings.
     """
 
     id: str
@@ -93,6 +82,22 @@ class Incident(msgspec.Struct, frozen=True):
     readings: int
     peak: Peak
     provenance: Provenance
+
+
+class AlarmIncident(msgspec.Struct, frozen=True):
+    """A CloudWatch alarm that has fired and is not OK again.
+
+    Attributes
+    ----------
+    since : int
+        When it fired, milliseconds.
+    detail
+        Of the event that announced it.
+    """
+
+    id: str
+    since: int
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -107,74 +112,151 @@ class Closed:
     """An incident has ended."""
 
     incident: Incident
-    because: Because
+    reason: CloseReason
 
 
 @dataclass(frozen=True)
 class IncidentState:
-    """Where a metric's incidents stand.
+    """The incident of one metric, if one is open.
 
     Attributes
     ----------
     incident : Incident or None
-        The one that lasts.
     notified_until : int
-        Last unusual reading of the last incident that was opened; 0 for none.
+        Time of the last unusual reading of any incident that was opened; 0 for none.
     """
 
     incident: Incident | None = None
     notified_until: int = 0
 
 
-def advance_incident(
-    course: IncidentState, metric: Metric, judgement: Evaluation
-) -> tuple[IncidentState, list[Opened | Closed]]:
-    """Take the verdicts on fresh readings into account.
+@dataclass(frozen=True)
+class Evaluation:
+    """What a detector found in the last readings of a metric.
 
-    An alert opens an incident if one of its anomalous readings is fresh, and none lasts; so does a
-    reading that is far out, while the detector pauses after an alert. What has been seen once is no
-    longer new, so an incident lasts beyond its anomalous readings: as long as readings lie outside
-    of what was expected.
+    Attributes
+    ----------
+    series, detection
+        Of the same readings, the fresh ones among them.
+    fresh : list of int
+        Positions of the readings that are new.
     """
-    steps: list[Opened | Closed] = []
-    times, detection = judgement.times, judgement.detection
-    for position in judgement.fresh:
-        time = int(times[position])
-        last_seen = course.incident.last_seen if course.incident else -math.inf
-        lasts = time - last_seen <= NEAR * metric.period and judgement.is_outside(position)
-        if not (detection.is_anomaly[position] or lasts):
-            continue
-        if course.incident and time - course.incident.last_seen > RECOVERY_PERIODS * metric.period:
-            has_data = position > 0 and times[position - 1] > course.incident.last_seen
-            steps.append(Closed(course.incident, "quiet" if has_data else "no data"))
-            course = replace(course, incident=None)
-        peak = peak_at(judgement, position)
-        if course.incident:
-            longer = extended(course.incident, peak)
-            course = IncidentState(longer, max(time, course.notified_until))
-            if steps and isinstance(steps[-1], Opened):
-                steps[-1] = Opened(longer)
-            continue
-        start = max((a.start for a in detection.alerts if a.start <= position), default=None)
-        if start is None or times[start] <= course.notified_until:
-            if peak.severity < FAR_OUT:
-                continue  # within the pause after an alert that was told
-            start = position
-        first_seen = int(times[start])
-        incident = Incident(
-            id=hashlib.sha256(f"{metric} since {first_seen}".encode()).hexdigest()[:16],
-            first_seen=first_seen,
-            last_seen=time,
-            readings=int(detection.is_anomaly[start : position + 1].sum()),
-            peak=peak,
-            provenance=judgement.provenance,
-        )
-        course = IncidentState(incident, max(time, course.notified_until))
-        steps.append(Opened(incident))
-    return course, steps
+
+    series: Series
+    detection: Detection
+    fresh: list[int]
+    provenance: Provenance
+
+    def is_out_of_bounds(self, position: int) -> bool:
+        """Return whether a reading is outside the bounds of what was expected."""
+        value, detection = self.series.values[position], self.detection
+        return bool(value < detection.lower[position] or value > detection.upper[position])
 
 
-def extended(incident: Incident, peak: Peak) -> Incident:
+def advance(
+    state: IncidentState, metric: Metric, series: Series, end: int, evaluation: Evaluation | None
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Open, extend and close the incidents of a metric after an evaluation.
+
+    An alert opens an incident if one of its anomalous readings is fresh and no incident is open; so
+    does a severe reading during the detector's cooldown. As a detector gets used to what it has
+    seen, an incident lasts beyond its anomalous readings: while readings are out of bounds.
+
+    Parameters
+    ----------
+    series
+        All readings of the metric.
+    end : int
+        Up to where CloudWatch has been read, milliseconds.
+    evaluation
+        None if there was no fresh reading to evaluate.
+
+    Returns
+    -------
+    IncidentState
+        After all readings.
+    list of Opened or Closed
+        In order of time.
+    """
+    transitions: list[Opened | Closed] = []
+    for position in evaluation.fresh if evaluation else ():
+        if evaluation and _is_unusual(state, metric, evaluation, position):
+            state, new = _add_reading(state, metric, series, evaluation, position)
+            transitions += new
+            if state.incident and transitions and isinstance(transitions[-1], Opened):
+                transitions[-1] = Opened(state.incident)  # announced with its worst reading so far
+    state, closed = _close_if_over(state, metric, series, end)
+    return state, transitions + closed
+
+
+def _is_unusual(
+    state: IncidentState, metric: Metric, evaluation: Evaluation, position: int
+) -> bool:
+    if evaluation.detection.is_anomaly[position]:
+        return True
+    if state.incident is None:
+        return False
+    distance = evaluation.series.times[position] - state.incident.last_seen
+    is_near = distance <= NEAR_PERIODS * 1000 * metric.period
+    return bool(is_near) and evaluation.is_out_of_bounds(position)
+
+
+def _add_reading(
+    state: IncidentState, metric: Metric, series: Series, evaluation: Evaluation, position: int
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Return the state after an unusual reading, and what it closed and opened."""
+    time = int(evaluation.series.times[position])
+    state, transitions = _close_if_over(state, metric, series, time)
+    if state.incident:
+        incident = _extended(state.incident, peak_at(evaluation, position))
+        return IncidentState(incident, max(time, state.notified_until)), transitions
+    start = _start_of_incident(state, evaluation, position)
+    if start is None:
+        return state, transitions
+    incident = _new_incident(metric, evaluation, start, position)
+    return IncidentState(incident, max(time, state.notified_until)), [
+        *transitions,
+        Opened(incident),
+    ]
+
+
+def _close_if_over(
+    state: IncidentState, metric: Metric, series: Series, until: int
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Close the incident if enough periods without an unusual reading have passed by `until`."""
+    incident, step = state.incident, 1000 * metric.period
+    if incident is None or until < incident.last_seen + (1 + RECOVERY_PERIODS) * step:
+        return state, []
+    has_data = ((series.times > incident.last_seen) & (series.times < until)).any()
+    closed = Closed(incident, "recovered" if has_data else "no data")
+    return IncidentState(None, state.notified_until), [closed]
+
+
+def _start_of_incident(state: IncidentState, evaluation: Evaluation, position: int) -> int | None:
+    """Return the position where an incident begins that an unusual reading opens, if it does."""
+    times, detection = evaluation.series.times, evaluation.detection
+    start = max((a.start for a in detection.alerts if a.start <= position), default=None)
+    if start is not None and times[start] > state.notified_until:
+        return start
+    # within the cooldown after an alert that was notified
+    return position if detection.severity[position] >= SEVERE else None
+
+
+def _new_incident(metric: Metric, evaluation: Evaluation, start: int, position: int) -> Incident:
+    times, is_anomaly = evaluation.series.times, evaluation.detection.is_anomaly
+    first_seen = int(times[start])
+    identity = f"{metric} since {first_seen // 1000}"
+    return Incident(
+        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        first_seen=first_seen,
+        last_seen=int(times[position]),
+        readings=int(is_anomaly[start : position + 1].sum()),
+        peak=peak_at(evaluation, position),
+        provenance=evaluation.provenance,
+    )
+
+
+def _extended(incident: Incident, peak: Peak) -> Incident:
     """Return an incident after one more unusual reading."""
     return msgspec.structs.replace(
         incident,
@@ -184,35 +266,20 @@ def extended(incident: Incident, peak: Peak) -> Incident:
     )
 
 
-def close_reason(incident: Incident, period: int, end: int, last_reading: int) -> Because | None:
-    """Return why an incident has ended, or None while it lasts.
-
-    Parameters
-    ----------
-    end : int
-        Up to where CloudWatch has been asked, in seconds since 1970.
-    last_reading : int
-        Time of the last reading there is.
-    """
-    if end - (incident.last_seen + period) < RECOVERY_PERIODS * period:
-        return None
-    return "quiet" if last_reading > incident.last_seen else "no data"
-
-
-def peak_at(judgement: Evaluation, position: int) -> Peak:
-    """Return what is known of one anomalous reading."""
-    detection = judgement.detection
+def peak_at(evaluation: Evaluation, position: int) -> Peak:
+    """Return what is known of one unusual reading."""
+    series, detection = evaluation.series, evaluation.detection
     expected, lower, upper = (
         float(bound[position]) if math.isfinite(bound[position]) else None
         for bound in (detection.expected, detection.lower, detection.upper)
     )
     return Peak(
-        time=int(judgement.times[position]),
-        value=float(judgement.values[position]),
+        time=int(series.times[position]),
+        value=float(series.values[position]),
         expected=expected,
         lower=lower,
         upper=upper,
         score=float(detection.scores[position]),
         severity=round(float(detection.severity[position]), 4),
-        reason=detection.reasons.get(position, "outside of what was expected"),
+        reason=detection.reasons.get(position, "outside the expected range"),
     )

@@ -1,7 +1,4 @@
-"""What is told of an incident: the event's documented detail, and the message for a person.
-
-What is told of an alarm: when it fires, how unusual that is, and when it is over.
-"""
+"""The wording of notifications: an event with the documented detail, and a message for people."""
 
 from __future__ import annotations
 
@@ -12,28 +9,36 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ops_anomaly.detection.formatting import duration, number
-from ops_anomaly.watcher.alarm_verdicts import AlarmIncident
-from ops_anomaly.watcher.formatting import called, iso, spoken, subject_line
-from ops_anomaly.watcher.incidents import Closed, Opened
-from ops_anomaly.watcher.outbox import VERSION, Notification
+from ops_anomaly.watcher.formatting import iso, metric_title, spoken, subject_line
+from ops_anomaly.watcher.incidents import AlarmIncident, Closed, Opened
+from ops_anomaly.watcher.outbox import Notification
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.watcher.alarm_verdicts import Verdict
+    from ops_anomaly.watcher.alarm_evaluation import Verdict
     from ops_anomaly.watcher.events import AlarmChange
-    from ops_anomaly.watcher.incidents import Because, Incident
+    from ops_anomaly.watcher.incidents import CloseReason, Incident, Provenance
 
 
-ENDINGS = {
-    "quiet": "Its readings have been ordinary again since {last}.",
-    "no data": "It has had no readings since {last}: it has vanished, or is late.",
-    "no longer watched": "It is no longer watched; its last unusual reading was at {last}.",
+VERSION = "1"
+"""Of the events' detail; `docs/events.md` describes it."""
+
+CLOSED_SUBJECTS: dict[CloseReason, str] = {
+    "recovered": "Resolved",
+    "no data": "No more data",
+    "no longer watched": "No longer watched",
+}
+CLOSED_MESSAGES: dict[CloseReason, str] = {
+    "recovered": "It is back to normal; the last unusual reading was at {last}.",
+    "no data": "There is no data since {last}: the resource is gone, or its data is late.",
+    "no longer watched": "It has left the fleet or the watch file; the last unusual reading was "
+    "at {last}.",
 }
 
 
-def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notification:
-    """Return what is told when an incident of a metric begins or ends."""
-    incident = step.incident
+def incident_notification(transition: Opened | Closed, metric: Metric, now: int) -> Notification:
+    """Return the notification of an incident that opens or closes."""
+    incident = transition.incident
     detail: dict[str, Any] = {
         "version": VERSION,
         "id": incident.id,
@@ -43,19 +48,19 @@ def notice_of(step: Opened | Closed, metric: Metric, now: float) -> Notification
         **msgspec.structs.asdict(incident.peak),
         "time": iso(incident.peak.time),
         "confidence": incident.provenance.confidence,
-        "model": incident.provenance.model_detail,
+        "model": model_detail(incident.provenance),
     }
-    match step:
+    match transition:
         case Opened():
-            kind, subject = "opened", opened_subject(incident, metric)
-            message = opened_message(incident, metric)
-        case Closed(because=because):
-            kind, subject = "closed", f"Over: {short(metric)}, after {lasted(incident, metric)}"
-            message = closed_message(incident, metric, because)
+            kind = "opened"
+            subject, message = opened_subject(incident, metric), opened_message(incident, metric)
+        case Closed(reason=reason):
+            kind = "closed"
+            subject, message = closed_message(incident, metric, reason)
             detail |= {
                 "ended": iso(incident.last_seen),
                 "readings": incident.readings,
-                "closed_because": because,
+                "close_reason": reason,
             }
     return Notification(
         id=f"{incident.id}/{kind}",
@@ -79,59 +84,58 @@ def metric_detail(metric: Metric) -> dict[str, Any]:
     }
 
 
-def short(metric: Metric) -> str:
-    """Return a metric as people call it."""
-    return called(metric.name, [value for _, value in metric.dimensions])
-
-
-def lasted(incident: Incident, metric: Metric) -> str:
-    """Return how long the unusual readings of an incident lasted."""
-    return duration(1000 * (incident.last_seen + metric.period - incident.first_seen))
+def model_detail(provenance: Provenance) -> dict[str, str | None] | None:
+    """Return a model as events carry it; None where the metric's own history was used."""
+    if provenance.model is None:
+        return None
+    return {"name": provenance.model, "version": provenance.version}
 
 
 def opened_subject(incident: Incident, metric: Metric) -> str:
     """Return what a phone shows of a new incident."""
     peak = incident.peak
     expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
-    return f"{short(metric)}: {number(peak.value)}{expected} (severity {peak.severity:.2f})"
+    value = f"{number(peak.value)}{expected}"
+    return f"{title_of(metric)}: {value} (severity {peak.severity:.2f})"
 
 
 def opened_message(incident: Incident, metric: Metric) -> str:
     """Return the message of a new incident, to be understood at 3 a.m."""
     peak, provenance = incident.peak, incident.provenance
-    expected = "not known" if peak.expected is None else number(peak.expected)
-    if peak.lower is not None and peak.upper is not None:
-        expected += f" (ordinary: {number(peak.lower)} to {number(peak.upper)})"
+    expected = "unknown" if peak.expected is None else number(peak.expected)
     return "\n".join(
         [
-            f"{short(metric)} is unusual since {spoken(incident.first_seen)}.",
+            f"{title_of(metric)} has been unusual since {spoken(incident.first_seen)}.",
             "",
-            f"  value     {number(peak.value)} at {spoken(peak.time)}",
-            f"  expected  {expected}",
-            f"  why       {peak.reason}",
-            f"  severity  {peak.severity:.2f} of 1, where 0.5 is only just unusual",
-            f"  sure      {provenance.confidence:.0%}, judged by {provenance.words}",
+            f"  value       {number(peak.value)} at {spoken(peak.time)}",
+            f"  expected    {expected}{normal_range(peak.lower, peak.upper)}",
+            f"  reason      {peak.reason}",
+            f"  severity    {peak.severity:.2f} of 1 (0.5 is at the threshold)",
+            f"  confidence  {percent(provenance.confidence)} ({basis(provenance)})",
             "",
             f"Metric    {metric}",
-            f"Entry     {provenance.entry} of the watch file",
-            f"Incident  {incident.id}; one more message follows when it ends.",
+            f"Entry     {provenance.entry} (watch file)",
+            f"Incident  {incident.id}; another message follows when it closes.",
         ]
     )
 
 
-def closed_message(incident: Incident, metric: Metric, because: Because) -> str:
-    """Return the message of an incident's end."""
+def closed_message(incident: Incident, metric: Metric, reason: CloseReason) -> tuple[str, str]:
+    """Return subject and message of an incident that closes."""
     peak = incident.peak
+    lasted = duration(incident.last_seen + 1000 * metric.period - incident.first_seen)
     readings = f"{incident.readings} unusual reading{'' if incident.readings == 1 else 's'}"
-    return "\n".join(
+    subject = f"{CLOSED_SUBJECTS[reason]}: {title_of(metric)} after {lasted}"
+    return subject, "\n".join(
         [
-            f"{short(metric)}: the incident since {spoken(incident.first_seen)} is over.",
-            ENDINGS[because].format(last=spoken(incident.last_seen)),
+            f"{subject}.",
+            CLOSED_MESSAGES[reason].format(last=spoken(incident.last_seen)),
             "",
-            f"  lasted    {lasted(incident, metric)}, {readings}",
+            f"  since     {spoken(incident.first_seen)}",
+            f"  duration  {lasted}, {readings}",
             f"  worst     {number(peak.value)} at {spoken(peak.time)}",
             f"  severity  {peak.severity:.2f} of 1",
-            f"  why       {peak.reason}",
+            f"  reason    {peak.reason}",
             "",
             f"Metric    {metric}",
             f"Incident  {incident.id}",
@@ -139,52 +143,55 @@ def closed_message(incident: Incident, metric: Metric, because: Because) -> str:
     )
 
 
-def fired(
-    change: AlarmChange, verdicts: Sequence[Verdict], now: float
+def alarm_fired(
+    change: AlarmChange, verdicts: Sequence[Verdict], now: int
 ) -> tuple[AlarmIncident, Notification]:
-    """Return the incident of an alarm that fires, and what is told of it."""
+    """Return the incident of an alarm that fires, and its notification."""
     worst = max(verdicts, key=lambda each: each.severity or -1.0, default=None)
     incident_id = hashlib.sha256(f"{change.arn} at {change.at}".encode()).hexdigest()[:16]
     known = [each.is_unusual for each in verdicts if each.is_unusual is not None]
+    is_unusual = any(known) if known else None
+    first_seen = min((each.since for each in verdicts if each.since is not None), default=None)
+    sentences = [verdict_sentence(each) for each in verdicts] or [
+        "The alarm could not be evaluated: it has no metrics."
+    ]
     detail = {
         "version": VERSION,
         "id": incident_id,
         "alarm": alarm_detail(change),
         "severity": worst.severity if worst else None,
-        "is_unusual": any(known) if known else None,
-        "first_seen": min((each.since for each in verdicts if each.since), default=None),
-        "verdict": worst.words if worst else "It could not be judged: it has no metrics.",
-        "judged": [each.detail for each in verdicts],
+        "is_unusual": is_unusual,
+        "first_seen": None if first_seen is None else iso(first_seen),
+        "verdict": verdict_sentence(worst) if worst else sentences[0],
+        "series": [verdict_detail(each) for each in verdicts],
     }
-    head = {True: "unusual", False: "not unusual", None: "could not be judged"}
+    outcome = {True: "unusual", False: "not unusual", None: "could not be evaluated"}[is_unusual]
     message = "\n".join(
         [
             f"Alarm {change.name} fired on {spoken(change.at)}.",
             "",
-            *(each.words for each in verdicts),
-            *([] if verdicts else [str(detail["verdict"])]),
+            *sentences,
             "",
-            f"CloudWatch says: {change.why}",
+            f"Reason    {change.reason}",
             f"Alarm     {change.arn}",
-            f"Incident  {incident_id}; one more message follows when the alarm is over.",
+            f"Incident  {incident_id}; another message follows when the alarm is OK.",
         ]
     )
-    is_unusual = detail["is_unusual"]
-    subject = f"Alarm {change.name}: {head[is_unusual if isinstance(is_unusual, bool) else None]}"
     return AlarmIncident(id=incident_id, since=change.at, detail=detail), Notification(
-        id=f"{incident_id}/judged",
+        id=f"{incident_id}/evaluated",
         about=incident_id,
-        detail_type="Alarm Judged",
+        detail_type="Alarm Evaluated",
         detail=detail,
-        subject=subject_line(subject),
+        subject=subject_line(f"Alarm {change.name}: {outcome}"),
         message=message,
         made_at=now,
     )
 
 
-def cleared(change: AlarmChange, incident: AlarmIncident, now: float) -> Notification:
-    """Return what is told when an alarm is over."""
+def alarm_cleared(change: AlarmChange, incident: AlarmIncident, now: int) -> Notification:
+    """Return the notification of an alarm that is OK again."""
     lasted = change.at - incident.since
+    subject = f"Resolved: alarm {change.name} after {duration(lasted)}"
     return Notification(
         id=f"{incident.id}/cleared",
         about=incident.id,
@@ -192,17 +199,16 @@ def cleared(change: AlarmChange, incident: AlarmIncident, now: float) -> Notific
         detail={
             **incident.detail,
             "alarm": alarm_detail(change),
-            "lasted_seconds": round(lasted),
+            "lasted_seconds": lasted // 1000,
         },
-        subject=subject_line(f"Over: alarm {change.name}, after {duration(1000 * lasted)}"),
+        subject=subject_line(subject),
         message="\n".join(
             [
-                f"Alarm {change.name} is over since {spoken(change.at)}; it lasted "
-                f"{duration(1000 * lasted)}.",
+                f"{subject}. It has been OK since {spoken(change.at)}.",
                 "",
                 f"When it fired: {incident.detail['verdict']}",
-                f"CloudWatch says: {change.why}",
                 "",
+                f"Reason    {change.reason}",
                 f"Alarm     {change.arn}",
                 f"Incident  {incident.id}",
             ]
@@ -214,3 +220,80 @@ def cleared(change: AlarmChange, incident: AlarmIncident, now: float) -> Notific
 def alarm_detail(change: AlarmChange) -> dict[str, Any]:
     """Return an alarm as events carry it."""
     return {"name": change.name, "arn": change.arn, "state": change.state, "at": iso(change.at)}
+
+
+def verdict_detail(verdict: Verdict) -> dict[str, Any]:
+    """Return one series of an alarm as events carry it."""
+    return {
+        "metric": verdict.metric,
+        "alarm": verdict.alarm,
+        "value": verdict.value,
+        "expected": verdict.expected,
+        "lower": verdict.lower,
+        "upper": verdict.upper,
+        "score": verdict.score,
+        "severity": verdict.severity,
+        "is_unusual": verdict.is_unusual,
+        "since": None if verdict.since is None else iso(verdict.since),
+        "reason": verdict.reason,
+        "compared_with": compared_with(verdict),
+        "unavailable_because": verdict.unavailable_because,
+    }
+
+
+def verdict_sentence(verdict: Verdict) -> str:
+    """Return how unusual one series of an alarm is, as a sentence."""
+    if verdict.value is None or verdict.severity is None:
+        return f"{verdict.title} could not be evaluated: {verdict.unavailable_because}."
+    if verdict.since is not None:
+        found = (
+            f"has been unusual since {spoken(verdict.since)}, severity {verdict.severity:.2f}: "
+            f"{verdict.reason}"
+        )
+    else:
+        bounds = normal_range(verdict.lower, verdict.upper)
+        found = f"is at {number(verdict.value)}, which is not unusual{bounds}"
+    return f"{verdict.title} {found}. Compared with {compared_with(verdict)}."
+
+
+def compared_with(verdict: Verdict) -> str | None:
+    """Return the history that a series was compared with."""
+    if verdict.history_start is None:
+        return None
+    return f"{verdict.readings:,} datapoints since {spoken(verdict.history_start)}"
+
+
+def title_of(metric: Metric) -> str:
+    """Return the short name of a metric."""
+    return metric_title(metric.name, [value for _, value in metric.dimensions])
+
+
+def basis(provenance: Provenance) -> str:
+    """Return what an evaluation rests on."""
+    if provenance.model is None:
+        return f"last {provenance.readings:,} datapoints"
+    return f"model {provenance.model}, version {provenance.version}"
+
+
+def normal_range(lower: float | None, upper: float | None) -> str:
+    """Return the bounds of what was expected, in brackets; nothing if they are not known.
+
+    Examples
+    --------
+    >>> normal_range(21.66, 27.17)
+    ' (normal range 21.66 to 27.17)'
+    """
+    if lower is None or upper is None:
+        return ""
+    return f" (normal range {number(lower)} to {number(upper)})"
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage.
+
+    Examples
+    --------
+    >>> percent(0.7174)
+    '72 %'
+    """
+    return f"{100 * share:.0f} %"

@@ -1,9 +1,4 @@
-"""What the environment says, read once.
-
-The watcher: each event to the part that takes it.
-
-How the watcher's parts are put together, over whatever clients and clock they are handed.
-"""
+"""The watcher: its settings, how it is composed, and which part handles which event."""
 
 from __future__ import annotations
 
@@ -14,18 +9,21 @@ from typing import TYPE_CHECKING, Any, Self
 from ops_anomaly.aws.models import ModelRegistry
 from ops_anomaly.aws.settings import BucketSettings, required
 from ops_anomaly.watcher.alarms import AlarmEvaluator
-from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore
-from ops_anomaly.watcher.documents import UnknownEventError
 from ops_anomaly.watcher.evaluation import Evaluator
-from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, recognise
+from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, UnknownEventError, recognise
 from ops_anomaly.watcher.fleet import Planner, encode_shard_job
 from ops_anomaly.watcher.outbox import EventChannel, MessageChannel
 from ops_anomaly.watcher.shard_job import ShardRunner
+from ops_anomaly.watcher.state import CheckpointCache, CheckpointStore
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.fleet import ShardJob
     from ops_anomaly.watcher.telemetry import Telemetry
+
+
+MAX_JOB_AGE_SECONDS = 3_600
+"""An older job is dropped: newer ones of the same shard have been sent since."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +33,11 @@ class Settings(BucketSettings):
     Attributes
     ----------
     event_bus : str
-        `EVENT_BUS_NAME`: where alerts go as events.
+        `EVENT_BUS_NAME`: receives alerts as events.
     alert_topic : str
-        `ALERT_TOPIC_ARN`: where alerts go as messages for people.
+        `ALERT_TOPIC_ARN`: receives alerts as messages for people.
     shard_queue : str
-        `SHARD_QUEUE_URL`: what the parts of the fleet wait in for their turn.
+        `SHARD_QUEUE_URL`: holds the shard jobs.
     """
 
     event_bus: str
@@ -51,78 +49,77 @@ class Settings(BucketSettings):
         """Read the settings; see `BucketSettings.from_environment`."""
         return super().from_environment(
             environ,
-            event_bus=required(environ, "EVENT_BUS_NAME", "name the bus that gets the alerts"),
+            event_bus=required(environ, "EVENT_BUS_NAME", "name the bus that receives alerts"),
             alert_topic=required(environ, "ALERT_TOPIC_ARN", "name the topic of the alerts"),
             shard_queue=required(environ, "SHARD_QUEUE_URL", "give the URL of the shards' queue"),
             **more,
         )
 
 
-SUPERSEDED_SECONDS = 3_600
-"""A turn that is older is left: newer ones have been given since."""
-
-
 @dataclass(frozen=True)
 class Watcher:
-    """Takes every event of the function.
+    """Handles every event of the function.
 
     Attributes
     ----------
     send
-        Gives a shard its turn: in an invocation of its own, in parallel with the others.
+        Sends a shard job, to be run in an invocation of its own.
     clock
-        Seconds since 1970.
+        Milliseconds since 1970.
     """
 
     planner: Planner
     shards: ShardRunner
     alarms: AlarmEvaluator
-    reporter: Telemetry
+    telemetry: Telemetry
     send: Callable[[str], None]
-    clock: Callable[[], float]
+    clock: Callable[[], int]
 
-    def take(self, event: Any) -> None:
-        """Do what an event asks for; one that is not known is logged and left.
+    def dispatch(self, event: Any) -> None:
+        """Handle an event; an unknown one is logged and ignored.
 
         Raises
         ------
-        AwsError, WatchError
-            If it could not be done; AWS tries again, then keeps the event in the dead-letter
-            queue.
+        AwsError, BusyError, UndeliveredError
+            If it could not be handled: AWS retries, then keeps the event in the dead-letter queue.
         """
         try:
             known = recognise(event)
         except UnknownEventError as error:
-            self.reporter.unknown(error)
+            self.telemetry.unknown_event(error)
             return
         match known:
             case Tick():
-                turns = self.planner.turns()
-                for turn in turns:
-                    self.send(encode_shard_job(turn))
-                self.reporter.planned(len(turns))
-            case ShardJobs(messages=messages):
-                for message in messages:
-                    self._look(message)
+                self._plan()
+            case ShardJobs(jobs=jobs):
+                for job in jobs:
+                    self._run(job)
             case AlarmChange() as change:
-                told = self.alarms.take(change)
-                self.reporter.alarm_taken(change.name, change.state, told)
+                notified = self.alarms.handle(change)
+                self.telemetry.alarm_handled(change.name, change.state, notified)
 
-    def _look(self, message: ShardJob) -> None:
-        shard, began = f"{message.shard} of {message.of}", self.clock()
-        if began - message.time > SUPERSEDED_SECONDS:
-            self.reporter.superseded(shard, began - message.time)
+    def _plan(self) -> None:
+        jobs = self.planner.plan()
+        for job in jobs:
+            self.send(encode_shard_job(job))
+        self.telemetry.planned(len(jobs))
+
+    def _run(self, job: ShardJob) -> None:
+        shard, began = f"{job.shard} of {job.of}", self.clock()
+        age = began // 1000 - job.time
+        if age > MAX_JOB_AGE_SECONDS:
+            self.telemetry.superseded(shard, age)
             return
-        tally = self.shards.look(message.of, message.shard, message.fleet)
-        self.reporter.looked(tally, shard, self.clock() - began)
+        report = self.shards.run(job.of, job.shard, job.fleet)
+        self.telemetry.evaluated(report, shard, self.clock() - began)
 
 
 def compose(
     settings: Settings,
     store: ObjectStore,
     client: Callable[[str], Any],
-    reporter: Telemetry,
-    clock: Callable[[], float],
+    telemetry: Telemetry,
+    clock: Callable[[], int],
 ) -> Watcher:
     """Return the watcher.
 
@@ -131,7 +128,7 @@ def compose(
     client
         Returns a client of boto3 for a service; called when it is first needed.
     clock
-        Seconds since 1970.
+        Milliseconds since 1970.
     """
 
     def cloudwatch() -> Any:
@@ -141,24 +138,25 @@ def compose(
         client("sqs").send_message(QueueUrl=settings.shard_queue, MessageBody=body)
 
     channels = (
-        EventChannel(lambda: client("events"), settings.event_bus, reporter.undelivered),
-        MessageChannel(lambda: client("sns"), settings.alert_topic, reporter.undelivered),
+        EventChannel(lambda: client("events"), settings.event_bus, telemetry.undelivered),
+        MessageChannel(lambda: client("sns"), settings.alert_topic, telemetry.undelivered),
     )
     models = ModelRegistry(
         store,
         ttl_seconds=settings.model_ttl_seconds,
         cache_bytes=settings.model_cache_bytes,
-        on_refresh_failed=reporter.refresh_failed,
+        on_refresh_failed=telemetry.refresh_failed,
     )
-    places = CheckpointCache()
-    judge = Evaluator(models, places, reporter.model_unavailable)
+    cache = CheckpointCache()
+    evaluator = Evaluator(models, cache, telemetry.model_unavailable)
+    shards = ShardRunner(
+        cloudwatch, store, evaluator, cache, CheckpointStore(store), channels, telemetry, clock
+    )
     return Watcher(
         planner=Planner(cloudwatch, store, clock),
-        shards=ShardRunner(
-            cloudwatch, store, judge, places, CheckpointStore(store), channels, reporter, clock
-        ),
-        alarms=AlarmEvaluator(cloudwatch, store, channels, reporter, clock),
-        reporter=reporter,
+        shards=shards,
+        alarms=AlarmEvaluator(cloudwatch, store, channels, telemetry, clock),
+        telemetry=telemetry,
         send=send,
         clock=clock,
     )

@@ -1,12 +1,9 @@
-"""One look at metrics: what is new of them is read and judged, and incidents begin and end.
-
-Shards of the fleet, each looked at by one watcher at a time.
-"""
+"""One evaluation of a shard of the fleet: read what is due, evaluate it, commit, deliver."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,120 +11,229 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Span, read_history
 from ops_anomaly.aws.errors import ConflictError, RequestRefusedError
 from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.documents import ATTEMPTS, BusyError, VersionedDocument
-from ops_anomaly.watcher.evaluation import periods_of
 from ops_anomaly.watcher.fleet import shard_of
-from ops_anomaly.watcher.incidents import Closed, Opened, advance_incident, close_reason
-from ops_anomaly.watcher.notifications import notice_of
+from ops_anomaly.watcher.incidents import Closed, Opened
+from ops_anomaly.watcher.notifications import incident_notification
+from ops_anomaly.watcher.outbox import ATTEMPTS, BusyError, VersionedDocument
 from ops_anomaly.watcher.state import (
     MetricState,
     ShardState,
     decode_shard_state,
     encode_shard_state,
+    periods_of,
 )
+from ops_anomaly.watcher.telemetry import ShardReport
 
 if TYPE_CHECKING:
-    from ops_anomaly.aws.cloudwatch import Metric, Readings
+    from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.checkpoints import CheckpointCache, CheckpointStore, WarmDetector
-    from ops_anomaly.watcher.evaluation import Evaluation, Evaluator
+    from ops_anomaly.detection.types import Series
+    from ops_anomaly.watcher.evaluation import Evaluator, MetricEvaluation
     from ops_anomaly.watcher.fleet import Watched
     from ops_anomaly.watcher.outbox import Channel
+    from ops_anomaly.watcher.state import Checkpoint, CheckpointCache, CheckpointStore
     from ops_anomaly.watcher.telemetry import Telemetry
     from ops_anomaly.watcher.watch_file import Options
 
 
-MISSING = 3
-"""A metric is missing if the last periods, so many, have no reading."""
+MISSING_PERIODS = 3
+"""A metric is missing if its last periods, so many, have no reading."""
 
-MAX_SECONDS = 120.0
-"""After so long judging ends, well before the function's time does."""
+MAX_EVALUATION_MS = 120_000
+"""After so long no further metric is evaluated: the function's timeout is twice that."""
+
+LEASE_MS = 270_000
+"""More than the function may run, and less than it takes to the next tick."""
+
+MANY_REPLAYED = 64
+"""Replayed readings a metric beyond which the checkpoints in the bucket are out of date."""
 
 OnRefused = Callable[["Metric", Exception], None]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What is new of one metric.
+class ShardRunner:
+    """Evaluates shards of the fleet; several may run at once, even of the same shard.
 
-    Attributes
+    Parameters
     ----------
-    late : int
-        Readings that came after their period had been asked for.
+    cloudwatch
+        Returns a client of boto3.
+    clock
+        Milliseconds since 1970.
     """
 
-    grid: MetricState
-    judgement: Evaluation | None
-    steps: Sequence[Opened | Closed]
-    late: int
+    def __init__(
+        self,
+        cloudwatch: Callable[[], Any],
+        store: ObjectStore,
+        evaluator: Evaluator,
+        cache: CheckpointCache,
+        checkpoints: CheckpointStore,
+        channels: Sequence[Channel],
+        telemetry: Telemetry,
+        clock: Callable[[], int],
+    ) -> None:
+        self._cloudwatch = cloudwatch
+        self._store = store
+        self._evaluator = evaluator
+        self._cache = cache
+        self._checkpoints = checkpoints
+        self._channels = channels
+        self._telemetry = telemetry
+        self._clock = clock
+
+    def run(self, of: int, shard: int, fleet: Sequence[Watched]) -> ShardReport:
+        """Evaluate what is new of a shard's metrics, and notify of what opened or closed.
+
+        Parameters
+        ----------
+        of, shard : int
+            Into how many shards the fleet is divided, and which one this is.
+        fleet
+            The shard's metrics, by entry.
+
+        Raises
+        ------
+        ServiceError, StoreUnavailableError, BusyError
+            If it could not be done: a retry does what is left to do.
+        """
+        document = self._document(of, shard)
+        for _ in range(ATTEMPTS):
+            snapshot = document.snapshot()
+            if snapshot.is_corrupt:
+                self._telemetry.state_rebuilt(document.key)
+            state = self._inherited(of, shard) if snapshot.is_new else snapshot.state
+            self._load_checkpoints(of, shard, state)
+            evaluation = evaluate_shard(
+                state,
+                fleet,
+                self._cloudwatch,
+                self._evaluator,
+                self._clock,
+                self._telemetry.refused,
+            )
+            if not evaluation.is_changed and not evaluation.state.outbox:
+                return _report(evaluation, 0)  # nothing is due, as after a retry
+            try:
+                after = document.commit_and_deliver(
+                    snapshot,
+                    evaluation.state,
+                    self._channels,
+                    self._clock,
+                    self._telemetry.expired,
+                )
+            except ConflictError:
+                continue  # another instance has evaluated it: see what is left to do
+            self._keep_checkpoints(of, shard, evaluation)
+            return _report(evaluation, len(after.outbox))
+        raise BusyError(f"{document.key} is being written by others")
+
+    def _document(self, of: int, shard: int) -> VersionedDocument[ShardState]:
+        return VersionedDocument(
+            self._store,
+            state_key(of, shard),
+            ShardState(),
+            decode_shard_state,
+            encode_shard_state,
+            LEASE_MS,
+        )
+
+    def _inherited(self, of: int, shard: int) -> ShardState:
+        """Return a new shard's part of the state of the shard that it was split from."""
+        half = of // 2
+        while half:
+            snapshot = self._document(half, shard % half).snapshot()
+            if not snapshot.is_new:
+                metrics = {
+                    key: state
+                    for key, state in snapshot.state.metrics.items()
+                    if shard_of(state.metric, of) == shard
+                }
+                return ShardState(metrics, snapshot.state.outbox if shard < half else ())
+            half //= 2
+        return ShardState()
+
+    def _load_checkpoints(self, of: int, shard: int, state: ShardState) -> None:
+        """Take checkpoints from the bucket if this instance has few of the shard's metrics."""
+        unknown = sum(metric not in self._cache for metric in state.metrics)
+        if 2 * unknown > len(state.metrics):
+            for metric, checkpoint in self._checkpoints.read(of, shard).items():
+                if metric not in self._cache:
+                    self._cache.put(metric, checkpoint)
+
+    def _keep_checkpoints(self, of: int, shard: int, evaluation: ShardEvaluation) -> None:
+        """Keep checkpoints for the next evaluation; if they took long, for other instances too."""
+        checkpoints = evaluation.checkpoints
+        for metric, checkpoint in checkpoints.items():
+            self._cache.put(metric, checkpoint)
+        if evaluation.replayed > MANY_REPLAYED * len(evaluation.state.metrics):
+            self._checkpoints.write(of, shard, checkpoints)
 
 
 @dataclass(frozen=True)
 class ShardEvaluation:
-    """What a look found, before it is noted.
+    """An evaluation of a shard, before it is committed.
 
     Attributes
     ----------
     is_changed : bool
-        Whether there is anything to note.
-    steps : list of Opened or Closed
+        Whether there is anything to commit.
+    transitions : list of Opened or Closed
         Of all metrics, those that have left the fleet among them.
     scores : dict of Metric to float
         The last score of each metric that publishes it.
     missing : int
         Metrics without a reading in the last periods.
     postponed : int
-        Metrics that are left for the next look, as time ran out.
+        Metrics left for the next evaluation, as time ran out.
     """
 
-    memory: ShardState
+    state: ShardState
     is_changed: bool
-    seen: Mapping[Metric, Seen]
-    steps: Sequence[Opened | Closed]
+    metrics: Mapping[Metric, MetricEvaluation]
+    transitions: Sequence[Opened | Closed]
     scores: Mapping[Metric, float]
     missing: int
     postponed: int
 
     @property
     def late(self) -> int:
-        """Readings that came after their period had been asked for."""
-        return sum(each.late for each in self.seen.values())
+        """Readings that came after their period had been read."""
+        return sum(each.late for each in self.metrics.values())
 
     @property
-    def followed(self) -> int:
-        """How many readings detectors had to follow before the fresh ones."""
-        return sum(each.judgement.followed for each in self.seen.values() if each.judgement)
+    def replayed(self) -> int:
+        """Earlier readings that detectors had to be updated with first."""
+        return sum(each.update.replayed for each in self.metrics.values() if each.update)
 
     @property
-    def places(self) -> dict[str, WarmDetector]:
-        """Where the detectors have got to, by metric."""
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """The detectors' checkpoints, by metric."""
         return {
-            str(metric): each.judgement.place
-            for metric, each in self.seen.items()
-            if each.judgement and each.judgement.place
+            str(metric): each.update.checkpoint
+            for metric, each in self.metrics.items()
+            if each.update
         }
 
 
-def look(
-    memory: ShardState,
+def evaluate_shard(
+    state: ShardState,
     fleet: Sequence[Watched],
     cloudwatch: Callable[[], Any],
-    judge: Evaluator,
-    clock: Callable[[], float],
+    evaluator: Evaluator,
+    clock: Callable[[], int],
     on_refused: OnRefused,
 ) -> ShardEvaluation:
-    """Look at the metrics of a fleet.
+    """Read what is due of a shard's metrics, and evaluate it.
 
     Parameters
     ----------
-    memory
-        What was known of them.
     cloudwatch
         Returns a client of boto3; called if something is due.
     clock
-        Seconds since 1970.
+        Milliseconds since 1970.
     on_refused
-        Called with a metric that CloudWatch refuses, and its error; the others are looked at.
+        Called with a metric that CloudWatch refuses, and its error; the others are evaluated.
 
     Raises
     ------
@@ -136,91 +242,66 @@ def look(
     """
     now = clock()
     options = {metric: watched.options for watched in fleet for metric in watched.metrics}
-    grids = {
-        metric: memory.grids.get(str(metric)) or MetricState.nothing(metric) for metric in options
+    states = {
+        metric: state.metrics.get(str(metric)) or MetricState.empty(metric) for metric in options
     }
-    spans = [
-        Span(metric, *due)
-        for metric, grid in grids.items()
-        if (due := grid.span(now, periods_of(options[metric].history_days, metric.period)))
-    ]
-    # what is new to the watcher takes longest: it comes last, and what is left of it, next time
-    spans.sort(key=lambda span: len(grids[span.metric].values) == 0)
-    seen: dict[Metric, Seen] = {}
-    postponed = 0
-    read = list(read_each(cloudwatch, spans, on_refused))
+    readings = list(_read(cloudwatch, _due(states, options, now), on_refused))
+    evaluations: dict[Metric, MetricEvaluation] = {}
     began = clock()
-    for span, readings in read:
-        if clock() - began > MAX_SECONDS:
-            postponed += 1
-            continue
-        own = options[span.metric]
-        seen[span.metric] = look_at(grids[span.metric], readings, span.end, own, judge)
-    grids |= {metric: each.grid for metric, each in seen.items()}
-    left = [grid for grid in memory.grids.values() if grid.metric not in options]
-    steps = [(metric, step) for metric, each in seen.items() for step in each.steps]
-    steps += [
-        (grid.metric, Closed(grid.course.incident, "no longer watched"))
-        for grid in left
-        if grid.course.incident
+    for span, series in readings:
+        if clock() - began > MAX_EVALUATION_MS:
+            break
+        metric, end = span.metric, 1000 * span.end
+        evaluations[metric] = evaluator.evaluate_metric(
+            states[metric], series, end, options[metric]
+        )
+    states |= {metric: each.state for metric, each in evaluations.items()}
+    gone = [each for each in state.metrics.values() if each.metric not in options]
+    transitions = [(metric, t) for metric, each in evaluations.items() for t in each.transitions]
+    transitions += [
+        (each.metric, Closed(each.incidents.incident, "no longer watched"))
+        for each in gone
+        if each.incidents.incident
     ]
+    notifications = [incident_notification(each, metric, now) for metric, each in transitions]
     return ShardEvaluation(
-        memory=ShardState(
-            {str(metric): grid for metric, grid in grids.items() if len(grid.values)},
-            (*memory.outbox, *(notice_of(step, metric, now) for metric, step in steps)),
+        state=ShardState(
+            {str(metric): each for metric, each in states.items() if len(each.values)},
+            (*state.outbox, *notifications),
         ),
-        is_changed=bool(seen or left),
-        seen=seen,
-        steps=[step for _, step in steps],
+        is_changed=bool(evaluations or gone),
+        metrics=evaluations,
+        transitions=[each for _, each in transitions],
         scores={
-            metric: float(each.judgement.detection.scores[-1])
-            for metric, each in seen.items()
-            if each.judgement and options[metric].score_metric
+            metric: float(each.update.evaluation.detection.scores[-1])
+            for metric, each in evaluations.items()
+            if each.update and options[metric].score_metric
         },
-        missing=sum(bool(np.isnan(grid.values[-MISSING:]).all()) for grid in grids.values()),
-        postponed=postponed,
+        missing=sum(bool(np.isnan(s.values[-MISSING_PERIODS:]).all()) for s in states.values()),
+        postponed=len(readings) - len(evaluations),
     )
 
 
-def look_at(
-    before: MetricState, readings: Readings, end: int, options: Options, judge: Evaluator
-) -> Seen:
-    """Put what is new of a metric into its grid, judge it, and say what began or ended.
+def _due(
+    states: Mapping[Metric, MetricState], options: Mapping[Metric, Options], now: int
+) -> list[Span]:
+    """Return what to read of each metric, in seconds as CloudWatch has it; new metrics last.
 
-    Parameters
-    ----------
-    readings
-        What CloudWatch has up to `end`, in seconds since 1970.
+    Those take longest, and may be left for the next evaluation.
     """
-    slots = periods_of(options.history_days, before.metric.period)
-    grid, is_fresh = before.noted(readings, end, slots)
-    late = int((grid.readings[0][is_fresh] < before.end).sum()) if len(before.values) else 0
-    judgement = judge.judge(grid, is_fresh, options)
-    steps: list[Opened | Closed] = []
-    if judgement:
-        course, steps = advance_incident(grid.course, grid.metric, judgement)
-        grid = replace(grid, course=course)
-    grid, ended = ended_if_over(grid)
-    return Seen(grid, judgement, [*steps, *ended], late)
+    spans = []
+    for metric, state in states.items():
+        due = state.due(now, periods_of(options[metric].history_days, metric.period))
+        if due:
+            start, end = due
+            spans.append(Span(metric, start // 1000, end // 1000))
+    return sorted(spans, key=lambda span: len(states[span.metric].values) == 0)
 
 
-def ended_if_over(grid: MetricState) -> tuple[MetricState, list[Closed]]:
-    """End a metric's incident if nothing anomalous was read for a while."""
-    incident = grid.course.incident
-    if incident is None:
-        return grid, []
-    times, _ = grid.readings
-    last_reading = int(times[-1]) if len(times) else 0
-    because = close_reason(incident, grid.metric.period, grid.end, last_reading)
-    if because is None:
-        return grid, []
-    return replace(grid, course=replace(grid.course, incident=None)), [Closed(incident, because)]
-
-
-def read_each(
+def _read(
     cloudwatch: Callable[[], Any], spans: Sequence[Span], on_refused: OnRefused
-) -> Iterator[tuple[Span, Readings]]:
-    """Read series; where CloudWatch refuses a call, find the metric that it is about."""
+) -> Iterator[tuple[Span, Series]]:
+    """Read metrics; if CloudWatch refuses a call, find the metric that it is about."""
     if not spans:
         return
     try:
@@ -230,151 +311,19 @@ def read_each(
             on_refused(spans[0].metric, error)
             return
         middle = len(spans) // 2
-        yield from read_each(cloudwatch, spans[:middle], on_refused)
-        yield from read_each(cloudwatch, spans[middle:], on_refused)
+        yield from _read(cloudwatch, spans[:middle], on_refused)
+        yield from _read(cloudwatch, spans[middle:], on_refused)
 
 
-LEASE_SECONDS = 270
-"""More than the function may run, and less than it takes to the next tick."""
-
-
-MANY_UPDATED = 64
-"""Readings a metric that had to be followed again, beyond which the shelf is out of date."""
-
-
-@dataclass(frozen=True)
-class ShardReport:
-    """What a look has to report, in counts; the last score of each metric that publishes it."""
-
-    watched: int
-    opened: int
-    closed: int
-    late: int
-    missing: int
-    postponed: int
-    pending: int
-    scores: dict[Metric, float] = field(default_factory=dict)
-
-
-class ShardRunner:
-    """Looks at shards of the fleet.
-
-    Parameters
-    ----------
-    cloudwatch
-        Returns a client of boto3.
-    clock
-        Seconds since 1970.
-    """
-
-    def __init__(
-        self,
-        cloudwatch: Callable[[], Any],
-        store: ObjectStore,
-        judge: Evaluator,
-        places: CheckpointCache,
-        shelf: CheckpointStore,
-        channels: Sequence[Channel],
-        reporter: Telemetry,
-        clock: Callable[[], float],
-    ) -> None:
-        self._cloudwatch = cloudwatch
-        self._store = store
-        self._judge = judge
-        self._places = places
-        self._shelf = shelf
-        self._channels = channels
-        self._reporter = reporter
-        self._clock = clock
-
-    def look(self, of: int, number: int, fleet: Sequence[Watched]) -> ShardReport:
-        """Read what is new of the shard's metrics, judge it, and tell what began or ended.
-
-        Parameters
-        ----------
-        of, number : int
-            Into how many shards the fleet is cut, and which one this is.
-        fleet
-            The shard's metrics, by entry.
-
-        Raises
-        ------
-        ServiceError, StoreUnavailableError, BusyError
-            If it could not be done: a retry does what is left to do.
-        """
-        notebook = self._notebook(of, number)
-        for _ in range(ATTEMPTS):
-            page = notebook.open()
-            if page.is_unreadable:
-                self._reporter.state_rebuilt(notebook.key)
-            known = self._inherited(of, number) if page.is_new else page.state
-            self._warm_up(of, number, known)
-            looked = look(
-                known, fleet, self._cloudwatch, self._judge, self._clock, self._reporter.refused
-            )
-            if not looked.is_changed and not looked.memory.outbox:
-                return tally(looked, 0)  # nothing is due, as after a retry
-            try:
-                after = notebook.commit_and_deliver(
-                    page, looked.memory, self._channels, self._clock, self._reporter.given_up
-                )
-            except ConflictError:
-                continue  # another watcher has looked: see what it has left to do
-            self._keep(of, number, looked)
-            return tally(looked, len(after.outbox))
-        raise BusyError(f"{notebook.key}: others keep writing it")
-
-    def _warm_up(self, of: int, number: int, known: ShardState) -> None:
-        """Take from the shelf where the detectors have got to, if most of it is not known here."""
-        cold = sum(metric not in self._places for metric in known.grids)
-        if 2 * cold > len(known.grids):
-            for metric, place in self._shelf.take(of, number).items():
-                if metric not in self._places:
-                    self._places.keep(metric, place)
-
-    def _keep(self, of: int, number: int, looked: ShardEvaluation) -> None:
-        """Keep where the detectors have got to; if that took long, let others go on from there."""
-        for metric, place in looked.places.items():
-            self._places.keep(metric, place)
-        if looked.followed > MANY_UPDATED * len(looked.memory.grids):
-            self._shelf.leave(of, number, looked.places)
-
-    def _notebook(self, of: int, number: int) -> VersionedDocument[ShardState]:
-        return VersionedDocument(
-            self._store,
-            state_key(of, number),
-            ShardState(),
-            decode_shard_state,
-            encode_shard_state,
-            LEASE_SECONDS,
-        )
-
-    def _inherited(self, of: int, number: int) -> ShardState:
-        """Return what is known of a new shard's metrics by the one that it was cut from."""
-        half = of // 2
-        while half:
-            page = self._notebook(half, number % half).open()
-            if not page.is_new:
-                own = {
-                    key: grid
-                    for key, grid in page.state.grids.items()
-                    if shard_of(grid.metric, of) == number
-                }
-                return ShardState(own, page.state.outbox if number < half else ())
-            half //= 2
-        return ShardState()
-
-
-def tally(looked: ShardEvaluation, pending: int) -> ShardReport:
-    """Count what a look found, and what waits to be told."""
-    opened = sum(isinstance(step, Opened) for step in looked.steps)
+def _report(evaluation: ShardEvaluation, pending: int) -> ShardReport:
+    opened = sum(isinstance(each, Opened) for each in evaluation.transitions)
     return ShardReport(
-        watched=len(looked.memory.grids),
+        watched=len(evaluation.state.metrics),
         opened=opened,
-        closed=len(looked.steps) - opened,
-        late=looked.late,
-        missing=looked.missing,
-        postponed=looked.postponed,
+        closed=len(evaluation.transitions) - opened,
+        late=evaluation.late,
+        missing=evaluation.missing,
+        postponed=evaluation.postponed,
         pending=pending,
-        scores=dict(looked.scores),
+        scores=dict(evaluation.scores),
     )

@@ -1,13 +1,16 @@
-"""What the watcher remembers of a metric: its last readings, a slot a period, and its incidents.
+"""What the watcher keeps of a shard between evaluations: readings, incidents, and checkpoints.
 
-What the watcher remembers of a shard of the fleet, as one object in the bucket.
+The shard's state is one object in the bucket. Checkpoints of its detectors are a cache: updating a
+detector with two weeks of readings costs fifty times as much as with one, so an instance keeps its
+detectors in memory, and now and then leaves them in the bucket for others to resume from.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -15,181 +18,187 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.detection.types import FLOAT32_MAX
+from ops_anomaly.aws.errors import ObjectNotFoundError, StoreUnavailableError
+from ops_anomaly.aws.objects import checkpoint_key
+from ops_anomaly.detection.tensors import RawTensor
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, Series
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.documents import CorruptStateError
-from ops_anomaly.watcher.formatting import floor_to
 from ops_anomaly.watcher.incidents import Incident, IncidentState
-from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.outbox import CorruptStateError, Notification
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-    from ops_anomaly.aws.cloudwatch import Readings
-    from ops_anomaly.detection.types import Floats, Integers
+    from ops_anomaly.aws.objects import ObjectStore
+    from ops_anomaly.detection.types import Detector, Floats, Mask
 
 
-SETTLE_SECONDS = 60
-"""A period is asked for when it has been over for so long: until then its value may change."""
+MIN_PERIODS, MAX_PERIODS = 128, 8_064
+"""Periods kept of a metric: enough for a detector, however long they are; four weeks of 5 min."""
 
-LATE = 12
-"""Periods that are asked for again each time: a reading that comes this late is still judged."""
+SETTLE_MS = 60_000
+"""How long after its end a period is read: until then its value may change."""
+
+LATE_PERIODS = 12
+"""Periods that are read again each time: a reading that comes this late is still evaluated."""
 
 FIRST_EVALUATION_PERIODS = 3
-"""Of a metric that is new, so many of the last periods are judged; what came before teaches."""
+"""Of a new metric the last periods are evaluated; those before only warm the detector up."""
+
+CACHE_BYTES = 384 * 2**20
+"""Bound on the detectors an instance keeps: of 500 metrics with four weeks of 5 minutes each."""
+
+DAY_MS = 86_400_000
+
+
+def periods_of(history_days: int, period: int) -> int:
+    """Return how many periods of a metric are kept.
+
+    Examples
+    --------
+    >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
+    (4032, 8064, 128)
+    """
+    return min(max(history_days * DAY_MS // (1000 * period), MIN_PERIODS), MAX_PERIODS)
 
 
 @dataclass(frozen=True)
 class MetricState:
-    """The last readings of a metric.
+    """The last readings of a metric, and its incident.
 
     Attributes
     ----------
     start : int
-        When the first slot begins, in seconds since 1970: a multiple of the metric's period.
+        When the first period begins, milliseconds: a multiple of the period.
     values : (n,) float64
-        A slot a period up to where CloudWatch has been asked; NaN where it had nothing.
-    course : IncidentState
-        Its incidents.
+        One a period up to where CloudWatch has been read; NaN where it had none.
     since : int
-        From when on it is judged, in seconds since 1970; what came before the first look teaches.
+        Time of the first reading that is evaluated; those before only warm the detector up.
     """
 
     metric: Metric
     start: int
     values: Floats
-    course: IncidentState = field(default_factory=IncidentState)
+    incidents: IncidentState = field(default_factory=IncidentState)
     since: int = 0
 
     @classmethod
-    def nothing(cls, metric: Metric) -> Self:
-        """Return what is remembered of a metric that has not been asked for yet."""
+    def empty(cls, metric: Metric) -> Self:
+        """Return the state of a metric that has not been read yet."""
         return cls(metric, 0, np.empty(0))
 
     @property
-    def end(self) -> int:
-        """Up to where CloudWatch has been asked, in seconds since 1970."""
-        return self.start + len(self.values) * self.metric.period
+    def step(self) -> int:
+        """The metric's period in milliseconds."""
+        return 1000 * self.metric.period
 
     @property
-    def readings(self) -> tuple[Integers, Floats]:
-        """Times in seconds since 1970, and values: (m,) int64 and (m,) float64."""
-        there = np.flatnonzero(~np.isnan(self.values))
-        return self.start + there * self.metric.period, self.values[there]
+    def end(self) -> int:
+        """Up to where CloudWatch has been read, milliseconds."""
+        return self.start + len(self.values) * self.step
 
-    def span(self, now: float, slots: int) -> tuple[int, int] | None:
-        """Return from where to where CloudWatch is to be asked now, or None if nothing is due.
+    @property
+    def series(self) -> Series:
+        """The readings."""
+        positions = np.flatnonzero(~np.isnan(self.values))
+        return Series(self.start + positions * self.step, self.values[positions])
+
+    def due(self, now: int, periods: int) -> tuple[int, int] | None:
+        """Return from where to where CloudWatch is to be read now, or None if nothing is due.
 
         Parameters
         ----------
-        now : float
-            Seconds since 1970.
-        slots : int
-            How many periods are to be remembered.
+        now : int
+            Milliseconds since 1970.
+        periods : int
+            How many periods are kept.
         """
-        period = self.metric.period
-        end = floor_to(now - SETTLE_SECONDS, period)
+        end = (now - SETTLE_MS) // self.step * self.step
         if end <= self.end:
             return None
-        behind = slots if len(self.values) < slots else (end - self.end) // period + LATE
-        return end - min(behind, slots) * period, end
+        missing = (end - self.end) // self.step + LATE_PERIODS
+        wanted = periods if len(self.values) < periods else min(missing, periods)
+        return end - wanted * self.step, end
 
-    def noted(
-        self, readings: Readings, end: int, slots: int
-    ) -> tuple[MetricState, npt.NDArray[np.bool_]]:
-        """Put readings into their slots.
+    def with_readings(self, readings: Series, end: int, periods: int) -> tuple[MetricState, Mask]:
+        """Add readings of CloudWatch; one that it has corrected replaces the earlier value.
 
         Parameters
         ----------
-        readings
-            What CloudWatch gave.
         end : int
-            Up to where it was asked.
-        slots : int
-            How many periods are remembered.
+            Up to where CloudWatch was read.
+        periods : int
+            How many periods are kept.
 
         Returns
         -------
         MetricState
-            The grid with them; a reading that CloudWatch has corrected is replaced.
         (m,) bool
-            Which of its readings are to be judged: those not there before, and not too late.
+            Which of its readings are fresh: to be evaluated, as they are new and not too late.
         """
-        period = self.metric.period
-        grid = replace(self, start=end - slots * period, values=np.full(slots, np.nan))
-        for times, values in (
-            self.readings,
-            (readings.timestamps.astype(np.int64), readings.values),
-        ):
-            at = (times - grid.start) // period
-            inside = (at >= 0) & (at < slots)
-            grid.values[at[inside]] = values[inside]
-        judged_from = (
-            self.end - LATE * period
-            if len(self.values)
-            else end - FIRST_EVALUATION_PERIODS * period
-        )
-        grid = replace(grid, since=self.since or judged_from)
-        times, _ = grid.readings
-        return grid, (times >= judged_from) & ~np.isin(times, self.readings[0])
+        if len(self.values):
+            evaluate_from = self.end - LATE_PERIODS * self.step
+        else:
+            evaluate_from = end - FIRST_EVALUATION_PERIODS * self.step
+        start, values = end - periods * self.step, np.full(periods, np.nan)
+        for each in (self.series, readings):
+            positions = (each.times - start) // self.step
+            is_kept = (positions >= 0) & (positions < periods)
+            values[positions[is_kept]] = each.values[is_kept]
+        after = replace(self, start=start, values=values, since=self.since or evaluate_from)
+        times = after.series.times
+        return after, (times >= evaluate_from) & ~np.isin(times, self.series.times)
 
 
 @dataclass(frozen=True)
 class ShardState:
-    """What is remembered between two looks.
+    """The state of a shard of the fleet.
 
     Attributes
     ----------
-    grids : dict of str to MetricState
+    metrics : dict of str to MetricState
         By the metric's text.
     outbox : tuple of Notification
-        What has been decided to be told, and is not known to have arrived.
+        Decided, and not known to be delivered.
     """
 
-    grids: Mapping[str, MetricState] = field(default_factory=dict)
+    metrics: Mapping[str, MetricState] = field(default_factory=dict)
     outbox: tuple[Notification, ...] = ()
 
 
-class _GridRecord(Contract, frozen=True):
+class _MetricRecord(Contract, frozen=True):
     metric: str
     start: int
-    slots: int
+    periods: int
     since: int
     notified_until: int
     incident: Incident | None
 
 
-class _Record(Contract, frozen=True, kw_only=True):
-    """All of it but the readings, which lie one metric after the other in one array."""
+class _ShardRecord(Contract, frozen=True):
+    """All of it but the readings, which are one array, one metric after the other."""
 
-    version: Literal[1] = 1
-    grids: list[_GridRecord]
+    metrics: list[_MetricRecord]
     outbox: list[Notification]
 
 
-def encode_shard_state(memory: ShardState) -> bytes:
+def encode_shard_state(state: ShardState) -> bytes:
     """Return the object."""
-    grids = memory.grids.values()
-    record = _Record(
-        grids=[
-            _GridRecord(
-                metric=str(grid.metric),
-                start=grid.start,
-                slots=len(grid.values),
-                since=grid.since,
-                notified_until=grid.course.notified_until,
-                incident=grid.course.incident,
+    metrics = state.metrics.values()
+    record = _ShardRecord(
+        metrics=[
+            _MetricRecord(
+                metric=str(each.metric),
+                start=each.start,
+                periods=len(each.values),
+                since=each.since,
+                notified_until=each.incidents.notified_until,
+                incident=each.incidents.incident,
             )
-            for grid in grids
+            for each in metrics
         ],
-        outbox=list(memory.outbox),
+        outbox=list(state.outbox),
     )
-    return save(
-        {
-            "record": np.frombuffer(msgspec.json.encode(record), np.uint8),
-            "values": np.concatenate([np.empty(0), *(grid.values for grid in grids)]),
-        }
-    )
+    values = np.concatenate([np.empty(0), *(each.values for each in metrics)])
+    return save({"record": _json_tensor(record), "values": values})
 
 
 def decode_shard_state(data: bytes) -> ShardState:
@@ -201,22 +210,206 @@ def decode_shard_state(data: bytes) -> ShardState:
         If it is anything but what `encode_shard_state` writes.
     """
     try:
-        tensors = {name: bytes(tensor["data"]) for name, tensor in deserialize(data)}  # type: ignore[no-untyped-call] # its stub has no types
-        record = msgspec.json.decode(tensors["record"], type=_Record)
-        values = np.frombuffer(tensors["values"], "<f8")
-        ends = np.cumsum([each.slots for each in record.grids], dtype=np.int64)
-        if (np.abs(values) > FLOAT32_MAX).any() or len(values) != (ends[-1] if len(ends) else 0):
-            raise CorruptStateError("its readings are not whole")
-        own = np.split(values, ends[:-1])
-        grids = [_grid(each, own[number]) for number, each in enumerate(record.grids)]
+        tensors = _tensors(data)
+        record = msgspec.json.decode(tensors["record"].data, type=_ShardRecord)
+        values = np.frombuffer(tensors["values"].data, "<f8")
+        ends = np.cumsum([each.periods for each in record.metrics], dtype=np.int64)
+        if len(values) != (ends[-1] if len(ends) else 0):
+            raise CorruptStateError(f"{len(values)} readings are not those of its metrics")
+        if (np.abs(values) > FLOAT32_MAX).any():
+            raise CorruptStateError("a reading is out of range")
+        parts = np.split(values, ends[:-1])
+        metrics = [_metric_state(*each) for each in zip(record.metrics, parts, strict=False)]
     except (SafetensorError, KeyError, ValueError, OverflowError, RecursionError) as error:
-        raise CorruptStateError(f"not what the watcher remembers: {error}") from error
-    return ShardState({str(grid.metric): grid for grid in grids}, tuple(record.outbox))
+        raise CorruptStateError(f"not the state of a shard: {error}") from error
+    return ShardState({str(each.metric): each for each in metrics}, tuple(record.outbox))
 
 
-def _grid(record: _GridRecord, values: Floats) -> MetricState:
+def _metric_state(record: _MetricRecord, values: Floats) -> MetricState:
     metric = Metric.parse(record.metric)
-    if len(values) != record.slots or record.start % metric.period:
-        raise CorruptStateError(f"the slots of {metric} are not whole")
-    course = IncidentState(record.incident, record.notified_until)
-    return MetricState(metric, record.start, values, course, record.since)
+    incidents = IncidentState(record.incident, record.notified_until)
+    state = MetricState(metric, record.start, values, incidents, record.since)
+    if len(values) != record.periods or record.start % state.step:
+        raise CorruptStateError(f"the readings of {metric} are malformed")
+    return state
+
+
+class StoredHistory(NamedTuple):
+    """A detector's checkpoint as it was read from the bucket."""
+
+    tensors: dict[str, RawTensor]
+    parameters: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a metric's detector has been updated.
+
+    Attributes
+    ----------
+    version : str or None
+        Of the model; None for a metric without one.
+    sensitivity : float or None
+        With which it was updated; None for the detector's own threshold.
+    until : int
+        Time of the last reading, milliseconds.
+    history : Detector or StoredHistory
+        The detector at that point; or, of another instance, its stored history.
+    """
+
+    version: str | None
+    sensitivity: float | None
+    until: int
+    history: Detector | StoredHistory
+
+    def fits(self, version: str | None, sensitivity: float | None, before: int) -> bool:
+        """Return whether a detector of this kind can resume here for readings from a time on."""
+        is_same = (self.version, self.sensitivity) == (version, sensitivity)
+        return is_same and self.until < before
+
+    def resume(self, model: Detector) -> Detector:
+        """Return the detector as it was.
+
+        Parameters
+        ----------
+        model
+            The detector of the same version, with any history.
+
+        Raises
+        ------
+        ArtifactError
+            If the stored history is not one of this detector.
+        """
+        if not isinstance(self.history, StoredHistory):
+            return self.history
+        detector = model.resume(*self.history)
+        if detector.last_timestamp not in (None, self.until):
+            raise CorruptArtifactError("the checkpoint ends at another time than its record says")
+        return detector
+
+    @property
+    def size(self) -> int:
+        """Bytes of its arrays."""
+        if isinstance(self.history, StoredHistory):
+            return sum(len(tensor.data) for tensor in self.history.tensors.values())
+        return sum(array.nbytes for array in self.history.checkpoint().tensors.values())
+
+
+class CheckpointCache:
+    """The checkpoints that an instance keeps, by metric; the least recently used go first.
+
+    A detector that is updated reading by reading decides, to the bit, as one that is given all of
+    them together: what is kept here saves time. One that starts over may differ a little, as it
+    knows what CloudWatch has corrected since, and not what came before the periods that are kept.
+    """
+
+    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._entries: OrderedDict[str, tuple[Checkpoint, int]] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, metric: str) -> bool:
+        return metric in self._entries
+
+    def get(self, metric: str) -> Checkpoint | None:
+        """Return the checkpoint of a metric, if there is one."""
+        entry = self._entries.get(metric)
+        return entry[0] if entry else None
+
+    def put(self, metric: str, checkpoint: Checkpoint) -> None:
+        """Keep a checkpoint: the state that it belongs to has been committed."""
+        self._drop(metric)
+        self._entries[metric] = checkpoint, checkpoint.size
+        self._bytes += checkpoint.size
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, metric: str) -> None:
+        _, size = self._entries.pop(metric, (None, 0))
+        self._bytes -= size
+
+
+class _CheckpointRecord(Contract, frozen=True):
+    metric: str
+    version: str | None
+    sensitivity: float | None
+    until: int
+    parameters: dict[str, float]
+
+
+class CheckpointStore:
+    """The checkpoints of each shard, as an object in the bucket.
+
+    A cache: what can't be read or written is done without.
+    """
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+
+    def read(self, of: int, shard: int) -> dict[str, Checkpoint]:
+        """Return the checkpoints of a shard, by metric."""
+        try:
+            stored = self._store.read(checkpoint_key(of, shard))
+            return decode_checkpoints(stored.data) if stored else {}
+        except (ObjectNotFoundError, StoreUnavailableError, CorruptStateError):
+            return {}
+
+    def write(self, of: int, shard: int, checkpoints: Mapping[str, Checkpoint]) -> None:
+        """Leave checkpoints for other instances."""
+        try:
+            self._store.overwrite(checkpoint_key(of, shard), encode_checkpoints(checkpoints))
+        except StoreUnavailableError:
+            return  # they start over, and leave theirs
+
+
+def encode_checkpoints(checkpoints: Mapping[str, Checkpoint]) -> bytes:
+    """Return the object: the arrays of all detectors, named by position and name."""
+    records: list[_CheckpointRecord] = []
+    tensors: dict[str, Any] = {}
+    for metric, each in checkpoints.items():
+        if isinstance(each.history, StoredHistory):
+            continue  # it comes from there
+        stored = each.history.checkpoint()
+        records.append(
+            _CheckpointRecord(metric, each.version, each.sensitivity, each.until, stored.parameters)
+        )
+        position = len(records) - 1
+        tensors |= {f"{position}/{name}": array for name, array in stored.tensors.items()}
+    return save({"record": _json_tensor(records), **tensors})
+
+
+def decode_checkpoints(data: bytes) -> dict[str, Checkpoint]:
+    """Read the object.
+
+    Raises
+    ------
+    CorruptStateError
+        If it is not of the form that `encode_checkpoints` writes. What a detector makes of its
+        arrays shows when it resumes.
+    """
+    try:
+        tensors = _tensors(data)
+        records = msgspec.json.decode(tensors.pop("record").data, type=list[_CheckpointRecord])
+        histories: list[dict[str, RawTensor]] = [{} for _ in records]
+        for key, tensor in tensors.items():
+            position, _, name = key.partition("/")
+            histories[int(position)][name] = tensor
+    except (SafetensorError, KeyError, IndexError, ValueError, RecursionError) as error:
+        raise CorruptStateError(f"not the checkpoints of a shard: {error}") from error
+    return {
+        each.metric: Checkpoint(
+            each.version, each.sensitivity, each.until, StoredHistory(history, each.parameters)
+        )
+        for each, history in zip(records, histories, strict=True)
+    }
+
+
+def _json_tensor(record: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.frombuffer(msgspec.json.encode(record), np.uint8)
+
+
+def _tensors(data: bytes) -> dict[str, RawTensor]:
+    return {
+        name: RawTensor(tensor["dtype"], tuple(tensor["shape"]), bytes(tensor["data"]))
+        for name, tensor in deserialize(data)  # type: ignore[no-untyped-call] # its stub has no types
+    }

@@ -1,8 +1,9 @@
-"""What whoever runs the watcher should know: log lines, and totals as metrics in the log (EMF)."""
+"""What an operator should know: log lines, and totals as metrics in the log (EMF)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
@@ -12,85 +13,117 @@ if TYPE_CHECKING:
 
     from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.watcher.outbox import Notification
-    from ops_anomaly.watcher.shard_job import ShardReport
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """Counts of one evaluation of a shard.
+
+    Attributes
+    ----------
+    late : int
+        Readings that came after their period had been read.
+    missing : int
+        Metrics without a reading in the last periods.
+    postponed : int
+        Metrics left for the next evaluation, as time ran out.
+    pending : int
+        Notifications that could not be delivered.
+    scores : dict of Metric to float
+        The last score of each metric that publishes it.
+    """
+
+    watched: int
+    opened: int
+    closed: int
+    late: int
+    missing: int
+    postponed: int
+    pending: int
+    scores: dict[Metric, float] = field(default_factory=dict)
 
 
 class Telemetry:
-    """Logs and counts; one custom metric costs $0.30 a month, so totals are all it counts."""
+    """Logs and counts; a custom metric costs $0.30 a month, so only totals are counted."""
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
         self._logger, self._metrics = logger, metrics
 
     def planned(self, shards: int) -> None:
-        """Say that the schedule ticked, and how many shards got a turn."""
+        """Report a tick of the schedule, and for how many shards it sent jobs."""
         self._count("Ticks", 1)
         if not shards:
             self._logger.info("nothing to watch: no watch file is published")
 
-    def looked(self, tally: ShardReport, shard: str, seconds: float) -> None:
-        """Say what a look at a shard found."""
+    def evaluated(self, report: ShardReport, shard: str, milliseconds: int) -> None:
+        """Report an evaluation of a shard."""
         totals = {
-            "MetricsWatched": tally.watched,
-            "Alerts": tally.opened,
-            "AlertsPending": tally.pending,
-            "ReadingsLate": tally.late,
-            "MetricsMissing": tally.missing,
+            "MetricsWatched": report.watched,
+            "Alerts": report.opened,
+            "AlertsPending": report.pending,
+            "ReadingsLate": report.late,
+            "MetricsMissing": report.missing,
         }
         for name, count in totals.items():
             self._count(name, count)
-        self._metrics.add_metric("LookDuration", MetricUnit.Milliseconds, round(seconds * 1000, 3))
-        told = {"shard": shard, "seconds": round(seconds, 3), **totals}
-        told |= {"AlertsEnded": tally.closed, "MetricsPostponed": tally.postponed}
-        self._logger.info("looked", extra=told)
-        for metric, score in tally.scores.items():
+        self._metrics.add_metric("EvaluationDuration", MetricUnit.Milliseconds, milliseconds)
+        extra = {"AlertsClosed": report.closed, "MetricsPostponed": report.postponed}
+        self._logger.info(
+            "shard evaluated",
+            extra={"shard": shard, "milliseconds": milliseconds, **totals, **extra},
+        )
+        for metric, score in report.scores.items():
             with single_metric("Score", MetricUnit.NoUnit, score) as published:
                 published.add_dimension("metric", str(metric))
 
-    def superseded(self, shard: str, age_seconds: float) -> None:
-        """Say that a turn came so late that a newer one has taken its place."""
-        self._logger.warning("turn superseded", shard=shard, age_seconds=round(age_seconds))
+    def superseded(self, shard: str, age_seconds: int) -> None:
+        """Report a shard job that came so late that newer ones have taken its place."""
+        self._logger.warning("shard job superseded", shard=shard, age_seconds=age_seconds)
 
-    def alarm_taken(self, name: str, state: str, told: Sequence[Notification]) -> None:
-        """Say what became of an alarm's change."""
-        self._logger.info(
-            "alarm taken", alarm=name, state=state, told=[notice.id for notice in told]
-        )
+    def alarm_handled(self, name: str, state: str, notified: Sequence[Notification]) -> None:
+        """Report an alarm's change, and what was notified of it."""
+        ids = [each.id for each in notified]
+        self._logger.info("alarm handled", alarm=name, state=state, notified=ids)
 
-    def unknown(self, error: Exception) -> None:
-        """Say that an event is of no kind that the watcher takes."""
+    def unknown_event(self, error: Exception) -> None:
+        """Report an event that the watcher does not handle."""
         self._count("EventsUnknown", 1)
-        self._logger.warning("unknown event left alone", reason=str(error))
+        self._logger.warning("unknown event ignored", reason=str(error))
 
     def state_rebuilt(self, key: str) -> None:
-        """Say that what was remembered can't be read, and is built anew from CloudWatch."""
+        """Report a state that can't be read: it is rebuilt from CloudWatch."""
         self._count("StateRebuilt", 1)
-        self._logger.error("state unreadable: built anew from CloudWatch", key=key)
+        self._logger.error("state unreadable, rebuilt from CloudWatch", key=key)
 
     def refused(self, metric: Metric, error: Exception) -> None:
-        """Say that CloudWatch refuses a metric; the others are watched."""
+        """Report a metric that CloudWatch refuses; the others are evaluated."""
         self._count("MetricsRefused", 1)
         self._logger.error("metric refused", metric=str(metric), reason=str(error))
 
     def model_unavailable(self, name: str, error: Exception) -> None:
-        """Say that a model can't be loaded: its metrics are judged by their own history."""
+        """Report a model that can't be loaded: its metrics are evaluated by their own history."""
         self._count("ModelLoadFailed", 1)
         self._logger.error("model unavailable", model=name, reason=str(error))
 
     def refresh_failed(self, name: str, error: Exception) -> None:
-        """Say that a newer model can't be loaded: the one in memory is kept."""
+        """Report a newer model that can't be loaded: the one in use is kept."""
         self._count("ModelRefreshFailed", 1)
         self._logger.warning("model refresh failed", model=name, reason=str(error))
 
-    def undelivered(self, notice_id: str, reason: str) -> None:
-        """Say that a notice was refused: it is kept, and tried again."""
+    def undelivered(self, notification_id: str, reason: str) -> None:
+        """Report a notification that was refused: it is kept, and tried again."""
         self._logger.error(
-            "notice not delivered, kept for the next look", notice=notice_id, reason=reason
+            "notification not delivered, will be retried",
+            notification=notification_id,
+            reason=reason,
         )
 
-    def given_up(self, notice: Notification) -> None:
-        """Say that a notice could not be told for so long that it is dropped."""
-        self._count("AlertsGivenUp", 1)
-        self._logger.error("notice given up", notice=notice.id, detail=notice.detail)
+    def expired(self, notification: Notification) -> None:
+        """Report a notification that could not be delivered for so long that it is dropped."""
+        self._count("AlertsExpired", 1)
+        self._logger.error(
+            "notification expired", notification=notification.id, detail=notification.detail
+        )
 
     def _count(self, name: str, count: int) -> None:
         self._metrics.add_metric(name, MetricUnit.Count, count)

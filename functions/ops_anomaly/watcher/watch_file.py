@@ -26,16 +26,16 @@ class Options(Contract, frozen=True):
     Attributes
     ----------
     name : str
-        The entry's, which alerts carry.
+        Of the entry; alerts carry it.
     model : str or None
-        A published model; None judges each metric by its own history.
+        A published model; None evaluates each metric by its own history.
     sensitivity : float
-        False alerts a week and metric that are accepted. The models' own thresholds mean about
-        1.5, which a fleet soon makes too many.
+        Expected false alerts a week and metric. The models' own thresholds mean about 1.5, which is
+        too many for a fleet.
     history_days : int
-        How far back a metric is compared.
+        How much history each metric is compared with.
     score_metric : bool
-        Whether each score is published as a custom metric, which costs $0.30 a month each.
+        Whether scores are published as a custom metric, which costs $0.30 a month for each metric.
     """
 
     name: Name
@@ -52,7 +52,7 @@ class ExactEntry(Options, frozen=True, kw_only=True):
 
 
 class Selector(Options, frozen=True, kw_only=True):
-    """Every metric of a namespace whose name and dimensions match; `*`, `?`, `[...]` are patterns.
+    """Every metric of a namespace whose name and dimensions match patterns of `*`, `?`, `[...]`.
 
     A metric must have these dimensions and no others.
     """
@@ -73,19 +73,20 @@ class WatchFile(Contract, frozen=True):
 
     @property
     def entries(self) -> list[ExactEntry | Selector]:
-        """All entries; those of exact metrics first."""
+        """All entries, exact metrics first."""
         return [*self.metrics, *self.selectors]
 
     def __post_init__(self) -> None:
         if not self.entries:
-            raise ValueError("there is nothing to watch: give metrics or selectors")
-        twice = [name for name, n in Counter(e.name for e in self.entries).items() if n > 1]
-        if twice:
-            raise ValueError(f"two entries are named {twice[0]!r}")
+            raise ValueError("nothing to watch: add metrics or selectors")
+        counts = Counter(entry.name for entry in self.entries)
+        duplicates = [name for name, count in counts.items() if count > 1]
+        if duplicates:
+            raise ValueError(f"duplicate entry name {duplicates[0]!r}")
 
 
 def parse_watch_file(content: Any) -> WatchFile:
-    """Check what a watch file's YAML or JSON holds.
+    """Check the contents of a watch file.
 
     Raises
     ------
@@ -106,7 +107,7 @@ def parse_watch_file(content: Any) -> WatchFile:
 
 
 def _unreadable_metrics(content: Any) -> Iterator[Fault]:
-    """Yield the metrics that `Metric.parse` refuses; what else is wrong with them is no matter."""
+    """Yield the metrics that `Metric.parse` refuses."""
     entries = content.get("metrics") if isinstance(content, dict) else None
     for number, entry in enumerate(entries if isinstance(entries, list | tuple) else ()):
         match entry:
@@ -118,5 +119,5 @@ def _unreadable_metrics(content: Any) -> Iterator[Fault]:
 
 
 def write_watch_file(watch_file: WatchFile) -> bytes:
-    """Return the object that publishing makes live: JSON that people can read as well."""
+    """Return the published form: JSON, indented for people."""
     return msgspec.json.format(msgspec.json.encode(watch_file), indent=2)

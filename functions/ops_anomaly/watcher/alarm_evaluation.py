@@ -1,0 +1,369 @@
+"""How unusual a CloudWatch alarm is: which series it is about, and what a detector makes of them.
+
+An alarm on a metric or an expression is about one series. A composite alarm is about those of the
+metric alarms below it, which DescribeAlarms returns.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ops_anomaly.aws.cloudwatch import read_queries
+from ops_anomaly.aws.errors import (
+    AccessDeniedError,
+    RequestRefusedError,
+    translate_aws_errors,
+)
+from ops_anomaly.detection import untrained
+from ops_anomaly.watcher.formatting import metric_title
+from ops_anomaly.watcher.state import periods_of
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Series
+    from ops_anomaly.watcher.events import AlarmChange
+
+
+BAND = "ANOMALY_DETECTION_BAND"
+QUERY_ID = r"^[a-z][a-zA-Z0-9_]*$"
+DEFAULT_PERIOD = 300
+
+MAX_ALARMS = 100
+"""What DescribeAlarms takes in one call, and what a composite alarm may have."""
+
+MAX_DEPTH = 5
+"""Levels of composite alarms below composite alarms that are looked up."""
+
+ALARM_IN_RULE = r"""(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*(?:"([^"]+)"|'([^']+)'|([^()\s"']+))\s*\)"""
+"""An alarm in an alarm rule: its name or ARN, quoted or not."""
+
+HISTORY_DAYS = 14
+
+MIN_READINGS = 30
+"""Readings without which nothing can be said of what is normal."""
+
+RECENT_MS = 3_600_000
+RECENT_READINGS = 3
+"""An alarm is evaluated by the readings that it evaluated itself; if the event does not have them,
+by those of the last hour, and by so many at least."""
+
+
+@dataclass(frozen=True)
+class AlarmQuery:
+    """One series that an alarm is about.
+
+    Attributes
+    ----------
+    alarm : str
+        The alarm's name; of a composite one, that of the metric alarm below it.
+    series, title : str
+        Exact and short name of the series.
+    queries : list of mapping
+        As GetMetricData takes them; exactly one returns data, that of `result_id`.
+    period : int
+        Seconds between readings.
+    unavailable_because : str or None
+        Why it can't be read.
+    """
+
+    alarm: str
+    series: str
+    title: str
+    queries: Sequence[Mapping[str, Any]] = ()
+    result_id: str = ""
+    period: int = DEFAULT_PERIOD
+    unavailable_because: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How unusual one series of an alarm is.
+
+    Attributes
+    ----------
+    title, metric : str
+        Short and exact name of the series.
+    value, expected, lower, upper, score, severity, reason
+        Of the most unusual reading, else of the last one.
+    since : int or None
+        First unusual reading of what is unusual now, milliseconds.
+    readings, history_start : int
+        The history that it was compared with: how many readings, since when (milliseconds).
+    unavailable_because : str or None
+        Why it could not be evaluated; all else is None then.
+    """
+
+    title: str
+    metric: str
+    alarm: str
+    value: float | None = None
+    expected: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    score: float | None = None
+    severity: float | None = None
+    is_unusual: bool | None = None
+    since: int | None = None
+    reason: str | None = None
+    readings: int = 0
+    history_start: int | None = None
+    unavailable_because: str | None = None
+
+
+def evaluate_alarm(cloudwatch: Any, change: AlarmChange) -> list[Verdict]:
+    """Evaluate every series that an alarm is about.
+
+    Parameters
+    ----------
+    cloudwatch
+        A client of boto3.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If CloudWatch does not answer: a retry may help.
+    """
+    if change.metrics:
+        queries = [query_from_event(change.name, change.metrics)]
+    else:
+        queries = queries_of_composite(cloudwatch, change)
+    return [evaluate_query(cloudwatch, each, change.at, change.evaluated_from) for each in queries]
+
+
+def evaluate_query(
+    cloudwatch: Any, query: AlarmQuery, at: int, evaluated_from: int | None
+) -> Verdict:
+    """Read the history of a series and evaluate its end.
+
+    Parameters
+    ----------
+    at : int
+        When the alarm changed, milliseconds.
+    evaluated_from : int or None
+        Time of the first reading that the alarm evaluated itself.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If CloudWatch does not answer: a retry may help.
+    """
+    verdict = Verdict(title=query.title, metric=query.series, alarm=query.alarm)
+    if query.unavailable_because is not None:
+        return replace(verdict, unavailable_because=query.unavailable_because)
+    period = query.period
+    end = (at // 1000 // period + 1) * period  # the period of the change may still be going on
+    start = end - periods_of(HISTORY_DAYS, period) * period
+    requests = [{**each, "ReturnData": each["Id"] == query.result_id} for each in query.queries]
+    try:
+        found = read_queries(cloudwatch, requests, start, end)
+    except (RequestRefusedError, AccessDeniedError) as error:
+        return replace(verdict, unavailable_because=str(error))
+    series = found.get(query.result_id)
+    if series is None or len(series) < MIN_READINGS:
+        count = len(series) if series else 0
+        why = f"CloudWatch has {count} datapoints, at least {MIN_READINGS} are needed"
+        return replace(verdict, unavailable_because=why)
+    return _evaluated(verdict, series, at, evaluated_from)
+
+
+def _evaluated(verdict: Verdict, series: Series, at: int, evaluated_from: int | None) -> Verdict:
+    """Evaluate the last readings of a series by those before them."""
+    detection = untrained(len(series)).detect(series)
+    recent_from = min(evaluated_from or math.inf, at - RECENT_MS)
+    first = min(int(np.searchsorted(series.times, recent_from)), len(series) - RECENT_READINGS)
+    anomalous = first + np.flatnonzero(detection.is_anomaly[first:])
+    position, since = len(series) - 1, None
+    if len(anomalous):
+        position = int(anomalous[detection.severity[anomalous].argmax()])
+        begins = [alert.start for alert in detection.alerts if alert.start <= position]
+        since = int(series.times[begins[-1] if begins else anomalous[0]])
+    expected, lower, upper = (
+        float(bound[position]) if math.isfinite(bound[position]) else None
+        for bound in (detection.expected, detection.lower, detection.upper)
+    )
+    return replace(
+        verdict,
+        value=float(series.values[position]),
+        expected=expected,
+        lower=lower,
+        upper=upper,
+        score=float(detection.scores[position]),
+        severity=round(float(detection.severity[position]), 4),
+        is_unusual=since is not None,
+        since=since,
+        reason=detection.reasons.get(position),
+        readings=len(series),
+        history_start=int(series.times[0]),
+    )
+
+
+def query_from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery:
+    """Return the query of an alarm on a metric or expression, from its `configuration.metrics`."""
+    try:
+        return _alarm_query(alarm, [event_query(metric) for metric in metrics])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        why = f"its event is malformed: {error!r}"
+        return AlarmQuery(alarm, alarm, alarm, unavailable_because=why)
+
+
+def query_from_description(description: Mapping[str, Any]) -> AlarmQuery:
+    """Return the query of an alarm on a metric or expression, from DescribeAlarms."""
+    name = description["AlarmName"]
+    if description.get("Metrics"):
+        return _alarm_query(name, description["Metrics"])
+    stat = {
+        "Metric": {
+            "Namespace": description["Namespace"],
+            "MetricName": description["MetricName"],
+            "Dimensions": description.get("Dimensions", []),
+        },
+        "Period": description["Period"],
+        "Stat": description.get("ExtendedStatistic") or description["Statistic"],
+    }
+    return _alarm_query(name, [{"Id": "m1", "MetricStat": stat}])
+
+
+def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuery]:
+    """Return a query for each metric alarm below a composite alarm.
+
+    Raises
+    ------
+    ServiceUnavailableError
+        If CloudWatch does not answer.
+    """
+    names = [alarm_name(arn) for arn in change.triggered_by] or alarm_names_in_rule(change.rule)
+    queries: list[AlarmQuery] = []
+    seen = {change.name}
+    try:
+        for _ in range(MAX_DEPTH):
+            names = [name for name in dict.fromkeys(names) if name not in seen][:MAX_ALARMS]
+            if not names:
+                break
+            seen.update(names)
+            metric_alarms, composite_alarms = _describe(cloudwatch, names)
+            queries += [query_from_description(alarm) for alarm in metric_alarms]
+            known = {alarm["AlarmName"] for alarm in (*metric_alarms, *composite_alarms)}
+            queries += [
+                AlarmQuery(
+                    name, name, f"alarm {name}", unavailable_because="the alarm no longer exists"
+                )
+                for name in names
+                if name not in known
+            ]
+            names = [
+                n for alarm in composite_alarms for n in alarm_names_in_rule(alarm["AlarmRule"])
+            ]
+    except (AccessDeniedError, RequestRefusedError) as error:
+        name = change.name
+        queries.append(AlarmQuery(name, name, name, unavailable_because=str(error)))
+    return queries
+
+
+def event_query(metric: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a query as GetMetricData takes it: events write names and dimensions differently."""
+    query: dict[str, Any] = {"Id": metric["id"], "ReturnData": metric.get("returnData", True)}
+    for key, name in (("expression", "Expression"), ("label", "Label"), ("period", "Period")):
+        if metric.get(key):
+            query[name] = metric[key]
+    if "metricStat" in metric:
+        stat = metric["metricStat"]
+        query["MetricStat"] = {
+            "Metric": {
+                "Namespace": stat["metric"]["namespace"],
+                "MetricName": stat["metric"]["name"],
+                "Dimensions": [
+                    {"Name": name, "Value": value}
+                    for name, value in (stat["metric"].get("dimensions") or {}).items()
+                ],
+            },
+            "Period": int(stat["period"]),
+            "Stat": stat["stat"],
+        }
+        if stat.get("unit"):
+            query["MetricStat"]["Unit"] = stat["unit"]
+    if metric.get("accountId"):
+        query["AccountId"] = metric["accountId"]
+    return query
+
+
+def alarm_names_in_rule(rule: str) -> list[str]:
+    """Return the names of the alarms in an alarm rule.
+
+    Examples
+    --------
+    >>> alarm_names_in_rule('ALARM("cpu high") AND NOT OK(queue-empty)')
+    ['cpu high', 'queue-empty']
+    """
+    return [alarm_name(next(filter(None, found))) for found in re.findall(ALARM_IN_RULE, rule)]
+
+
+def alarm_name(arn: str) -> str:
+    """Return the name of an alarm, given that or its ARN.
+
+    Examples
+    --------
+    >>> alarm_name("arn:aws:cloudwatch:us-east-1:123456789012:alarm:cpu: high")
+    'cpu: high'
+    """
+    return arn.split(":", 6)[6] if arn.startswith("arn:") and arn.count(":") >= 6 else arn
+
+
+def _alarm_query(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery:
+    """Return the one series that an alarm's metrics return, without CloudWatch's own band."""
+    queries = [dict(each) for each in metrics if BAND not in each.get("Expression", "")]
+    returned = [each for each in queries if each.get("ReturnData", True)]
+    if len(returned) != 1:
+        why = f"its metrics return {len(returned)} series, not one"
+        return AlarmQuery(alarm, alarm, alarm, unavailable_because=why)
+    [result] = returned
+    series, title = _series_name(result), _title(result)
+    for number, each in enumerate(queries):
+        each.pop("Label", None)  # it may differ from page to page, as it may hold the last value
+        if not re.fullmatch(QUERY_ID, each["Id"]):  # as in alarms on one metric
+            each["Id"] = f"q{number}"
+    periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]
+    period = int(result.get("Period") or max(periods, default=DEFAULT_PERIOD))
+    if period <= 0:
+        why = f"its period is {period} seconds"
+        return AlarmQuery(alarm, series, title, unavailable_because=why)
+    return AlarmQuery(alarm, series, title, queries, result["Id"], period)
+
+
+def _series_name(query: Mapping[str, Any]) -> str:
+    """Return the exact name of what a query returns."""
+    if "MetricStat" not in query:
+        return str(query.get("Expression") or query.get("Label") or query["Id"])
+    stat = query["MetricStat"]
+    pairs = [f"{pair['Name']}={pair['Value']}" for pair in stat["Metric"].get("Dimensions", [])]
+    parts = [stat["Metric"]["Namespace"], stat["Metric"]["MetricName"], *pairs]
+    return " ".join([*parts, stat["Stat"], str(stat["Period"])])
+
+
+def _title(query: Mapping[str, Any]) -> str:
+    """Return the short name of what a query returns."""
+    if "MetricStat" not in query:
+        return str(query.get("Label") or query.get("Expression") or query["Id"])
+    metric = query["MetricStat"]["Metric"]
+    values = [pair["Value"] for pair in metric.get("Dimensions", [])]
+    return metric_title(metric["MetricName"], values)
+
+
+def _describe(
+    cloudwatch: Any, names: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the metric alarms and the composite alarms of these names."""
+    metric_alarms: list[dict[str, Any]] = []
+    composite_alarms: list[dict[str, Any]] = []
+    with translate_aws_errors("looking up the alarm's parts", "cloudwatch:DescribeAlarms"):
+        pages = cloudwatch.get_paginator("describe_alarms").paginate(
+            AlarmNames=names, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
+        )
+        for page in pages:
+            metric_alarms += page.get("MetricAlarms", [])
+            composite_alarms += page.get("CompositeAlarms", [])
+    return metric_alarms, composite_alarms
