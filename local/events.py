@@ -128,7 +128,7 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
             # as it is in the file, a newer job would have superseded it
             for record in event["Records"]:
                 record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
-            metrics = [m for job in messages for w in job.fleet for m in w.metrics]
+            metrics = [m for job in jobs for w in job.fleet for m in w.metrics]
             put_runaways(cloudwatch, metrics, now)
             return f"A shard job: {len(metrics)} metrics that run away."
         case AlarmChange() as change:
@@ -165,7 +165,8 @@ def metrics_of(change: AlarmChange) -> list[Metric]:
 
 def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
     """Create a composite alarm's children, and return their metrics."""
-    for name in [alarm_name(arn) for arn in change.triggered_by] or alarm_names_in_rule(change.rule or ""):
+    names = [alarm_name(arn) for arn in change.triggered_by] or alarm_names_in_rule(change.rule)
+    for name in names:
         cloudwatch.put_metric_alarm(
             AlarmName=name,
             Namespace=CHILD.namespace,
