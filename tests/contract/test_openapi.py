@@ -1,4 +1,4 @@
-"""The committed OpenAPI document is the one that is served, and the API keeps to it."""
+"""The committed OpenAPI document is made from the code, served as it is, and kept by the API."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import requests
 import schemathesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.gateway import listen, serve
-from ops_anomaly.api.openapi import document
+from local.openapi import openapi_document
+from ops_anomaly.api.docs import DOCUMENT as DOCUMENT_FILE
 from tests.conftest import PublishedModel
 
 COMMITTED = Path(__file__).parents[2] / "openapi.json"
 DOCUMENT = json.loads(COMMITTED.read_text(encoding="utf-8"))
 
-# of all times that the format has, the years that the API takes
+# of all times of the format, the years that the API accepts
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2199, 12, 31)).map(
     lambda t: f"{t.isoformat()}Z"
 )
@@ -29,9 +31,13 @@ schemathesis.openapi.format("date-time", TIMES)
 
 
 def test_the_committed_document_has_not_drifted() -> None:
-    assert document() + "\n" == COMMITTED.read_text(encoding="utf-8"), (
-        "the API has changed: if that is meant, run make openapi and commit openapi.json"
+    assert openapi_document() + "\n" == COMMITTED.read_text(encoding="utf-8"), (
+        "the API has changed: if that is intended, run make openapi and commit the document"
     )
+
+
+def test_the_document_at_the_top_is_the_packaged_one() -> None:
+    assert COMMITTED.resolve() == DOCUMENT_FILE.resolve()
 
 
 def test_every_route_documents_its_errors_in_one_form() -> None:
@@ -60,6 +66,10 @@ def api_url(published_model: PublishedModel) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def api(api_url: str) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_url(f"{api_url}/openapi.json")
+
+
+def test_the_document_is_served_as_committed(api_url: str) -> None:
+    assert requests.get(f"{api_url}/openapi.json", timeout=20).content == COMMITTED.read_bytes()
 
 
 @pytest.mark.parametrize(
