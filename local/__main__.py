@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from local import LocalError
-from training.errors import TrainingError
+from training import TrainingError
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -53,10 +53,10 @@ def event(
 
 @app.command()
 def openapi() -> None:
-    """Print the OpenAPI document, as the API serves it at /openapi.json."""
-    from ops_anomaly.api.openapi import document
+    """Print the OpenAPI document, as `make openapi` commits it."""
+    from local.openapi import openapi_document
 
-    typer.echo(document())
+    typer.echo(openapi_document())
 
 
 def main() -> int:
