@@ -1,20 +1,12 @@
-"""What several commands share.
+"""The command line: train models, publish the winner, list what is live, roll back; watch metrics.
 
-The command that trains.
-
-Commands on the bucket's models.
-
-The command on the watch file.
-
-Train models, publish the winner, list what is live, roll back; say what is watched.
-
-A first round: train, look at runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
+To begin: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +17,11 @@ from rich.markup import escape
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 from ops_anomaly.aws.errors import InvalidMetricError, InvalidModelNameError
 from ops_anomaly.aws.objects import WATCH_KEY, check_name
-from training.errors import TrainingError
-from training.sources.nab import SEED_FILE
-from training.sources.obtain import SourceOptions, TimeRange, obtain_series, parse_range
-from training.sources.obtain import exclude as exclude_ranges
+from training import TrainingError
+from training.candidates import MAX_EPOCHS
+from training.sources import SourceOptions, obtain_series
+from training.sources.files import BASELINE_FILE
+from training.sources.series import TimeRange, exclude, parse_range
 
 console = Console()
 
@@ -59,7 +52,7 @@ def train_command(
     ] = None,
     nab_file: Annotated[
         str, typer.Option(help="The series: a path below NAB's data/.")
-    ] = SEED_FILE,
+    ] = BASELINE_FILE,
     csv: Annotated[
         Path | None, typer.Option(help="A series of your own: columns timestamp and value.")
     ] = None,
@@ -76,14 +69,15 @@ def train_command(
     ] = None,
     watch: Annotated[
         Path | None,
-        typer.Option(help="A watch file: train_command each model that it names, into runs/MODEL."),
+        typer.Option(help="A watch file: train each model that it names, into runs/MODEL."),
     ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=455, help="From CloudWatch: so many days up to now.")
+        int, typer.Option(min=1, max=455, help="From CloudWatch: the last so many days.")
     ] = 14,
-    exclude: Annotated[
+    excluded: Annotated[
         list[TimeRange] | None,
         typer.Option(
+            "--exclude",
             parser=parse_range,
             metavar="FROM TO",
             help="Keep a past incident out of training, such as 2026-03-01T08:00 "
@@ -91,9 +85,15 @@ def train_command(
         ),
     ] = None,
     train_share: Annotated[
-        float, typer.Option(min=0.1, max=0.9, help="First part, fitted on; the rest judges.")
+        float,
+        typer.Option(
+            min=0.1, max=0.9, help="Share of the training part; the rest is the test part."
+        ),
     ] = 0.5,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random numbers.")] = 42,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="At most, of models that are trained by epochs.")
+    ] = MAX_EPOCHS,
 ) -> None:
     """Fit the candidates, compare them, write artifacts and report.
 
@@ -101,37 +101,40 @@ def train_command(
     download); where NAB can't be had, one is simulated.
     """
     if watch is not None:
-        if csv or labels or simulated or cloudwatch or exclude or out:
+        if csv or labels or simulated or cloudwatch or excluded or out:
             raise typer.BadParameter(
-                "it names series, models and folders: leave --csv, --labels, --simulated, "
+                "it names series, models and folders: leave out --csv, --labels, --simulated, "
                 "--cloudwatch, --exclude and --out",
                 param_hint="--watch",
             )
-        train_all(watch, days, train_share, seed)
+        train_all(watch, days, train_share, seed, epochs)
         return
     folder = out or Path("runs") / check_name(name)
     options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days)
-    series = exclude_ranges(obtain_series(options, console), exclude or ())
+    series = exclude(obtain_series(options, console), excluded or ())
+    console.print("Loading the libraries ...", style="dim")
 
-    from training.job import Settings
-    from training.train_run import train_run
+    from training.job import train_run
+    from training.run import Settings
 
-    train_run(series, Settings(check_name(name), train_share, seed), folder, console)
-    console.print(f"Next: python -m training publish {folder} --bucket BUCKET")
+    train_run(series, Settings(check_name(name), train_share, seed, epochs), folder, console)
+    console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
 
 
-def train_all(path: Path, days: int, train_share: float, seed: int) -> None:
-    """Train every model that a watch file names, and say what comes next."""
+def train_all(path: Path, days: int, train_share: float, seed: int, epochs: int) -> None:
+    """Train every model that a watch file names, and print what comes next."""
     from training.fleet import read_watch_file
+    from training.job import train_watched
+    from training.run import Settings
     from training.sources.cloudwatch import cloudwatch_client
-    from training.train_run import train_watched
 
     watch_file = read_watch_file(path)
-    folders = train_watched(watch_file, cloudwatch_client(), days, train_share, seed, console)
+    settings = Settings("", train_share, seed, epochs)
+    folders = train_watched(watch_file, cloudwatch_client(), days, settings, console)
     console.rule(align="left")
     for folder in folders:
-        console.print(f"Next: python -m training publish {folder} --bucket BUCKET")
-    console.print(f"Then: python -m training watch {path} --bucket BUCKET")
+        console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+    console.print(f"Then: ops-anomaly watch {path} --bucket BUCKET")
 
 
 def publish_command(
@@ -143,14 +146,14 @@ def publish_command(
     ] = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Make a run's winner the live model, unless somebody else publishes meanwhile."""
+    """Make a run's winner the live model, unless somebody else has just published."""
     from training.publishing import publish_run, s3_client
-    from training.run_folder import read_run
+    from training.run import read_run
 
     run = read_run(folder)
     publish_run(s3_client(endpoint_url), bucket, run, candidate, console)
     console.print("Warm functions serve it within their MODEL_TTL_SECONDS. To undo:")
-    console.print(f"  python -m training rollback {run.record['name']} --to VERSION_ID")
+    console.print(f"  ops-anomaly rollback {run.record['name']} --to VERSION_ID")
 
 
 def models(bucket: Bucket, endpoint_url: EndpointUrl = None) -> None:
@@ -162,7 +165,7 @@ def models(bucket: Bucket, endpoint_url: EndpointUrl = None) -> None:
     for name in names:
         console.print(versions_table(s3, bucket, name))
     if not names:
-        console.print(f"Bucket {bucket} holds no model yet. Next: python -m training train")
+        console.print(f"Bucket {bucket} has no models yet. Next: ops-anomaly train")
 
 
 def rollback(
@@ -175,8 +178,8 @@ def rollback(
     from training.publishing import describe, roll_back, s3_client
 
     live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to)
-    console.print(f"{name} is version {to} again: {describe(live)}")
-    console.print(f"  its new VersionId  {live.version_id}")
+    console.print(f"{name} is back at version {to}: {describe(live)}")
+    console.print(f"  new VersionId  {live.version_id}")
     console.print("Warm functions serve it within their MODEL_TTL_SECONDS.")
 
 
@@ -185,23 +188,26 @@ def watch(
     bucket: Annotated[str | None, typer.Option(help="Publish it into the stack's bucket.")] = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Check a watch file, show what it stands for and costs, and publish it with --bucket."""
+    """Check a watch file, show what it matches and costs, and publish it with --bucket."""
     from training.fleet import read_watch_file, resolve_watch_file, show_fleet
-    from training.publishing import publish_watch_file, s3_client
+    from training.publishing import fixed_models, publish_watch_file, s3_client
     from training.sources.cloudwatch import cloudwatch_client
 
     watch_file = read_watch_file(file)
-    show_fleet(watch_file, resolve_watch_file(cloudwatch_client(), watch_file), console)
+    fleet = resolve_watch_file(cloudwatch_client(), watch_file)
+    s3 = s3_client(endpoint_url) if bucket else None
+    fixed = fixed_models(s3, bucket, watch_file) if bucket else None
+    show_fleet(watch_file, fleet, fixed, console)
     if bucket is None:
-        console.print("Not published, and models not looked up: give --bucket for both.")
+        console.print("Not published: give --bucket.")
         return
-    version = publish_watch_file(s3_client(endpoint_url), bucket, watch_file)
+    version = publish_watch_file(s3, bucket, watch_file)
     if version is None:
-        console.print("It is live already, as it is.")
+        console.print("This watch file is already live.")
         return
     console.print(f"Published [bold]s3://{escape(bucket)}/{WATCH_KEY}[/bold]")
     console.print(f"  VersionId  {version}")
-    console.print("The watcher takes it at its next look.")
+    console.print("The watcher reads it within five minutes.")
 
 
 app = typer.Typer(
@@ -213,19 +219,30 @@ for command in (models, rollback, watch):
     app.command()(command)
 
 
-def command_line() -> Callable[[], Any]:
-    """Return what runs a command; an option of two values that repeats, typer can't declare."""
+def command_line() -> Any:
+    """Return the command line; typer can't declare a repeated option of two values, click can."""
     group: Any = typer.main.get_command(app)
     for option in group.commands["train"].params:
-        if option.name == "exclude":
+        if option.name == "excluded":
             option.nargs = 2
     return group
 
 
-def main() -> int:
-    """Run the command line; what goes wrong is one message, not a traceback."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; an error is one message, not a traceback.
+
+    Parameters
+    ----------
+    arguments
+        Those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit status of an error; success, and what click reports, is a `SystemExit`.
+    """
     try:
-        command_line()()
+        command_line()(arguments, prog_name="ops-anomaly")
     except (TrainingError, InvalidModelNameError) as error:
         # what a message quotes must not be taken for markup
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)

@@ -1,43 +1,32 @@
-"""The kinds of fault: each a function from a series, a place and a size to readings.
-
-Where faults are put: the same places for all candidates.
-
-What each sensitivity would mean: alerts a week, and faults found.
-
-The backtest: which of the injected faults a detector finds, how fast, and at what price.
-"""
+"""The backtest: which injected faults a detector finds, how fast, and at what price in alerts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from ops_anomaly.detection.contextual_forest import scale
-from ops_anomaly.detection.types import (
-    EVENT_MS,
-    FLOAT32_MAX,
-    Detection,
-    Detector,
-    FixedSensitivityError,
-)
-from training.evaluation import judge
-from training.sources.series import Floats, Series
+from ops_anomaly.detection.formatting import duration
+from ops_anomaly.detection.types import EVENT_MS, FLOAT32_MAX, Detection, Detector, Series
+from training.sources.series import DAY_MS, MINUTE_MS, LabelledSeries
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats, Integers, Mask
+
+    Fault = Callable[[Floats, slice, float, int], Floats]
+    """Values of a series (n,), NaN in known incidents; where k readings of it are; a height in units
+    of the series; readings a day -> (k,) the faulty readings."""
 
 UNLIKE = 3.0
-"""A pattern is at the wrong time if it is so many times as unlike what is here as the same time of
-the day before is."""
-
-Fault = Callable[[Floats, slice, float, int], Floats]
-"""Values of a series (n,), NaN in known incidents; a place of k readings in it; a height in units
-of the series; readings a day -> (k,) what to put there."""
+"""A pattern is at the wrong time if it differs from the readings here so many times as much as
+those at the same time of the day before."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """A kind of fault, and the sizes at which it is tried.
 
     Attributes
@@ -57,73 +46,102 @@ class Kind:
         """Return how many readings it takes at a size."""
         return int(size) if self.length is None else self.length
 
+    def describe(self, size: float, step: float) -> str:
+        """Return a size in words: spreads, or how long it lasts at a step in milliseconds."""
+        if self.length is None:
+            return duration(step * self.readings(size))
+        return f"{size:g} spread{'' if size == 1 else 's'}"
 
-def raised(values: Floats, place: slice, height: float, day: int) -> Floats:
+
+def raised(values: Floats, where: slice, height: float, day: int) -> Floats:
     """Raise the readings."""
-    return values[place] + height
+    return values[where] + height
 
 
-def lowered(values: Floats, place: slice, height: float, day: int) -> Floats:
+def lowered(values: Floats, where: slice, height: float, day: int) -> Floats:
     """Lower the readings."""
-    return values[place] - height
+    return values[where] - height
 
 
-def drifting(values: Floats, place: slice, height: float, day: int) -> Floats:
+def drifting(values: Floats, where: slice, height: float, day: int) -> Floats:
     """Raise the readings more and more, the last one by the whole height."""
-    length = place.stop - place.start
-    return values[place] + height * np.linspace(1 / length, 1.0, length)
+    length = where.stop - where.start
+    return values[where] + height * np.linspace(1 / length, 1.0, length)
 
 
-def stuck(values: Floats, place: slice, height: float, day: int) -> Floats:
+def stuck(values: Floats, where: slice, height: float, day: int) -> Floats:
     """Repeat the reading before."""
-    return np.full(place.stop - place.start, values[place.start - 1])
+    return np.full(where.stop - where.start, values[where.start - 1])
 
 
-def misplaced(values: Floats, place: slice, height: float, day: int) -> Floats:
-    """Repeat that run of the day before that is least like what is here.
+def misplaced(values: Floats, where: slice, height: float, day: int) -> Floats:
+    """Repeat the subsequence of the day before that is least like the readings here.
 
-    Where the same time of the day before is nearly as unlike, there is no daily pattern that could
-    come at the wrong time, and nothing is changed.
+    Where the same time of the day before differs nearly as much, there is no daily pattern that
+    could come at the wrong time, and nothing is changed.
     """
-    here, yesterday = values[place], place.start - day
+    here, yesterday = values[where], where.start - day
     if yesterday < 0 or day < 2 * len(here):
         return here
-    runs = np.lib.stride_tricks.sliding_window_view(values[yesterday : place.start], len(here))
-    unlike = np.sqrt(((runs - here) ** 2).mean(axis=1))
-    most = int(np.nan_to_num(unlike).argmax())  # an incident is no pattern
-    return runs[most] if unlike[most] >= UNLIKE * unlike[0] else here
+    subsequences = np.lib.stride_tricks.sliding_window_view(
+        values[yesterday : where.start], len(here)
+    )
+    distances = np.sqrt(((subsequences - here) ** 2).mean(axis=1))
+    farthest = int(np.nan_to_num(distances).argmax())  # a known incident is not a pattern
+    return subsequences[farthest] if distances[farthest] >= UNLIKE * distances[0] else here
 
 
 FAULT_KINDS = (
-    Kind("spike", raised, 1, (1.0, 2.0, 4.0)),
-    Kind("drop", lowered, 6, (0.5, 1.0, 2.0)),
-    Kind("level shift", raised, 36, (0.5, 1.0, 2.0)),
-    Kind("flatline", stuck, None, (12, 24, 72)),
-    Kind("wrong time", misplaced, None, (12, 24)),
-    Kind("slow drift", drifting, 72, (0.5, 1.0, 2.0)),
+    FaultKind("spike", raised, 1, (1.0, 2.0, 4.0)),
+    FaultKind("drop", lowered, 6, (0.5, 1.0, 2.0)),
+    FaultKind("level shift", raised, 36, (0.5, 1.0, 2.0)),
+    FaultKind("flatline", stuck, None, (12, 24, 72)),
+    FaultKind("wrong time", misplaced, None, (12, 24)),
+    FaultKind("slow drift", drifting, 72, (0.5, 1.0, 2.0)),
 )
 
 LONGEST = max(kind.readings(size) for kind in FAULT_KINDS for size in kind.sizes)
 
 
 @dataclass(frozen=True)
-class Ruler:
+class Units:
     """The units of a series: its spread (5-95 % range), and how many readings a day has."""
 
     spread: float
     day: int
 
+    @classmethod
+    def of(cls, series: LabelledSeries) -> Units:
+        """Measure them on the readings outside of anomaly windows."""
+        return cls(spread_of(series.normal.values), round(DAY_MS / series.series.step))
 
-def inject(kind: Kind, size: float, values: Floats, start: int, ruler: Ruler) -> Floats | None:
-    """Return what a fault makes of the readings from `start` on, or None if it changes nothing.
+
+def spread_of(values: Floats) -> float:
+    """Return the 5-95 % range, or what stands for it where nearly all values are equal.
+
+    Examples
+    --------
+    >>> spread_of(np.arange(101.0)), spread_of(np.full(100, 2.0))
+    (90.0, 0.1)
+    """
+    if not values.size:
+        return 1.0
+    low, high = np.quantile(values, [0.05, 0.95])
+    return float(
+        high - low or 0.2 * (values.max() - values.min()) or max(0.05 * np.abs(values).max(), 1e-9)
+    )
+
+
+def inject(kind: FaultKind, size: float, values: Floats, start: int, units: Units) -> Floats | None:
+    """Return the faulty readings from `start` on, or None if the fault changes nothing.
 
     A series that is never negative stays so.
     """
-    place = slice(start, start + kind.readings(size))
+    where = slice(start, start + kind.readings(size))
     floor = 0.0 if np.nanmin(values) >= 0.0 else -FLOAT32_MAX
-    faulty = kind.fault(values, place, size * ruler.spread, ruler.day)
+    faulty = kind.fault(values, where, size * units.spread, units.day)
     faulty = np.clip(faulty, floor, FLOAT32_MAX)
-    return None if np.array_equal(faulty, values[place]) else faulty
+    return None if np.array_equal(faulty, values[where]) else faulty
 
 
 MAX_PLACES = 12
@@ -141,12 +159,12 @@ class Injection:
     Attributes
     ----------
     start : int
-        Its first reading, counted from the first one of the judged part.
+        Its first reading, counted from the first one of the test part.
     values : (k,) float64
-        What its readings are instead.
+        The faulty readings.
     """
 
-    kind: Kind
+    kind: FaultKind
     size: float
     start: int
     values: Floats
@@ -154,75 +172,72 @@ class Injection:
 
 @dataclass(frozen=True)
 class Plan:
-    """All the faults, each of which is tried alone.
+    """All the faults, each of which is tried alone: the same ones for all candidates.
 
     Attributes
     ----------
-    part : Series
-        The judged part.
+    part : LabelledSeries
+        The test part.
     spread : float
-        The unit of sizes: the 5-95 % range of the part fitted on.
+        The unit of sizes: the 5-95 % range of the training part.
     places : (p,) int64
         Where faults begin, increasing; at some of them a kind may change nothing.
     lead : int
-        So many readings before a fault are judged with it, so that what was going on still is.
+        So many readings before a fault are detected with it, so that alerts that were going on
+        still are.
     """
 
-    part: Series
+    part: LabelledSeries
     seed: int
     spread: float
-    places: npt.NDArray[np.int64]
+    places: Integers
     injections: list[Injection]
     lead: int
 
 
-def plan_injections(series: Series, cut: int, seed: int) -> Plan:
+def plan_injections(series: LabelledSeries, cut: int, seed: int) -> Plan:
     """Choose places in the part of a series that begins at `cut`, and make the faults.
 
-    Readings in anomaly windows, or left out, are neither changed nor near to what is.
+    No fault is in an anomaly window or what is left out, or near one.
     """
-    fitted, part = series.part(0, cut), series.part(cut, len(series))
-    ruler = Ruler(
-        spread=scale(fitted.values[~fitted.in_window]),
-        day=round(float(np.timedelta64(1, "D") / series.step)),
-    )
-    lead = int(np.timedelta64(EVENT_MS, "ms") / part.step) + 1
+    units, part = Units.of(series.part(0, cut)), series.part(cut, len(series))
+    lead = int(EVENT_MS / part.series.step) + 1
     places = choose_places(part.in_window, lead, seed)
     values = np.where(series.in_window, np.nan, series.values)
     return Plan(
         part=part,
         seed=seed,
-        spread=ruler.spread,
+        spread=units.spread,
         places=places,
         injections=[
             Injection(kind, size, start, faulty)
             for start in places.tolist()
             for kind in FAULT_KINDS
             for size in kind.sizes
-            if (faulty := inject(kind, size, values, cut + start, ruler)) is not None
+            if (faulty := inject(kind, size, values, cut + start, units)) is not None
         ],
         lead=lead,
     )
 
 
-def choose_places(is_known: npt.NDArray[np.bool_], lead: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw places with room for the longest fault, one from each of equal parts.
+def choose_places(is_known: Mask, lead: int, seed: int) -> Integers:
+    """Draw places that have space for the longest fault, one from each of equal parts.
 
     Parameters
     ----------
     is_known : (n,) bool
-        Readings of known incidents, which no fault may be near to.
+        Readings of known incidents, which no fault may be near.
 
     Returns
     -------
     (p,) int64
-        Increasing, `APART` readings apart at least; none where there is no room.
+        Increasing, `APART` readings apart at least; none where there is no space.
     """
-    room = lead + LONGEST + GRACE
-    if len(is_known) < room:
+    needed = lead + LONGEST + GRACE
+    if len(is_known) < needed:
         return np.empty(0, np.int64)
-    is_near = np.lib.stride_tricks.sliding_window_view(is_known, room).any(axis=1)
-    possible = np.flatnonzero(~is_near) + lead
+    is_near = np.lib.stride_tricks.sliding_window_view(is_known, needed).any(axis=1)
+    possible: Integers = np.flatnonzero(~is_near) + lead
     count = min(MAX_PLACES, -(-len(possible) // (2 * APART)))
     edges = np.linspace(0, len(possible), count + 1).astype(np.int64)
     random = np.random.default_rng(seed)
@@ -233,50 +248,13 @@ def choose_places(is_known: npt.NDArray[np.bool_], lead: int, seed: int) -> npt.
     return possible[np.array(drawn, np.int64)]
 
 
-ASKED = (0.2, 0.5, 1.0, 1.5)
-"""False alerts a week to ask for."""
-
-
-@dataclass(frozen=True)
-class Sensitivity:
-    """A backtest at a sensitivity.
-
-    Attributes
-    ----------
-    asked : float or None
-        False alerts a week; None stands for the threshold that the model comes with.
-    """
-
-    asked: float | None
-    backtest: Backtest
-
-
-def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[Sensitivity]:
-    """Return the backtests of a detector at several sensitivities, and last the usual one.
-
-    A kind of detector that has one threshold has that one only.
-    """
-    week = plan.part.readings_a_week
-    try:
-        thresholds = {asked: detector.threshold_for(asked, week) for asked in ASKED}
-    except FixedSensitivityError:
-        thresholds = {}
-    return [
-        *(
-            Sensitivity(asked, run_backtest(detector, plan, threshold))
-            for asked, threshold in thresholds.items()
-        ),
-        Sensitivity(None, usual),
-    ]
-
-
 MIN_TRIED = 0.25
 """A kind of fault counts if it could be tried so often, against the one that was tried most."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A fault, and what became of it.
+    """A fault, and whether it was found.
 
     Attributes
     ----------
@@ -299,11 +277,13 @@ class Backtest:
 
     Attributes
     ----------
+    sensitivity : float or None
+        The false alerts a week that were accepted; None stands for the detector's own threshold.
     alerts_a_week : float
-        On the judged part as it is, outside of known incidents.
+        On the test part as it is, outside of known incidents.
     """
 
-    threshold: float
+    sensitivity: float | None
     alerts_a_week: float
     trials: list[Trial]
 
@@ -343,52 +323,69 @@ def median_delay(trials: list[Trial]) -> float | None:
     return float(np.median(delays)) if delays else None
 
 
-def run_backtest(detector: Detector, plan: Plan, threshold: float | None = None) -> Backtest:
+SENSITIVITIES = (0.2, 0.5, 1.0, 1.5)
+"""False alerts a week to try."""
+
+
+def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[Backtest]:
+    """Return the backtests of a detector at several sensitivities, and last the usual one.
+
+    A kind of detector that has one threshold has the usual one only.
+    """
+    if not detector.has_sensitivity:
+        return [usual]
+    return [*(run_backtest(detector, plan, each) for each in SENSITIVITIES), usual]
+
+
+def run_backtest(detector: Detector, plan: Plan, sensitivity: float | None = None) -> Backtest:
     """Try every fault of a plan, each alone.
 
     A fault is found if an alert starts in it, or within `GRACE` readings after it, at a reading
-    that is no anomaly to the same detector when the fault is not there.
+    that is not an anomaly to the same detector when the fault is not there.
 
     Parameters
     ----------
     detector
-        With its history up to the judged part.
-    threshold
-        Instead of the detector's own.
+        With its history up to the test part.
+    sensitivity
+        Expected false alerts a week, instead of the detector's own threshold.
     """
-    times, values = plan.part.timestamps, plan.part.values
-    as_it_is = detector.detect(times, values, threshold)
-    figures = judge(plan.part, as_it_is.is_anomaly, as_it_is.alerts)
+    series = plan.part.series
+    without_fault = detector.detect(series, sensitivity)
     trials, reached = [], 0
     for start, injections in groupby(plan.injections, lambda each: each.start):
         before = slice(reached, start - plan.lead)
         if before.stop > reached:
-            _, detector = detector.follow(times[before], values[before], threshold)
+            _, detector = detector.update(series[before], sensitivity)
             reached = before.stop
         trials += [
-            Trial(each, find(detector, plan, each, threshold, as_it_is)) for each in injections
+            Trial(each, find(detector, plan, each, sensitivity, without_fault))
+            for each in injections
         ]
-    return Backtest(
-        threshold=detector.threshold if threshold is None else threshold,
-        alerts_a_week=7 * figures.false_alarms_a_day,
-        trials=trials,
-    )
+    alerts = false_alarms(plan.part, without_fault)
+    return Backtest(sensitivity, 7 * alerts / plan.part.days, trials)
+
+
+def false_alarms(series: LabelledSeries, detection: Detection) -> int:
+    """Return how many alerts have no anomalous reading in an anomaly window."""
+    hits = detection.is_anomaly & series.in_window
+    return sum(not hits[alert.start : alert.end + 1].any() for alert in detection.alerts)
 
 
 def find(
     detector: Detector,
     plan: Plan,
     injection: Injection,
-    threshold: float | None,
-    as_it_is: Detection,
+    sensitivity: float | None,
+    without_fault: Detection,
 ) -> float | None:
     """Return after how many minutes a fault is found, or None, by a detector just before it."""
     begin = injection.start - plan.lead
     end = injection.start + len(injection.values)
-    times = plan.part.timestamps[begin : end + GRACE]
+    times = plan.part.times[begin : end + GRACE]
     values = plan.part.values[begin : end + GRACE].copy()
     values[plan.lead : end - begin] = injection.values
-    for alert in detector.detect(times, values, threshold).alerts:
-        if alert.start >= plan.lead and not as_it_is.is_anomaly[begin + alert.start]:
-            return float((times[alert.start] - times[plan.lead]) / np.timedelta64(1, "m"))
+    for alert in detector.detect(Series(times, values), sensitivity).alerts:
+        if alert.start >= plan.lead and not without_fault.is_anomaly[begin + alert.start]:
+            return float(times[alert.start] - times[plan.lead]) / MINUTE_MS
     return None

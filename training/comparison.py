@@ -1,8 +1,6 @@
-"""Comparing the candidates: the seed's experiment as it was, and the honest one.
+"""How the candidates compare: out of sample, in the baseline experiment, and which one wins.
 
-Which candidate wins: by anomaly windows where there are any, else by the backtest.
-
-Past incidents that the job itself proposes to keep out of training.
+Alerts are evaluated against anomaly windows: events, not points.
 """
 
 from __future__ import annotations
@@ -10,27 +8,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
+from ops_anomaly.detection import untrained
 from ops_anomaly.detection.lstm_autoencoder import LstmAutoencoder
+from ops_anomaly.detection.timeline import utc
 from ops_anomaly.detection.types import Detection, Detector
-from training.backtest import Backtest
-from training.candidates.candidate import Candidate
-from training.candidates.value_forest import fit_as_the_seed_did
-from training.evaluation import Confusion, Figures, confusion, judge
-from training.sources.series import Mask, Series
+from training.backtest import Backtest, false_alarms
+from training.candidates import KINDS, Candidate
+from training.candidates.value_forest import fit_baseline_forest
+from training.sources.series import EXCLUDE, MINUTE_MS, LabelledSeries
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Integers, Mask
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A candidate and how it did after the part it was fitted on.
+class Evaluation:
+    """A candidate and how it did on the test part, after the part it was fitted on.
 
     Attributes
     ----------
     detection : Detection
-        On the judged part, at a threshold that was fixed without that part's labels.
+        On the test part, at a threshold that was fixed without that part's labels.
     """
 
     candidate: Candidate
@@ -39,54 +41,142 @@ class Judged:
     readings: Confusion
 
 
-@dataclass(frozen=True)
-class SeedRow:
-    """One row of the seed's table: judged on the points it was fitted on, with their labels."""
-
-    kind: str
-    confusion: Confusion
-
-
-def judge_candidate(candidate: Candidate, series: Series) -> Judged:
-    """Judge a candidate on the part of the series that follows the one it was fitted on."""
-    detection = candidate.detector.detect(series.timestamps, series.values)
-    flags = detection.is_anomaly
-    return Judged(
+def evaluate_candidate(candidate: Candidate, series: LabelledSeries) -> Evaluation:
+    """Evaluate a candidate on the part of a series that follows the one it was fitted on."""
+    detection = candidate.detector.detect(series.series)
+    return Evaluation(
         candidate,
         detection,
-        judge(series, flags, detection.alerts),
-        confusion(series.in_window, flags),
+        evaluate(series, detection),
+        confusion(series.in_window, detection.is_anomaly),
     )
 
 
-def seed_experiment(series: Series, lstm: LstmAutoencoder) -> list[SeedRow]:
-    """Repeat the seed's experiment on the labelled points; empty where there is none to judge by.
+@dataclass(frozen=True)
+class Figures:
+    """How a detector did on a part of a series that it was not fitted on.
 
-    The forest is fitted and judged on the same points, its contamination taken from the labels.
-    The LSTM's flags are as many as there are labels, and each window's error is credited to the
-    window's first reading, a window's length too early.
+    Attributes
+    ----------
+    windows, windows_found : int
+        Anomaly windows in that part; those with an anomalous reading in them.
+    alerts, false_alarms : int
+        As the detector raised them; those with no anomalous reading in a window.
+    days : float
+        Length of the part.
+    delays_minutes : tuple of float
+        For each window found, from its label to its first anomalous reading; negative is early.
     """
-    if not 0 < series.is_label.mean() <= 0.5:  # scikit-learn's bounds of contamination
-        return []
-    forest = fit_as_the_seed_did(series)
-    return [
-        SeedRow(forest.kind, confusion(series.is_label, flags_of(forest, series))),
-        SeedRow(lstm.kind, confusion(series.is_label, flags_as_the_seed_did(lstm, series))),
-    ]
+
+    windows: int
+    windows_found: int
+    alerts: int
+    false_alarms: int
+    days: float
+    delays_minutes: tuple[float, ...]
+
+    @property
+    def window_recall(self) -> float | None:
+        """Share of the windows found; None where there are none."""
+        return self.windows_found / self.windows if self.windows else None
+
+    @property
+    def precision(self) -> float | None:
+        """Windows found among windows found and false alarms; None where there is no window."""
+        raised = self.windows_found + self.false_alarms
+        if not self.windows:
+            return None
+        return self.windows_found / raised if raised else 0.0
+
+    @property
+    def f1(self) -> float | None:
+        """Harmonic mean of precision and window recall; None where there is no window."""
+        if self.precision is None or self.window_recall is None:
+            return None
+        return harmonic_mean(self.precision, self.window_recall)
+
+    @property
+    def false_alarms_a_day(self) -> float:
+        """False alarms per day of this metric."""
+        return self.false_alarms / self.days
+
+    @property
+    def mean_delay_minutes(self) -> float | None:
+        """Mean of the delays; None where no window was found."""
+        return float(np.mean(self.delays_minutes)) if self.delays_minutes else None
 
 
-def flags_of(detector: Detector, series: Series) -> Mask:
-    """Return a detector's flags over a whole series: (n,) bool."""
-    return detector.score_samples(series.timestamps, series.values) > detector.threshold
+@dataclass(frozen=True)
+class Confusion:
+    """Readings by truth and decision."""
+
+    true_positives: int
+    false_positives: int
+    false_negatives: int
+    true_negatives: int
+
+    @property
+    def precision(self) -> float:
+        """Share of the flagged that is anomalous; 0 where nothing is flagged."""
+        flagged = self.true_positives + self.false_positives
+        return self.true_positives / flagged if flagged else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the anomalous that is flagged; 0 where nothing is anomalous."""
+        anomalous = self.true_positives + self.false_negatives
+        return self.true_positives / anomalous if anomalous else 0.0
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return harmonic_mean(self.precision, self.recall)
 
 
-def flags_as_the_seed_did(lstm: LstmAutoencoder, series: Series) -> Mask:
-    """Return as many flags as there are labels, each a window's length too early: (n,) bool."""
-    shift = len(lstm.history)
-    scores = lstm.score_samples(series.timestamps, series.values)[shift:]
-    flags = np.zeros(len(series), bool)
-    flags[np.argsort(scores)[-int(series.is_label.sum()) :]] = True
-    return flags
+def harmonic_mean(a: float, b: float) -> float:
+    """Return the harmonic mean of two shares; 0 where both are 0."""
+    return 2 * a * b / (a + b) if a + b else 0.0
+
+
+def evaluate(series: LabelledSeries, detection: Detection) -> Figures:
+    """Evaluate a detection of a series by its anomaly windows."""
+    found = [first_anomaly(series, detection.is_anomaly, window) for window in series.windows]
+    return Figures(
+        windows=len(series.windows),
+        windows_found=sum(time is not None for time in found),
+        alerts=len(detection.alerts),
+        false_alarms=false_alarms(series, detection),
+        days=series.days,
+        delays_minutes=tuple(
+            (time - first_label(series, window)) / MINUTE_MS
+            for time, window in zip(found, series.windows, strict=True)
+            if time is not None
+        ),
+    )
+
+
+def first_anomaly(series: LabelledSeries, is_anomaly: Mask, window: Integers) -> int | None:
+    """Return the time of the first anomalous reading in a window, or None."""
+    times = series.times[is_anomaly]
+    inside = times[(times >= window[0]) & (times <= window[1])]
+    return int(inside[0]) if len(inside) else None
+
+
+def first_label(series: LabelledSeries, window: Integers) -> int:
+    """Return the time of the first label in a window, or its beginning where it has none."""
+    labels = series.times[:0] if series.labels is None else series.labels
+    inside = labels[(labels >= window[0]) & (labels <= window[1])]
+    return int(inside[0] if len(inside) else window[0])
+
+
+def confusion(truth: Mask, flags: Mask) -> Confusion:
+    """Count readings by truth and decision: (n,), (n,) bool."""
+    return Confusion(
+        true_positives=int((truth & flags).sum()),
+        false_positives=int((~truth & flags).sum()),
+        false_negatives=int((truth & ~flags).sum()),
+        true_negatives=int((~truth & ~flags).sum()),
+    )
 
 
 WINDOWS_RULE = (
@@ -99,16 +189,14 @@ BUDGET = 3.0
 
 BACKTEST_RULE = (
     "the largest share of injected faults found, each kind weighing the same, of those with at "
-    f"most {BUDGET:g} alerts a week on the judged part as it is (one in all is always allowed; "
+    f"most {BUDGET:g} alerts a week on the test part as it is (one in all is always allowed; "
     "where none is so quiet, of the quietest); if equal, fewest alerts; then the simpler model"
 )
 
-SIMPLEST_FIRST = ("value-forest", "contextual-forest", "lstm-autoencoder")
-
 
 def choose_winner(
-    judged: Sequence[Judged], backtests: Mapping[str, Backtest]
-) -> tuple[Judged, str]:
+    evaluations: Sequence[Evaluation], backtests: Mapping[str, Backtest]
+) -> tuple[Evaluation, str]:
     """Return the winner, and the rule by which it won.
 
     Parameters
@@ -116,41 +204,43 @@ def choose_winner(
     backtests
         By kind of candidate.
     """
-    if any(each.figures.windows for each in judged):
-        return choose_by_windows(judged), WINDOWS_RULE
-    return choose_by_backtest(judged, backtests), BACKTEST_RULE
+    if any(each.figures.windows for each in evaluations):
+        return choose_by_windows(evaluations), WINDOWS_RULE
+    return choose_by_backtest(evaluations, backtests), BACKTEST_RULE
 
 
-def choose_by_windows(judged: Sequence[Judged]) -> Judged:
+def choose_by_windows(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Return the winner by `WINDOWS_RULE`."""
 
-    def rank(each: Judged) -> tuple[float, float, float, int]:
+    def rank(each: Evaluation) -> tuple[float, float, float, int]:
         figures = each.figures
         return (
             -figures.f1 if figures.f1 is not None else 0.0,
             figures.false_alarms_a_day,
             inf if figures.mean_delay_minutes is None else figures.mean_delay_minutes,
-            SIMPLEST_FIRST.index(each.candidate.kind),
+            KINDS.index(each.candidate.kind),
         )
 
-    return min(judged, key=rank)
+    return min(evaluations, key=rank)
 
 
-def choose_by_backtest(judged: Sequence[Judged], backtests: Mapping[str, Backtest]) -> Judged:
+def choose_by_backtest(
+    evaluations: Sequence[Evaluation], backtests: Mapping[str, Backtest]
+) -> Evaluation:
     """Return the winner by `BACKTEST_RULE`."""
-    quietest = min(each.figures.false_alarms for each in judged)
+    quietest = min(each.figures.false_alarms for each in evaluations)
 
-    def rank(each: Judged) -> tuple[float, int, int]:
+    def rank(each: Evaluation) -> tuple[float, int, int]:
         return (
             -(backtests[each.candidate.kind].mean_share or 0.0),
             each.figures.false_alarms,
-            SIMPLEST_FIRST.index(each.candidate.kind),
+            KINDS.index(each.candidate.kind),
         )
 
     return min(
         (
             each
-            for each in judged
+            for each in evaluations
             if each.figures.false_alarms <= max(allowed_alerts(each.figures.days), quietest)
         ),
         key=rank,
@@ -168,53 +258,101 @@ def allowed_alerts(days: float) -> float:
     return max(1.0, BUDGET * days / 7)
 
 
-MOST = 5
+@dataclass(frozen=True)
+class BaselineRow:
+    """A row of the baseline experiment: scored on the points it was fitted on, by their labels."""
+
+    kind: str
+    confusion: Confusion
+
+
+def baseline_experiment(
+    series: LabelledSeries, fitted: Mapping[str, Candidate]
+) -> list[BaselineRow]:
+    """Reproduce the baseline experiment on the labelled points; empty where there are none.
+
+    The forest is fitted and scored on the same points, its contamination taken from the labels.
+    The LSTM flags as many readings as there are labels, and each window's error is credited to
+    the window's first reading, a window's length too early.
+
+    Parameters
+    ----------
+    fitted
+        The run's candidates, by kind.
+    """
+    if not 0 < series.is_label.mean() <= 0.5:  # scikit-learn's bounds of contamination
+        return []
+    forest = fit_baseline_forest(series)
+    rows = [BaselineRow(forest.kind, confusion(series.is_label, flags_of(forest, series)))]
+    if LstmAutoencoder.kind in fitted:
+        lstm = cast("LstmAutoencoder", fitted[LstmAutoencoder.kind].detector)
+        flags = baseline_flags(lstm, series)
+        rows.append(BaselineRow(lstm.kind, confusion(series.is_label, flags)))
+    return rows
+
+
+def flags_of(detector: Detector, series: LabelledSeries) -> Mask:
+    """Return which scores of a whole series exceed a detector's threshold: (n,) bool."""
+    flags: Mask = detector.score_samples(series.series) > detector.threshold
+    return flags
+
+
+def baseline_flags(lstm: LstmAutoencoder, series: LabelledSeries) -> Mask:
+    """Return as many flags as there are labels, each a window's length too early: (n,) bool."""
+    shift = len(lstm.history)
+    scores = lstm.score_samples(series.series)[shift:]
+    flags = np.zeros(len(series), bool)
+    flags[np.argsort(scores)[-int(series.is_label.sum()) :]] = True
+    return flags
+
+
+MAX_PROPOSALS = 5
 MIN_SEVERITY = 2 / 3
-"""Of a score that is twice what an anomaly takes; what is less is odd, but hardly an incident."""
+"""Of a score that is twice the threshold; what is less is unusual, but hardly an incident."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A range of the part fitted on that looks like an incident.
+    """A range of the training part that looks like an incident.
 
     Attributes
     ----------
+    first, last : int
+        Milliseconds since 1970.
     severity : float
         0 to 1; 0.5 is barely an anomaly.
     reason : str
         Why, in plain words.
     """
 
-    first: np.datetime64
-    last: np.datetime64
+    first: int
+    last: int
     severity: float
     reason: str
 
     @property
     def option(self) -> str:
         """The range as the command line takes it."""
-        return f"--exclude {self.first} {self.last}"
+        return f"{EXCLUDE} {utc(self.first)} {utc(self.last)}"
 
 
-def propose_exclusions(series: Series, cut: int) -> list[Proposal]:
-    """Return what looks like an incident in the part fitted on, the most severe first.
+def propose_exclusions(series: LabelledSeries, cut: int) -> list[Proposal]:
+    """Return what looks like an incident in the training part, the most severe first.
 
-    The contextual detector judges that part without a model, from its beginning, each reading by
-    those before it; of a series' first 15 %, while it learns what is usual, nothing is proposed.
-    Known incidents are not proposed again.
+    A detector without a model scores that part from its beginning, each reading by those before
+    it; nothing is proposed while it warms up. Known incidents are not proposed again.
 
     Parameters
     ----------
     cut : int
-        Where the part fitted on ends.
+        Where the training part ends.
     """
     part = series.part(0, cut)
-    detector = ContextualForest.untrained(probation=usual_probation(len(series)))
-    detection = detector.detect(part.timestamps, part.values)
+    detection = untrained(readings=len(series)).detect(part.series)
     proposals = [
         Proposal(
-            part.timestamps[alert.start],
-            part.timestamps[alert.end],
+            int(part.times[alert.start]),
+            int(part.times[alert.end]),
             float(detection.severity[alert.peak]),
             detection.reasons[alert.start],
         )
@@ -222,4 +360,4 @@ def propose_exclusions(series: Series, cut: int) -> list[Proposal]:
         if detection.severity[alert.peak] >= MIN_SEVERITY
         and not part.in_window[alert.start : alert.end + 1].any()
     ]
-    return sorted(proposals, key=lambda each: -each.severity)[:MOST]
+    return sorted(proposals, key=lambda each: -each.severity)[:MAX_PROPOSALS]

@@ -1,12 +1,6 @@
-"""Reading a watch file, and what it stands for at the moment.
+"""A watch file before it is published: what it stands for, costs and raises; which models it names.
 
-On which metric each model of a watch file is trained.
-
-What watching a fleet costs a month, and how many alerts a week it means.
-
-What a watch file stands for, as the command line shows it.
-
-Training every model that a watch file names.
+Each model is trained on the fullest of its entry's metrics.
 """
 
 from __future__ import annotations
@@ -25,13 +19,12 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidWatchFileError
 from ops_anomaly.detection.alerting import CURVE, threshold_for
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.watcher.fleet import Watched, resolve
+from ops_anomaly.watcher.fleet import Watched, resolve, shard_count
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
-from training.candidates.candidate import NOTHING
-from training.errors import SourceError
-from training.report.style import new_table
-from training.sources.cloudwatch import asking_cloudwatch
-from training.sources.series import Series
+from training import SourceError
+from training.console import NOTHING, new_table
+from training.sources.cloudwatch import source_errors
+from training.sources.series import LabelledSeries
 
 
 def read_watch_file(path: Path) -> WatchFile:
@@ -49,7 +42,7 @@ def read_watch_file(path: Path) -> WatchFile:
     try:
         return parse_watch_file(content)
     except InvalidWatchFileError as error:
-        raise SourceError(f"{path} is no watch file:\n{error}") from error
+        raise SourceError(f"{path} is not a valid watch file:\n{error}") from error
 
 
 def resolve_watch_file(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
@@ -58,26 +51,26 @@ def resolve_watch_file(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
     Raises
     ------
     SourceError
-        If CloudWatch can't be asked.
+        If CloudWatch can't be read.
     """
-    with asking_cloudwatch():
+    with source_errors():
         return resolve(cloudwatch, watch_file)
 
 
 @dataclass(frozen=True)
 class Selected:
-    """A model that a watch file names, and the series that it is trained on.
+    """A model of a watch file, and the series that it is trained on.
 
     Attributes
     ----------
     metrics : int
-        How many metrics it is to judge; of those, the one with the most readings is taken.
+        How many metrics it is for; of those, the one with the most readings is taken.
     """
 
     model: str
     metric: Metric
     metrics: int
-    series: Series
+    series: LabelledSeries
 
 
 def metrics_by_model(fleet: Sequence[Watched]) -> dict[str, list[Metric]]:
@@ -95,19 +88,20 @@ def metrics_by_model(fleet: Sequence[Watched]) -> dict[str, list[Metric]]:
     if not models:
         raise SourceError(
             "no entry of the watch file names a model, so there is none to train; add "
-            "`model: NAME` to an entry, or leave it: each metric is then judged by its own history"
+            "`model: NAME` to an entry, or leave it: each metric is then compared with its own "
+            "history"
         )
     empty = [model for model, metrics in models.items() if not metrics]
     if empty:
         raise SourceError(
-            f"no metric matches the entries of {', '.join(empty)} at the moment; look at what the "
-            "file stands for with: python -m training watch FILE"
+            f"no metric matches the entries of {', '.join(empty)} at the moment; see what the "
+            "file matches with: ops-anomaly watch FILE"
         )
     return models
 
 
 def select(
-    models: Mapping[str, Sequence[Metric]], found: Mapping[Metric, Series]
+    models: Mapping[str, Sequence[Metric]], found: Mapping[Metric, LabelledSeries]
 ) -> tuple[list[Selected], list[str]]:
     """Return for each model the metric with the most readings; and the models without any."""
     selected, without = [], []
@@ -136,11 +130,8 @@ ListMetrics; for a custom metric a month."""
 STACK = 12 * 0.10 + 7 * 0.30
 """A month, however many metrics: the stack's alarms, and the totals that the watcher publishes."""
 
-SHARD = 500
-"""Metrics whose state is one object."""
-
-PAGE = 500
-"""Metrics that one ListMetrics returns."""
+LISTED = 500
+"""Metrics that one call of ListMetrics returns."""
 
 
 @dataclass(frozen=True)
@@ -177,21 +168,21 @@ def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
     Parameters
     ----------
     fleet
-        What the entries of the watch file stand for, in their order.
+        The entries of the watch file with their metrics, in its order.
     """
     polls = {
         metric: MONTH_SECONDS / max(metric.period, TICK_SECONDS)
         for watched in fleet
         for metric in watched.metrics
     }
-    shards = -(-len(polls) // SHARD)
+    shards = shard_count(len(polls))
     listed = fleet[len(watch_file.metrics) :]
-    pages = sum(max(-(-len(watched.metrics) // PAGE), 1) for watched in listed)
+    calls = sum(max(-(-len(watched.metrics) // LISTED), 1) for watched in listed)
     ticks = MONTH_SECONDS / TICK_SECONDS
     return Cost(
         reading=METRIC_READ * sum(polls.values()),
         state=STATE_KEPT * shards * max(polls.values(), default=0.0),
-        listing=LISTING * pages * MONTH_SECONDS / 3_600,
+        listing=LISTING * calls * MONTH_SECONDS / 3_600,
         scores=SCORE_METRIC * sum(len(w.metrics) for w in fleet if w.options.score_metric),
         stack=STACK,
         invocations=round(ticks * (1 + shards)),
@@ -201,7 +192,7 @@ def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
 def alerts_a_week(watched: Watched) -> float:
     """Return how many false alerts an entry is expected to raise, all its metrics together.
 
-    As many as its sensitivity asks for, as far as that can be had: a metric that is read seldom
+    As many as its sensitivity accepts, within what is possible: a metric that is read seldom
     can't be made to alert often.
     """
     thresholds, rates = np.array(CURVE).T
@@ -214,12 +205,20 @@ def alerts_a_week(watched: Watched) -> float:
     return expected
 
 
-COLUMNS = ("entry", "metrics", "every", "judged by", "sensitivity", "alerts/wk")
+def show_fleet(
+    watch_file: WatchFile,
+    fleet: Sequence[Watched],
+    fixed: Mapping[str, str] | None,
+    console: Console,
+) -> None:
+    """Print the entries, what they match, and what it would mean to watch them.
 
-
-def show_fleet(watch_file: WatchFile, fleet: Sequence[Watched], console: Console) -> None:
-    """Print the entries, what they stand for, and what it would mean to watch them."""
-    console.print(fleet_table(fleet))
+    Parameters
+    ----------
+    fixed
+        The models with one threshold, and their kind in words; None where models were not read.
+    """
+    console.print(fleet_table(fleet, fixed or {}))
     console.print()
     for watched in fleet:
         console.print(
@@ -230,30 +229,28 @@ def show_fleet(watch_file: WatchFile, fleet: Sequence[Watched], console: Console
             style=None if watched.metrics else "yellow",
         )
     console.print()
-    count = sum(len(watched.metrics) for watched in fleet)
-    alerts = sum(map(alerts_a_week, fleet))
-    console.print(
-        f"{count:,} metrics of {len(watch_file.entries)} entries; expect {alerts:.1f} false alerts "
-        "a week in all, as far as past ones tell.",
-        highlight=False,
-    )
+    show_alerts(watch_file, fleet, fixed, console)
     show_cost(cost_of(watch_file, fleet), console)
 
 
-def fleet_table(fleet: Sequence[Watched]) -> Table:
+COLUMNS = ("entry", "metrics", "every", "model", "sensitivity", "alerts/wk")
+
+
+def fleet_table(fleet: Sequence[Watched], fixed: Mapping[str, str]) -> Table:
     """Return a row an entry; it fits 80 columns, but for the longest names."""
-    note = "Alerts a week: false ones, of all its metrics, as far as past ones tell."
+    note = "Alerts a week: false ones, of all its metrics, expected from past ones."
     table = new_table("What is watched", note, *COLUMNS)
     for watched in fleet:
         options = watched.options
         periods = {metric.period for metric in watched.metrics}
+        is_fixed = options.model in fixed
         table.add_row(
             options.name,
             f"{len(watched.metrics):,}",
             ", ".join(duration(1_000 * period) for period in sorted(periods)) or NOTHING,
             options.model or "its own history",
-            f"{options.sensitivity:g}",
-            f"{alerts_a_week(watched):.1f}",
+            "no effect" if is_fixed else f"{options.sensitivity:g}",
+            NOTHING if is_fixed else f"{alerts_a_week(watched):.1f}",
         )
     return table
 
@@ -261,9 +258,42 @@ def fleet_table(fleet: Sequence[Watched]) -> Table:
 def in_words(metrics: Sequence[Metric]) -> str:
     """Return one of the metrics, and how many more there are."""
     if not metrics:
-        return "stands for nothing at the moment; is it spelt right, with all its dimensions?"
+        return "matches nothing at the moment; check the spelling and that all dimensions are given"
     more = len(metrics) - 1
     return str(metrics[0]) + (f" and {more:,} more" if more else "")
+
+
+def show_alerts(
+    watch_file: WatchFile,
+    fleet: Sequence[Watched],
+    fixed: Mapping[str, str] | None,
+    console: Console,
+) -> None:
+    """Print how many false alerts to expect, and of which entries that is not known."""
+    by_sensitivity = [each for each in fleet if each.options.model not in (fixed or {})]
+    count = sum(len(watched.metrics) for watched in fleet)
+    alerts = sum(map(alerts_a_week, by_sensitivity))
+    console.print(
+        f"{count:,} metrics of {len(watch_file.entries)} entries; expect {alerts:.1f} false alerts "
+        "a week in all.",
+        highlight=False,
+    )
+    for watched in fleet:
+        name, model = watched.options.name, watched.options.model
+        if fixed and model is not None and model in fixed:
+            console.print(
+                f"{name}: sensitivity has no effect: its model {model} is a {fixed[model]}, which "
+                "has one threshold. Its alerts are not in the forecast.",
+                style="yellow",
+                highlight=False,
+            )
+    if fixed is None and any(watched.options.model for watched in fleet):
+        console.print(
+            "Models were not read: of those with one threshold, sensitivity has no effect, and "
+            "the forecast is wrong. Give --bucket to check.",
+            style="yellow",
+            highlight=False,
+        )
 
 
 def show_cost(cost: Cost, console: Console) -> None:
@@ -275,9 +305,9 @@ def show_cost(cost: Cost, console: Console) -> None:
         "score metrics": cost.scores,
         "alarms and totals of the stack": cost.stack,
     }
-    told = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
+    listed = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
     console.print(
-        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({told}); Lambda apart: "
+        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({listed}); Lambda apart: "
         f"{cost.invocations:,} invocations.",
         highlight=False,
     )

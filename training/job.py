@@ -1,122 +1,68 @@
-"""The job itself: fit the candidates on the first part, judge them after it, choose.
-
-Training as the command line and the laptop demo show it.
-"""
+"""The training job: fit the candidates on the first part, evaluate them after it, choose, write."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from ops_anomaly import detection
-from ops_anomaly.detection.artifact import digest, pack
-from ops_anomaly.detection.lstm_autoencoder import LstmAutoencoder
-from ops_anomaly.detection.types import Detector
-from training.backtest import (
-    Backtest,
-    Plan,
-    Sensitivity,
-    plan_injections,
-    run_backtest,
-    try_sensitivities,
-)
-from training.candidates.candidate import NAMES, Candidate
-from training.candidates.contextual_forest import fit_contextual_forest
-from training.candidates.lstm_autoencoder import fit_lstm_autoencoder
-from training.candidates.value_forest import fit_value_forest
+from rich.console import Console
+from rich.markup import escape
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.detection.artifact import pack
+from ops_anomaly.watcher.watch_file import WatchFile
+from training import SourceError
+from training.backtest import Backtest, plan_injections, run_backtest, try_sensitivities
+from training.candidates import CANDIDATES, TITLES, Candidate, CandidateKind
 from training.comparison import (
-    Judged,
-    Proposal,
-    SeedRow,
+    Evaluation,
+    baseline_experiment,
     choose_winner,
-    judge_candidate,
+    evaluate_candidate,
     propose_exclusions,
-    seed_experiment,
 )
-from training.errors import SourceError
-from training.records import backtest_summary, data_record, figures_record
-from training.sources.series import Series
+from training.console import OnProgress, show_progress
+from training.fleet import Selected, metrics_by_model, resolve_watch_file, select
+from training.report import result_tables, write_report
+from training.run import (
+    Run,
+    Settings,
+    StoredRun,
+    backtest_summary,
+    check_replaceable,
+    data_record,
+    figures_record,
+    library_versions,
+    write_run,
+)
+from training.sources import show_series
+from training.sources.cloudwatch import fetch_with_progress, missing
+from training.sources.series import LabelledSeries
 
-MINIMUM_LENGTH = 300
-"""Readings below which there is too little to fit on, or to judge by."""
+RUNS = Path("runs")
 
-LIBRARIES = ("jax", "keras", "numpy", "safetensors", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides a run besides its data.
-
-    Attributes
-    ----------
-    name : str
-        The model's name in the bucket.
-    train_share : float
-        The first part of the series, which is fitted on; the rest is judged.
-    seed : int
-        Of the candidates' random numbers.
-    """
-
-    name: str
-    train_share: float = 0.5
-    seed: int = 42
+MIN_LENGTH = 300
+"""Readings below which there is too little to fit on, or to evaluate by."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a run found.
-
-    Attributes
-    ----------
-    judged_part : Series
-        The readings that the figures are of.
-    plan : Plan
-        The faults of the backtests.
-    backtests : dict of str to Backtest
-        One a candidate, by kind.
-    winner, rule : Judged, str
-        Which candidate won, and by what.
-    sensitivities : list of Sensitivity
-        What the winner would do at each.
-    proposals : list of Proposal
-        What looks like an incident in the part fitted on.
-    artifacts : dict of str to bytes
-        One artifact a candidate, by kind.
-    """
-
-    settings: Settings
-    created: str
-    series: Series
-    judged_part: Series
-    judged: list[Judged]
-    seed_rows: list[SeedRow]
-    plan: Plan
-    backtests: dict[str, Backtest]
-    winner: Judged
-    rule: str
-    sensitivities: list[Sensitivity]
-    proposals: list[Proposal]
-    artifacts: dict[str, bytes]
-
-    @property
-    def run_id(self) -> str:
-        """Name of the run's folder in the bucket: when, and which artifact."""
-        artifact = self.artifacts[self.winner.candidate.kind]
-        return f"{self.created.replace(':', '').replace('+0000', 'Z')}-{digest(artifact)[:8]}"
+def train_run(
+    series: LabelledSeries, settings: Settings, folder: Path, console: Console
+) -> StoredRun:
+    """Train, show the comparison, and write the run into `folder`."""
+    check_replaceable(folder)
+    with show_progress(console) as on_progress:
+        run = train(series, settings, on_progress)
+    show_run(run, console)
+    stored = write_run(run, folder, write_report)
+    page = escape(str(folder / "report.html"))
+    console.print(f"Report: [bold]{page}[/bold] (pictures and figures beside it)")
+    return stored
 
 
-def train(series: Series, settings: Settings, on_progress: Callable[[str, int, int], None]) -> Run:
-    """Fit, judge and compare the candidates.
-
-    Parameters
-    ----------
-    on_progress
-        Called with what is going on, steps done, and steps in all.
+def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -> Run:
+    """Fit, evaluate and compare the candidates.
 
     Raises
     ------
@@ -124,47 +70,41 @@ def train(series: Series, settings: Settings, on_progress: Callable[[str, int, i
         If either part of the series is too short.
     """
     cut = split(series, settings.train_share)
-    fitted_part, judged_part = series.part(0, cut), series.part(cut, len(series))
-    candidates = fit_candidates(fitted_part, settings.seed, on_progress)
-    judged = [judge_candidate(candidate, judged_part) for candidate in candidates]
-
+    training_part, test_part = series.part(0, cut), series.part(cut, len(series))
+    fitted = {row.kind: fit(row, training_part, settings, on_progress) for row in CANDIDATES}
+    evaluations = [evaluate_candidate(candidate, test_part) for candidate in fitted.values()]
     plan = plan_injections(series, cut, settings.seed)
     backtests = {}
-    for done, each in enumerate(candidates):
-        on_progress(f"backtest of the {NAMES[each.kind]}", done, len(candidates))
-        backtests[each.kind] = run_backtest(each.detector, plan)
-    winner, rule = choose_winner(judged, backtests)
-    kind, served = winner.candidate.kind, winner.candidate.detector
-    on_progress(f"sensitivities of the {NAMES[kind]}", 0, 1)
+    for done, (kind, candidate) in enumerate(fitted.items()):
+        on_progress(f"Backtest of the {TITLES[kind]}", done, len(fitted))
+        backtests[kind] = run_backtest(candidate.detector, plan)
+    winner, rule = choose_winner(evaluations, backtests)
+    best = winner.candidate
+    on_progress(f"Sensitivities of the {TITLES[best.kind]}", 0, 1)
     return Run(
         settings=settings,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         series=series,
-        judged_part=judged_part,
-        judged=judged,
-        seed_rows=seed_experiment(series, cast("LstmAutoencoder", candidates[-1].detector)),
+        test_part=test_part,
+        evaluations=evaluations,
+        baseline=baseline_experiment(series, fitted),
         plan=plan,
         backtests=backtests,
         winner=winner,
         rule=rule,
-        sensitivities=try_sensitivities(served, plan, backtests[kind]),
+        sensitivities=try_sensitivities(best.detector, plan, backtests[best.kind]),
         proposals=propose_exclusions(series, cut),
         artifacts={
-            each.candidate.kind: pack(
-                advanced(each.candidate.detector, judged_part),
-                settings.name,
-                libraries=library_versions(),
-                training_data=data_record(series, cut),
-                figures=figures_record(each.figures)
-                | {"backtest": backtest_summary(backtests[each.candidate.kind])},
+            each.candidate.kind: artifact(
+                each, backtests[each.candidate.kind], series, cut, settings.name
             )
-            for each in judged
+            for each in evaluations
         },
     )
 
 
-def split(series: Series, train_share: float) -> int:
-    """Return how many readings are fitted on; the others judge.
+def split(series: LabelledSeries, train_share: float) -> int:
+    """Return the length of the training part; the rest is the test part.
 
     Raises
     ------
@@ -172,47 +112,120 @@ def split(series: Series, train_share: float) -> int:
         If either part is too short.
     """
     cut = int(train_share * len(series))
-    if min(cut, len(series) - cut) < MINIMUM_LENGTH:
+    if min(cut, len(series) - cut) < MIN_LENGTH:
         raise SourceError(
             f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
-            f"judge by; each part needs {MINIMUM_LENGTH}, so give more (from CloudWatch: --days), "
+            f"evaluate by; each part needs {MIN_LENGTH}, so give more (from CloudWatch: --days), "
             "or another --train-share"
         )
     return cut
 
 
-def fit_candidates(
-    part: Series, seed: int, on_progress: Callable[[str, int, int], None]
-) -> tuple[Candidate, Candidate, Candidate]:
-    """Fit the candidates; the LSTM autoencoder is the last."""
-    on_progress("value forest", 0, 2)
-    value_forest = fit_value_forest(part, seed)
-    on_progress("contextual forest", 1, 2)
-    contextual_forest = fit_contextual_forest(part, seed)
-    lstm = fit_lstm_autoencoder(
+def fit(
+    row: CandidateKind, part: LabelledSeries, settings: Settings, on_progress: OnProgress
+) -> Candidate:
+    """Fit one candidate."""
+    stage = f"Fitting the {row.title}"
+    on_progress(stage, 0, 1)
+    return row.fit(
         part,
-        seed,
-        lambda epoch, most, loss: on_progress(
-            f"LSTM autoencoder, validation loss {loss:.3f}", epoch, most
-        ),
+        settings.seed,
+        lambda epoch, most, _: on_progress(stage, epoch, most),
+        settings.max_epochs,
     )
-    return value_forest, contextual_forest, lstm
 
 
-def advanced(fitted: Detector, part: Series) -> Detector:
-    """Return the detector at the end of the series, where serving goes on, incidents left out."""
-    ordinary = ~part.in_window
-    return fitted.advance(part.timestamps[ordinary], part.values[ordinary])
+def artifact(
+    each: Evaluation, backtest: Backtest, series: LabelledSeries, cut: int, name: str
+) -> bytes:
+    """Return a candidate's artifact: its detector at the end of the series, incidents left out."""
+    after_training = series.part(cut, len(series)).normal
+    _, detector = each.candidate.detector.update(after_training)
+    return pack(
+        detector,
+        name,
+        libraries=library_versions(),
+        training_data=data_record(series, cut),
+        figures=figures_record(each.figures) | {"backtest": backtest_summary(backtest)},
+    )
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide an artifact's bytes."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+def show_run(run: Run, console: Console) -> None:
+    """Print the tables of a run, the proposals and the winner."""
+    for table in result_tables(run):
+        console.print(table)
+        console.print()
+    show_proposals(run, console)
+    winner = TITLES[run.winner.candidate.kind]
+    console.print(f"Winner: [bold green]{winner}[/bold green], by {run.rule}.")
+    if run.series.labels is not None and not len(run.test_part.windows):
+        console.print(
+            "[yellow]No labelled window is in the test part, so recall is not known; a smaller "
+            "--train-share may leave one.[/yellow]"
+        )
 
 
-def fingerprint(series: Series, settings: Settings) -> str:
-    """Return a digest of all that decides a run: data, settings, library versions, source code."""
-    parts = [series.digest, repr(settings), repr(library_versions())]
-    for room in (Path(__file__).parent, Path(detection.__file__).parent):
-        parts += [path.read_text("utf-8") for path in sorted(room.rglob("*.py"))]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+def show_proposals(run: Run, console: Console) -> None:
+    """Print what looks like a past incident, as options to paste."""
+    if not run.proposals:
+        return
+    console.print(
+        "Check these: unusual in the training part. An incident is better kept out of training, "
+        "by adding its line to the command:"
+    )
+    for each in run.proposals:
+        console.print(f"  {each.option}", highlight=False, soft_wrap=True)
+        console.print(
+            f"    severity {each.severity:.2f}: {each.reason}",
+            style="dim",
+            markup=False,
+            highlight=False,
+        )
+    console.print()
+
+
+def train_watched(
+    watch_file: WatchFile,
+    cloudwatch: Any,
+    days: int,
+    settings: Settings,
+    console: Console,
+    runs: Path = RUNS,
+) -> list[Path]:
+    """Train each model of a watch file on the fullest of its metrics; return the runs' folders.
+
+    All is fetched and checked before anything is trained.
+
+    Parameters
+    ----------
+    settings
+        Of every run, but for the name.
+
+    Raises
+    ------
+    SourceError
+        If CloudWatch can't be read, or one of the series is too short.
+    """
+    models = metrics_by_model(resolve_watch_file(cloudwatch, watch_file))
+    metrics: list[Metric] = [metric for named in models.values() for metric in named]
+    found = fetch_with_progress(cloudwatch, metrics, days, console)
+    selected, without = select(models, found)
+    if without:
+        raise missing([models[model][0] for model in without], days, cloudwatch)
+    for each in selected:
+        split(each.series, settings.train_share)  # raises where a part would be too short
+    return [train_selected(each, settings, console, runs) for each in selected]
+
+
+def train_selected(selected: Selected, settings: Settings, console: Console, runs: Path) -> Path:
+    """Train one model, and return the folder of its run."""
+    folder = runs / selected.model
+    console.rule(f"[bold]{selected.model}", align="left")
+    if selected.metrics > 1:
+        console.print(
+            f"Of {selected.metrics} metrics, the one with the most readings: "
+            f"{escape(str(selected.metric))}"
+        )
+    show_series(selected.series, console)
+    train_run(selected.series, replace(settings, name=selected.model), folder, console)
+    return folder

@@ -1,8 +1,9 @@
-"""Fitting scikit-learn's isolation forest on distances to the past, and exporting it."""
+"""Fits scikit-learn's isolation forest on distances to the history, and exports it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
@@ -13,10 +14,13 @@ from ops_anomaly.detection.contextual_forest import SKIPPED, ContextualForest, e
 from ops_anomaly.detection.history import Past
 from ops_anomaly.detection.isolation_forest import IsolationForest
 from ops_anomaly.detection.types import FLOAT32_MAX
-from training.candidates.candidate import Candidate
+from training import SourceError
+from training.candidates import Candidate
 from training.candidates.value_forest import floor_to_float32
-from training.errors import SourceError
-from training.sources.series import Floats, Series
+from training.sources.series import LabelledSeries
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats
 
 TREES = 100
 MAX_ROWS = 256
@@ -25,24 +29,22 @@ MAX_ROWS = 256
 MIN_ROWS = 30
 
 
-def fit_contextual_forest(series: Series, seed: int) -> Candidate:
-    """Fit the forest on distances to the past, and give the detector that past.
+def fit_contextual_forest(series: LabelledSeries, seed: int) -> Candidate:
+    """Fit the forest on distances to the history, and give the detector that history.
 
-    Readings in anomaly windows are left out of both: an incident that was known should not make
-    the next one look familiar.
+    Readings in anomaly windows are left out of both: a known incident should not make the next
+    one look familiar.
 
     Raises
     ------
     SourceError
-        If too few readings lie outside anomaly windows.
+        If too few readings are outside of anomaly windows.
     """
-    normal = ~series.in_window
-    timestamps, values = series.timestamps[normal], series.values[normal]
-    times = timestamps.astype("datetime64[ms]").astype(np.int64)
-    rows = extend(Past.nothing(), times, values, None).past.distances[SKIPPED:]
+    normal = series.normal
+    rows = extend(Past.nothing(), normal.times, normal.values, None).past.distances[SKIPPED:]
     if len(rows) < MIN_ROWS:
         raise SourceError(
-            f"{len(values)} readings of the part fitted on lie outside labelled anomalies; "
+            f"{len(normal)} readings of the training part are outside of anomaly windows; "
             f"{SKIPPED + MIN_ROWS} are needed"
         )
     forest = ensemble.IsolationForest(
@@ -53,7 +55,7 @@ def fit_contextual_forest(series: Series, seed: int) -> Candidate:
     def save_estimator(folder: Path) -> None:
         joblib.dump(forest, folder / "contextual-forest.joblib")
 
-    return Candidate(detector.advance(timestamps, values), save_estimator)
+    return Candidate(detector.update(normal)[1], save_estimator)
 
 
 def clipped(rows: Floats) -> Floats:
@@ -62,7 +64,7 @@ def clipped(rows: Floats) -> Floats:
 
 
 def export_isolation_forest(forest: ensemble.IsolationForest) -> IsolationForest:
-    """Lay a fitted forest out as complete trees, equal to it to the bit."""
+    """Export a fitted forest as complete trees, equal to it to the bit."""
     depth = max(int(np.ceil(np.log2(max(forest.max_samples_, 2)))), 1)
     nodes = 2**depth - 1
     features = np.zeros((len(forest.estimators_), nodes), np.uint8)
@@ -72,18 +74,18 @@ def export_isolation_forest(forest: ensemble.IsolationForest) -> IsolationForest
         tree = estimator.tree_
         below = average_path_length(tree.n_node_samples)
         floors = floor_to_float32(tree.threshold)
-        # node of the fitted tree, its place in the complete one, its depth
+        # node of the fitted tree, its position in the complete one, its depth
         branches = [(0, 0, 0)]
         while branches:
-            node, place, level = branches.pop()
+            node, position, level = branches.pop()
             if tree.children_left[node] < 0:
-                leaf = (place + 1) * 2 ** (depth - level) - 1 - nodes  # its leftmost descendant
+                leaf = (position + 1) * 2 ** (depth - level) - 1 - nodes  # its leftmost descendant
                 paths[number, leaf] = (level + 1) + below[node] - 1.0
                 continue
-            features[number, place] = tree.feature[node]
-            splits[number, place] = floors[node]
-            branches.append((tree.children_left[node], 2 * place + 1, level + 1))
-            branches.append((tree.children_right[node], 2 * place + 2, level + 1))
+            features[number, position] = tree.feature[node]
+            splits[number, position] = floors[node]
+            branches.append((tree.children_left[node], 2 * position + 1, level + 1))
+            branches.append((tree.children_right[node], 2 * position + 2, level + 1))
     expected_path = float(average_path_length(np.array([forest.max_samples_]))[0])
     return IsolationForest(features, splits, paths, expected_path)
 

@@ -1,11 +1,11 @@
-"""Training the LSTM autoencoder in Keras, and exporting its weights."""
+"""Trains the LSTM autoencoder in Keras, and exports its weights."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read once, when keras is imported
 
@@ -22,15 +22,15 @@ from ops_anomaly.detection.lstm_autoencoder import (
     windows_of,
 )
 from ops_anomaly.detection.tails import Tail
-from training.candidates.candidate import Candidate
-from training.errors import SourceError
-from training.sources.series import Mask, Series
+from training import SourceError
+from training.candidates import MAX_EPOCHS, Candidate, OnEpoch
+from training.sources.series import LabelledSeries
 
-MINIMUM_WINDOWS = 128
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Mask
+
+MIN_WINDOWS = 128
 """Windows without which training is not worth starting."""
-
-Progress = Callable[[int, int, float], None]
-"""Called after each epoch with its number, the most there will be, and its validation loss."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class LstmSettings:
 
     window: int = 30
     units: int = 32
-    epochs: int = 80
     patience: int = 8
     batch_size: int = 64
     learning_rate: float = 3e-3
@@ -47,9 +46,13 @@ class LstmSettings:
 
 
 def fit_lstm_autoencoder(
-    series: Series, seed: int, progress: Progress, settings: LstmSettings = LstmSettings()
+    series: LabelledSeries,
+    seed: int,
+    on_epoch: OnEpoch = lambda *_: None,
+    max_epochs: int = MAX_EPOCHS,
+    settings: LstmSettings = LstmSettings(),
 ) -> Candidate:
-    """Train on windows free of labelled anomalies; calibrate on the same part of the series.
+    """Train on windows without labelled anomalies; calibrate on the same part of the series.
 
     The threshold needs no labels: an anomaly must be rarer than one reading a week, both by the
     tail's extrapolation and among the readings it was calibrated on.
@@ -59,23 +62,25 @@ def fit_lstm_autoencoder(
     SourceError
         If there are too few windows without a labelled anomaly to train on.
     """
-    normal = series.values[~series.in_window]
+    normal = series.normal.values
     center, spread = float(normal.mean()), float(normal.std()) or 1.0
     scaled = to_scale(series.values, center, spread)
     clean = windows_without(series.in_window, settings.window)
-    if clean.sum() < MINIMUM_WINDOWS:
+    if clean.sum() < MIN_WINDOWS:
         raise SourceError(
-            f"{clean.sum()} windows of {settings.window} readings are free of labelled anomalies; "
-            f"training needs {MINIMUM_WINDOWS}: give a longer series or a larger train share"
+            f"{clean.sum()} windows of {settings.window} readings are without labelled anomalies; "
+            f"training needs {MIN_WINDOWS}: give a longer series or a larger train share"
         )
-    network, losses = train(windows_of(scaled, settings.window)[clean], seed, progress, settings)
+    network, losses = train(
+        windows_of(scaled, settings.window)[clean], seed, on_epoch, max_epochs, settings
+    )
     weights = export_weights(network)
 
     errors = last_errors(weights, scaled, settings.window)[clean]
     tail = Tail.of(errors)
     once_a_week = 1 / series.readings_a_week
     threshold = max(
-        -np.log(once_a_week), np.quantile(tail.surprise(errors), max(0.0, 1 - once_a_week))
+        -np.log(once_a_week), np.quantile(tail.surprisal(errors), max(0.0, 1 - once_a_week))
     )
     detector = LstmAutoencoder(
         weights=weights,
@@ -84,6 +89,7 @@ def fit_lstm_autoencoder(
         tail=tail,
         history=series.values[-(settings.window - 1) :],
         threshold=float(threshold),
+        step=series.series.step,
     )
 
     def save_estimator(folder: Path) -> None:
@@ -93,8 +99,9 @@ def fit_lstm_autoencoder(
 
 
 def windows_without(in_window: Mask, length: int) -> Mask:
-    """Tell which windows of `length` readings hold no anomaly: (n,) -> (n - length + 1,)."""
-    return ~np.lib.stride_tricks.sliding_window_view(in_window, length).any(axis=1)
+    """Return which windows of `length` readings hold no anomaly: (n,) -> (n - length + 1,)."""
+    windows = np.lib.stride_tricks.sliding_window_view(in_window, length)
+    return np.asarray(~windows.any(axis=1))
 
 
 def build_network(window: int, units: int) -> keras.Model:
@@ -111,9 +118,13 @@ def build_network(window: int, units: int) -> keras.Model:
 
 
 def train(
-    windows: npt.NDArray[np.float32], seed: int, progress: Progress, settings: LstmSettings
+    windows: npt.NDArray[np.float32],
+    seed: int,
+    on_epoch: OnEpoch,
+    max_epochs: int,
+    settings: LstmSettings,
 ) -> tuple[keras.Model, dict[str, list[float]]]:
-    """Train on scaled windows (n, window) until the later part of them stops getting better."""
+    """Train on scaled windows (n, window) until the validation loss stops falling."""
     keras.utils.set_random_seed(seed)
     network = build_network(settings.window, settings.units)
     network.compile(
@@ -125,14 +136,14 @@ def train(
         seen[:cut],
         whole[:cut],
         validation_data=(seen[cut:], whole[cut:]),
-        epochs=settings.epochs,
+        epochs=max_epochs,
         batch_size=settings.batch_size,
         verbose=0,
         callbacks=[
             keras.callbacks.EarlyStopping(patience=settings.patience, restore_best_weights=True),
             keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: progress(
-                    epoch + 1, settings.epochs, float(logs["val_loss"])
+                on_epoch_end=lambda epoch, logs: on_epoch(
+                    epoch + 1, max_epochs, float(logs["val_loss"])
                 )
             ),
         ],

@@ -1,4 +1,4 @@
-"""Fitting scikit-learn's isolation forest, and turning it into the step function it is."""
+"""Fits scikit-learn's isolation forest on values alone, and exports it as a step function."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy.typing as npt
 from sklearn.ensemble import IsolationForest
 
 from ops_anomaly.detection.value_forest import ValueForest
-from training.candidates.candidate import Candidate
-from training.errors import SourceError
-from training.sources.series import Series
+from training import SourceError
+from training.candidates import Candidate
+from training.sources.series import LabelledSeries
 
 TREES = 100
 CHUNK = 65_536
 
 
-def fit_value_forest(series: Series, seed: int) -> Candidate:
+def fit_value_forest(series: LabelledSeries, seed: int) -> Candidate:
     """Fit the forest on readings outside anomaly windows, with a threshold that needs no labels."""
-    values = series.values[~series.in_window]
+    values = series.normal.values
     if not values.size:
-        raise SourceError("every reading of the part fitted on lies in an anomaly window")
+        raise SourceError("every reading of the training part is in an anomaly window")
     forest = IsolationForest(n_estimators=TREES, random_state=seed).fit(values[:, np.newaxis])
     one_a_day = values.size / (series.readings_a_week / 7)
-    forest.offset_ = label_free_offset(forest, values, most_flagged=one_a_day)
+    forest.offset_ = label_free_offset(forest, values, max_flagged=one_a_day)
 
     def save_estimator(folder: Path) -> None:
         joblib.dump(forest, folder / "value-forest.joblib")
@@ -34,26 +34,26 @@ def fit_value_forest(series: Series, seed: int) -> Candidate:
     return Candidate(export_value_forest(forest), save_estimator)
 
 
-def fit_as_the_seed_did(series: Series, seed: int = 42) -> ValueForest:
-    """Reproduce the seed's forest: fitted on everything, contamination taken from the labels."""
+def fit_baseline_forest(series: LabelledSeries, seed: int = 42) -> ValueForest:
+    """Fit the baseline experiment's forest: on everything, contamination taken from the labels."""
     contamination = series.is_label.sum() / len(series)
     forest = IsolationForest(n_estimators=TREES, contamination=contamination, random_state=seed)
     return export_value_forest(forest.fit(series.values[:, np.newaxis]))
 
 
 def label_free_offset(
-    forest: IsolationForest, values: npt.NDArray[np.float64], most_flagged: float
+    forest: IsolationForest, values: npt.NDArray[np.float64], max_flagged: float
 ) -> float:
     """Return the `offset_` by which only the most isolated training values are anomalies.
 
-    The forest saturates: whatever lies beyond the training values scores like the outermost of
+    The forest saturates: whatever is beyond the training values scores like the outermost of
     them. So the threshold is the highest training score but one: anything lower would flag more
-    of the ordinary, anything higher nothing at all. Where the
-    outermost values are common (more than `most_flagged` readings share the highest score), the
-    forest can't tell what is beyond from what is normal, and nothing is flagged.
+    of the ordinary, anything higher nothing at all. Where the outermost values are common (more
+    than `max_flagged` readings share the highest score), the forest can't distinguish what is
+    beyond from what is normal, and nothing is flagged.
     """
     scores, counts = np.unique(-forest.score_samples(values[:, np.newaxis]), return_counts=True)
-    if counts[-1] > most_flagged or len(scores) == 1:
+    if counts[-1] > max_flagged or len(scores) == 1:
         return -float(scores[-1])
     return -float(scores[-2])
 
@@ -61,7 +61,7 @@ def label_free_offset(
 def export_value_forest(forest: IsolationForest) -> ValueForest:
     """Turn a fitted forest of one feature into a step function, equal to the bit.
 
-    scikit-learn rounds values to float32 and asks `x <= t` of each split, so all values between
+    scikit-learn rounds values to float32 and tests `x <= t` at each split, so all values between
     two neighbouring thresholds score alike: one of each interval is scored by scikit-learn itself
     and neighbours with equal scores are merged.
 
@@ -89,7 +89,7 @@ def export_value_forest(forest: IsolationForest) -> ValueForest:
 
 
 def floor_to_float32(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return the largest float32 not above each threshold: no float32 lies between the two."""
+    """Return the largest float32 not above each threshold: no float32 is between the two."""
     rounded = thresholds.astype(np.float32)
     too_high = rounded.astype(np.float64) > thresholds
     return np.where(too_high, np.nextafter(rounded, np.float32(-np.inf)), rounded)

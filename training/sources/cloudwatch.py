@@ -2,57 +2,72 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
+from rich.console import Console
 
 from ops_anomaly.aws.cloudwatch import Metric, Span, read_history
 from ops_anomaly.aws.errors import ServiceError, ServiceUnavailableError
-from training.errors import SourceError
-from training.sources.series import Series
+from training import SourceError
+from training.console import show_progress
+from training.sources.series import MIN_LENGTH, LabelledSeries
 
 DAY_SECONDS = 86_400
 
 KEPT = ((300, 15), (3_600, 63))
 """Readings closer than so many seconds are kept for so many days; all others, for 455."""
 
-MAX_DAYS = 455
-
 
 def cloudwatch_client() -> Any:
-    """Return a client for the account and region that the environment names.
+    """Return a client for the account and region of the environment.
 
     Raises
     ------
     SourceError
-        If it names none.
+        If the environment names none.
     """
     import boto3
     from botocore.exceptions import BotoCoreError
 
     try:
         return boto3.client("cloudwatch")
-    except (BotoCoreError, ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is no URL
+    except (BotoCoreError, ValueError) as error:  # ValueError: AWS_ENDPOINT_URL is not a URL
         raise SourceError(
-            f"CloudWatch can't be asked: {error}; set AWS_DEFAULT_REGION, and AWS_PROFILE or "
+            f"CloudWatch can't be reached: {error}; set AWS_DEFAULT_REGION, and AWS_PROFILE or "
             "credentials"
         ) from error
 
 
 @contextmanager
-def asking_cloudwatch() -> Iterator[None]:
-    """Turn what goes wrong at CloudWatch into a `SourceError` that says what to do."""
+def source_errors() -> Iterator[None]:
+    """Turn CloudWatch's errors into a `SourceError` that says what to do."""
     try:
         yield
     except ServiceUnavailableError as error:
         raise SourceError(
-            f"{error}; look at the credentials (AWS_PROFILE), the region (AWS_DEFAULT_REGION) and "
+            f"{error}; check the credentials (AWS_PROFILE), the region (AWS_DEFAULT_REGION) and "
             "the network, then try again"
         ) from error
-    except ServiceError as error:  # it names the permission, or what is wrong with the question
+    except ServiceError as error:  # it names the permission, or what is wrong with the request
         raise SourceError(str(error)) from error
+
+
+def fetch_with_progress(
+    cloudwatch: Any, metrics: Sequence[Metric], days: int, console: Console
+) -> dict[Metric, LabelledSeries]:
+    """Read the last days of metrics up to now, and show progress; see `fetch_series`."""
+    stage = f"Reading {days} days from CloudWatch, metrics"
+    with show_progress(console) as on_progress:
+        return fetch_series(
+            cloudwatch,
+            metrics,
+            days,
+            time.time(),
+            lambda done, total: on_progress(stage, done, total),
+        )
 
 
 def fetch_series(
@@ -61,7 +76,7 @@ def fetch_series(
     days: int,
     until: float,
     on_progress: Callable[[int, int], None],
-) -> dict[Metric, Series]:
+) -> dict[Metric, LabelledSeries]:
     """Read the last days of metrics, all together; gaps stay gaps, and nothing is labelled.
 
     Parameters
@@ -69,40 +84,34 @@ def fetch_series(
     cloudwatch
         A client of boto3.
     until : float
-        Seconds since 1970; of a period that is not over then, nothing is read.
+        Seconds since 1970; a period that is not over then is not read.
     on_progress
         Called with how many metrics have been read, of how many.
 
     Returns
     -------
-    dict of Metric to Series
-        Without those of which CloudWatch has less than two readings.
+    dict of Metric to LabelledSeries
+        Without those of which CloudWatch has fewer than two readings.
 
     Raises
     ------
     SourceError
-        If CloudWatch does not keep such readings for so long, or can't be asked.
+        If CloudWatch doesn't keep such readings for so long, or can't be read.
     """
-    series = {}
+    found = {}
     spans = [span_of(metric, days, until) for metric in metrics]
     on_progress(0, len(spans))
-    with asking_cloudwatch():
-        for done, (span, readings) in enumerate(read_history(cloudwatch, spans), start=1):
-            if len(readings) >= 2:
-                series[span.metric] = Series(
-                    name=str(span.metric),
-                    origin=f"CloudWatch {span.metric}, {days} days",
-                    timestamps=readings.timestamps,
-                    values=readings.values,
-                    labels=None,
-                    windows=np.empty((0, 2), "datetime64[s]"),
-                )
+    with source_errors():
+        for done, (span, series) in enumerate(read_history(cloudwatch, spans), start=1):
+            if len(series) >= MIN_LENGTH:
+                origin = f"CloudWatch {span.metric}, {days} days"
+                found[span.metric] = LabelledSeries(str(span.metric), origin, series)
             on_progress(done, len(spans))
-    return series
+    return found
 
 
 def span_of(metric: Metric, days: int, until: float) -> Span:
-    """Return the last days of a metric, from period to period."""
+    """Return the last days of a metric, in whole periods."""
     check_kept(metric, days)
     end = int(until // metric.period) * metric.period
     start = (end - days * DAY_SECONDS) // metric.period * metric.period
@@ -110,7 +119,7 @@ def span_of(metric: Metric, days: int, until: float) -> Span:
 
 
 def check_kept(metric: Metric, days: int) -> None:
-    """Raise `SourceError` if CloudWatch does not keep readings so close for so long."""
+    """Raise `SourceError` if CloudWatch doesn't keep readings so close for so long."""
     for seconds, kept in KEPT:
         if metric.period < seconds and days > kept:
             raise SourceError(
@@ -124,6 +133,6 @@ def missing(metrics: Sequence[Metric], days: int, cloudwatch: Any) -> SourceErro
     names = "\n  ".join(map(str, metrics))
     return SourceError(
         f"CloudWatch in {cloudwatch.meta.region_name} has no readings of the last {days} days of\n"
-        f"  {names}\nLook at the spelling, at the dimensions (all that it has are needed), at the "
-        "statistic, and at the region (AWS_DEFAULT_REGION)"
+        f"  {names}\nCheck the spelling, the dimensions (all of them are needed), the "
+        "statistic and the region (AWS_DEFAULT_REGION)"
     )

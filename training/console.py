@@ -1,0 +1,76 @@
+"""What commands print alike: tables, and progress in a terminal or a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+NOTHING = "-"
+"""Stands in a table where there is no figure."""
+
+TENTHS = 10
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with a stage, such as "Training the LSTM autoencoder", steps done, and steps in all."""
+
+
+def new_table(title: str, note: str | None, *columns: str) -> Table:
+    """Return an empty table: names on the left, figures on the right."""
+    table = Table(
+        title=f"[bold]{title}[/bold]",
+        title_justify="left",
+        title_style="",
+        caption=note,
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+@contextmanager
+def show_progress(console: Console) -> Iterator[OnProgress]:
+    """Show stages as they go: as one bar in a terminal, elsewhere line by line."""
+    if not console.is_terminal:
+        yield progress_lines(console)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        yield lambda stage, done, total: progress.update(
+            bar, description=stage, completed=done, total=total
+        )
+
+
+def progress_lines(console: Console) -> OnProgress:
+    """Return what prints a line as a stage begins, and one at each tenth of its steps.
+
+    Examples
+    --------
+    >>> on_progress = progress_lines(Console())
+    >>> for done in (0, 10, 40, 50):
+    ...     on_progress("Training", done, 400)
+    Training ...
+    Training: 40 of 400
+    """
+    latest = ("", 0)
+
+    def on_progress(stage: str, done: int, total: int) -> None:
+        nonlocal latest
+        reached = (stage, TENTHS * done // total if total else 0)
+        if reached == latest:
+            return
+        is_new = stage != latest[0]
+        latest = reached
+        text = f"{stage} ..." if is_new else f"{stage}: {done:,} of {total:,}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    return on_progress

@@ -1,0 +1,231 @@
+"""A run shown: its tables in the terminal, and the HTML report with its pictures."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from rich.table import Table
+
+from ops_anomaly.detection.artifact import digest
+from ops_anomaly.detection.formatting import duration, number
+from training.backtest import FAULT_KINDS, GRACE, Backtest, Trial, median_delay, share_found
+from training.candidates import TITLES
+from training.comparison import BaselineRow, Evaluation
+from training.console import NOTHING, new_table
+from training.pictures import BACKTEST, draw_pictures
+from training.run import Run, library_versions
+from training.sources.series import MINUTE_MS
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+def write_report(run: Run, folder: Path) -> None:
+    """Draw the pictures of a run into `folder` and write report.html beside them."""
+    pictures = draw_pictures(run, folder)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    winner = run.winner.candidate.kind
+    page = template.render(
+        run=run,
+        winner=TITLES[winner],
+        digest=digest(run.artifacts[winner]),
+        size=len(run.artifacts[winner]),
+        rule=run.rule,
+        columns=COLUMNS,
+        sections=sections(run),
+        spread=number(run.plan.spread, 3),
+        backtest_note=backtest_note(run),
+        fault_columns=fault_columns(run),
+        fault_rows=fault_rows(run),
+        summary_columns=SUMMARY_COLUMNS,
+        summary_rows=summary_rows(run),
+        sensitivity_title=sensitivity_title(run),
+        sensitivity_note=sensitivity_note(run),
+        sensitivity_columns=SENSITIVITY_COLUMNS,
+        sensitivity_rows=sensitivity_rows(run),
+        libraries=library_versions(),
+        pictures=[
+            (encoded(folder / name), caption)
+            for name, caption in pictures.items()
+            if name != BACKTEST
+        ],
+        backtest_picture=(encoded(folder / BACKTEST), pictures[BACKTEST]),
+    )
+    (folder / "report.html").write_text(page, encoding="utf-8")
+
+
+def encoded(path: Path) -> str:
+    """Return a file in base64, as a page holds it."""
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def result_tables(run: Run) -> list[Table]:
+    """Return all tables of a run, as the terminal shows them; each fits 80 columns."""
+    return [
+        *(filled(section.title, section.note, COLUMNS, section.rows) for section in sections(run)),
+        filled("Backtest", backtest_note(run), SUMMARY_COLUMNS, summary_rows(run)),
+        filled(
+            sensitivity_title(run),
+            sensitivity_note(run),
+            SENSITIVITY_COLUMNS,
+            sensitivity_rows(run),
+        ),
+    ]
+
+
+def filled(title: str, note: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> Table:
+    """Return a table with its rows."""
+    table = new_table(title, note, *columns)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+COLUMNS = ("candidate", "found", "recall", "prec.", "F1", "false/day", "delay")
+
+BASELINE_TITLE = "Baseline experiment, reproduced"
+BASELINE_NOTE = "In-sample: fitted and scored on the same labelled points, labels leaked."
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rows of the comparison that were measured alike."""
+
+    title: str
+    note: str
+    rows: list[tuple[str, ...]]
+
+
+def sections(run: Run) -> list[Section]:
+    """Return the comparison: the baseline experiment where it can be made, then out of sample."""
+    out_of_sample = Section(
+        "Out of sample",
+        f"Fitted on the first {run.settings.train_share:.0%}, evaluated on the "
+        f"{run.test_part.days:.1f} days after it, by anomaly windows; thresholds fixed without "
+        f"labels; seed {run.settings.seed}. * is the winner.",
+        [evaluation_row(each, is_winner=each is run.winner) for each in run.evaluations],
+    )
+    if not run.baseline:
+        return [out_of_sample]
+    rows = [baseline_row(row) for row in run.baseline]
+    return [Section(BASELINE_TITLE, BASELINE_NOTE, rows), out_of_sample]
+
+
+def baseline_row(row: BaselineRow) -> tuple[str, ...]:
+    """Return one row of the baseline experiment; it counts points, without days or delays."""
+    c = row.confusion
+    found = f"{c.true_positives} of {c.true_positives + c.false_negatives} points"
+    shares = (f"{share:.2f}" for share in (c.recall, c.precision, c.f1))
+    return TITLES[row.kind], found, *shares, *[NOTHING] * 2
+
+
+def evaluation_row(each: Evaluation, *, is_winner: bool) -> tuple[str, ...]:
+    """Return one row of the figures out of sample."""
+    figures = each.figures
+    delay = figures.mean_delay_minutes
+    shares = (figures.window_recall, figures.precision, figures.f1)
+    return (
+        TITLES[each.candidate.kind] + (" *" if is_winner else ""),
+        f"{figures.windows_found} of {figures.windows} windows",
+        *(NOTHING if share is None else f"{share:.2f}" for share in shares),
+        f"{figures.false_alarms_a_day:.2f}",
+        NOTHING if delay is None else f"{delay:.0f} min",
+    )
+
+
+SUMMARY_COLUMNS = (
+    "share found",
+    *(kind.name.replace(" ", "\n") for kind in FAULT_KINDS),
+    "mean",
+    "alerts\na week",
+)
+
+
+def backtest_note(run: Run) -> str:
+    """Return how the faults were made and what counts as found."""
+    plan = run.plan
+    grace = duration(GRACE * run.series.series.step)
+    return (
+        f"Faults put into the test part, each alone, at {len(plan.places)} places drawn with "
+        f"seed {plan.seed}, at several sizes; the mean weighs each kind the same, but for one that "
+        f"could hardly be tried ({NOTHING}). Found: an alert starts in the fault, or up to {grace} "
+        "after it, where there is none without it. Alerts: on the test part as it is, outside "
+        "of known incidents."
+    )
+
+
+def summary_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return which share of each kind of fault every candidate found."""
+    return [
+        (
+            TITLES[kind] + (" *" if kind == run.winner.candidate.kind else ""),
+            *map(percent, backtest.shares.values()),
+            percent(backtest.mean_share),
+            f"{backtest.alerts_a_week:.1f}",
+        )
+        for kind, backtest in run.backtests.items()
+    ]
+
+
+SENSITIVITY_COLUMNS = ("sensitivity", "alerts a week measured", "faults found")
+
+
+def sensitivity_title(run: Run) -> str:
+    """Name the table of the winner's sensitivities."""
+    return f"Sensitivity of the {TITLES[run.winner.candidate.kind]}"
+
+
+def sensitivity_note(run: Run) -> str:
+    """Return what the sensitivities rest on."""
+    if len(run.sensitivities) == 1:
+        return "This kind of model has one threshold only."
+    return (
+        f"Accepted false alerts a week. Measured on {run.test_part.days:.1f} days: one alert more "
+        f"or less is {7 / run.test_part.days:.1f} a week."
+    )
+
+
+def sensitivity_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return a row for each sensitivity."""
+    return [
+        (sensitivity(each), f"{each.alerts_a_week:.1f}", percent(each.mean_share))
+        for each in run.sensitivities
+    ]
+
+
+def sensitivity(each: Backtest) -> str:
+    """Return the sensitivity of a backtest in words."""
+    return "the model's own threshold" if each.sensitivity is None else f"{each.sensitivity:g}"
+
+
+def fault_columns(run: Run) -> tuple[str, ...]:
+    """Return the columns of `fault_rows`."""
+    return ("fault", "size", "tried", *(TITLES[kind] for kind in run.backtests))
+
+
+def fault_rows(run: Run) -> list[tuple[str, ...]]:
+    """Return share and median delay of each kind of fault at each size, for every candidate."""
+    rows = []
+    for kind in FAULT_KINDS:
+        for size in kind.sizes:
+            trials = [backtest.of(kind.name, size) for backtest in run.backtests.values()]
+            cells = map(share_and_delay, trials)
+            described = kind.describe(size, run.series.series.step)
+            rows.append((kind.name, described, str(len(trials[0])), *cells))
+    return rows
+
+
+def share_and_delay(trials: list[Trial]) -> str:
+    """Return the share found and the median delay, as "75 %, 10 min"."""
+    share, delay = percent(share_found(trials)), median_delay(trials)
+    if delay is None:
+        return share
+    return f"{share}, {duration(MINUTE_MS * delay) if delay else 'no delay'}"
+
+
+def percent(share: float | None) -> str:
+    """Return a share as people write it."""
+    return NOTHING if share is None else f"{share:.0%}"
