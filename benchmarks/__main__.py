@@ -8,26 +8,31 @@ import typer
 from rich.console import Console
 
 from benchmarks.detection.nab import nab
-from training.errors import TrainingError
+from benchmarks.fleet import fleet
+from benchmarks.speed import BenchmarkError
+from benchmarks.speed.run import speed
+from local import LocalError
+from training import TrainingError
 
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 app.command()(nab)
-
-
-@app.callback()
-def benchmarks() -> None:
-    """Benchmarks: how well detectors find anomalies, and how fast this project is."""
+app.command()(speed)
+app.command()(fleet)
 
 
 def main() -> int:
     """Run the command line; what goes wrong is one message, not a traceback."""
     try:
         app()
-    except TrainingError as error:
+    except (BenchmarkError, LocalError, TrainingError) as error:
+        # what a message quotes must not be taken for markup
         Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
         return 1
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted; nothing is left running.")
+        return 130
     return 0
 
 

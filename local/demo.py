@@ -28,12 +28,13 @@ from local.stack import (
     use_local_bucket,
 )
 from ops_anomaly.api.schemas import MAX_POINTS
-from training.errors import RunError
+from ops_anomaly.detection.timeline import utc
+from training import RunError
 from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
-from training.run_folder import StoredRun, read_run
-from training.sources.obtain import SourceOptions, obtain_series
-from training.sources.series import Series
+from training.run import StoredRun, read_run
+from training.sources import SourceOptions, obtain_series
+from training.sources.series import LabelledSeries
 
 TTL_SECONDS = 2.0
 TIMEOUT_SECONDS = 60
@@ -86,9 +87,9 @@ def show_step(console: Console, number: int, title: str) -> None:
     console.print(f"\n[bold]{number}. {title}[/bold]")
 
 
-def trained_run(series: Series, console: Console) -> StoredRun:
+def trained_run(series: LabelledSeries, console: Console) -> StoredRun:
     """Return the run in `RUN_FOLDER` if it is of this data and code, else train one."""
-    from training.job import Settings, fingerprint
+    from training.run import Settings, fingerprint
 
     settings = Settings(MODEL)
     try:
@@ -102,7 +103,7 @@ def trained_run(series: Series, console: Console) -> StoredRun:
             return run
     except RunError:
         pass  # there is none yet, or it can't be used
-    from training.train_run import train_run
+    from training.job import train_run
 
     return train_run(series, settings, RUN_FOLDER, console)
 
@@ -183,7 +184,7 @@ def show_exchanges(url: str, console: Console) -> None:
         show_response(f"{response.status_code} {response.text}", console)
 
 
-def show_detection(url: str, series: Series, console: Console) -> None:
+def show_detection(url: str, series: LabelledSeries, console: Console) -> None:
     """Post a whole series, and print the alerts that come back.
 
     Raises
@@ -191,12 +192,10 @@ def show_detection(url: str, series: Series, console: Console) -> None:
     UnexpectedResponseError
         If the status is not 200.
     """
-    latest = slice(-MAX_POINTS, None)
+    posted = series.series.last(MAX_POINTS)
     readings = [
-        {"timestamp": f"{time}Z", "value": value}
-        for time, value in zip(
-            series.timestamps[latest], series.values[latest].tolist(), strict=True
-        )
+        {"timestamp": utc(time), "value": value}
+        for time, value in zip(posted.times.tolist(), posted.values.tolist(), strict=True)
     ]
     body = RUN_FOLDER / "detect.json"
     body.write_text(json.dumps({"series": readings}), encoding="utf-8")

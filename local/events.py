@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -30,13 +30,15 @@ from local.stack import (
 )
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
-from ops_anomaly.detection.types import Floats
 from ops_anomaly.watcher.alarm_evaluation import alarm_name, alarm_names_in_rule, event_query
 from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, UnknownEventError, recognise
-from training.errors import RunError
+from training import RunError
 from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
-from training.run_folder import read_run
+from training.run import read_run
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats
 
 MODEL = "ec2-cpu"
 RUN_FOLDER = Path("runs") / MODEL

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
+from zlib import crc32
 
 import joblib
 import numpy as np
@@ -14,144 +15,31 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks.detection.nab_corpus import NabFile, read_corpus
-from benchmarks.detection.nab_detectors import (
-    Scored,
-    run_detectors,
-    runs,
-)
 from benchmarks.detection.nab_report import (
     SCORES_JSON,
     categories_table,
     check_writable,
     draw_all,
     files_table,
-    markdown_table,
     published_here,
     totals_table,
     write_results,
 )
-from benchmarks.detection.nab_scoring import PROFILES, Judgement, judge_scores
-from ops_anomaly.detection.alerting import CURVE
-from training.candidates.contextual_forest import fit_contextual_forest
+from benchmarks.detection.nab_scoring import PROFILES, Result, Run, score_run
+from training.candidates import CANDIDATES
 
-READINGS_A_WEEK = 2_016
-"""Of a metric that is read every 5 minutes."""
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Detector, Floats, Series
+    from training.sources.series import LabelledSeries
 
-
-def false_alert_curve(files: Sequence[NabFile], seeds: int) -> list[tuple[float, float]]:
-    """Return threshold and false alerts per 1,000 readings, after probation, over all files."""
-    jobs = (
-        joblib.delayed(count_false_alerts)(file, seed) for seed in range(seeds) for file in files
-    )
-    counts, readings = zip(*joblib.Parallel(n_jobs=-1)(jobs), strict=True)
-    rates = 1000 * np.sum(counts, axis=0) / sum(readings)
-    return [(threshold, float(rate)) for (threshold, _), rate in zip(CURVE, rates, strict=True)]
-
-
-def count_false_alerts(file: NabFile, seed: int) -> tuple[list[int], int]:
-    """Return false alerts at each threshold of the curve, and readings that could raise one."""
-    series, probation = file.series, file.probation_readings
-    detector = fit_contextual_forest(file.unlabelled.part(0, probation), seed).detector
-    ordinary = ~series.in_window[probation:]
-    counts = []
-    for threshold, _ in CURVE:
-        alerts = detector.detect(
-            series.timestamps[probation:], series.values[probation:], threshold
-        ).alerts
-        counts.append(sum(bool(ordinary[alert.start]) for alert in alerts))
-    return counts, int(ordinary.sum())
-
-
-def curve_table(curve: Sequence[tuple[float, float]]) -> Table:
-    """Return the curve as the terminal shows it."""
-    table = markdown_table(
-        "False alerts of the contextual forest", "threshold", "per 1,000 readings", "a week"
-    )
-    for threshold, rate in curve:
-        table.add_row(
-            f"{threshold:g}", f"{rate:.3f}", f"{rate * READINGS_A_WEEK / 1000:.2f} at 5 minutes"
-        )
-    return table
-
-
-def judge_by_nab(
-    root: Path,
-    detectors: Sequence[str],
-    profiles: Sequence[str],
-    out: Path,
-    threshold: float | None,
-    seeds: int,
-    *,
-    plots: bool,
-    curve: bool,
-    console: Console,
-) -> None:
-    """Run the detectors over NAB's files below `root`, judge them, write and show the results."""
-    files = read_corpus(root)
-    check_writable(out)
-    published = published_here(root, files)
-    windows = sum(len(file.windows) for file in files)
-    console.print(f"{len(files)} files with {windows} anomaly windows from {escape(str(root))}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
-        bar = progress.add_task("scoring files", total=len(files) * len(runs(detectors, seeds)))
-        scored = run_detectors(files, detectors, seeds, lambda: progress.advance(bar))
-    judgements = [
-        judge_scores(files, each, PROFILES[profile], threshold)
-        for each in scored
-        for profile in profiles
-    ]
-    write_results(files, scored, judgements, out)
-    show(judgements, published, profiles[0], console)
-    how = "optimised over these files" if threshold is None else f"{threshold:g}, as given"
-    console.print(f"Threshold: {how}. Results: {out} (NAB's layout), {out / SCORES_JSON}")
-    if curve:
-        console.print(curve_table(false_alert_curve(files, seeds)))
-    if plots:
-        draw(files, scored, judgements, out, console)
-
-
-def show(
-    judgements: list[Judgement],
-    published: dict[str, dict[str, float]],
-    profile: str,
-    console: Console,
-) -> None:
-    """Print totals, categories, and files."""
-    console.print(totals_table(judgements, published))
-    console.print(categories_table(judgements, profile))
-    console.print(files_table(judgements, profile))
-
-
-def draw(
-    files: list[NabFile],
-    scored: list[Scored],
-    judgements: list[Judgement],
-    out: Path,
-    console: Console,
-) -> None:
-    """Draw the files of each detector's first seed, under the first profile."""
-    drawn = 0
-    with Progress(console=console, transient=True) as progress:
-        first = [each for each in scored if each.seed == 0]
-        bar = progress.add_task("drawing", total=len(files) * len(first))
-        for each in first:
-            judgement = next(
-                judgement
-                for judgement in judgements
-                if (judgement.detector, judgement.seed) == (each.detector, each.seed)
-            )
-            for _ in draw_all(files, each, judgement, out):
-                progress.advance(bar)
-                drawn += 1
-    console.print(f"Pictures: {drawn} in {out / 'plots'}")
+    Scorer = Callable[[LabelledSeries, int, int], Floats]
+    """Takes a series without labels, its probation, a seed; returns a score a reading."""
 
 
 class DetectorName(StrEnum):
-    """What NAB can be asked to judge."""
+    """The detectors that can be scored."""
 
     CONTEXTUAL = "contextual"
     VALUE_FOREST = "value-forest"
@@ -176,43 +64,203 @@ def nab(
     ],
     detector: Annotated[
         list[DetectorName] | None,
-        typer.Option(
-            help=r"Run only this; may be given again.  \[default: all]", show_default=False
-        ),
+        typer.Option(help=r"Run only this; repeatable.  \[default: all]", show_default=False),
     ] = None,
     profile: Annotated[
         list[ProfileName] | None,
-        typer.Option(help=r"Judge by this one; may be given again.  \[default: all]"),
+        typer.Option(
+            help=r"Score under this one only; repeatable.  \[default: all]", show_default=False
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("runs/nab"),
     threshold: Annotated[
         float | None,
-        typer.Option(help=r"Of the anomaly score.  \[default: the best over the files at hand]"),
+        typer.Option(
+            help=r"Of the anomaly score.  \[default: the best over these files]", show_default=False
+        ),
     ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Runs of each detector that uses random numbers.")
     ] = 1,
     plots: Annotated[bool, typer.Option("--plots", help="Draw a picture a file.")] = False,
-    curve: Annotated[
-        bool, typer.Option("--curve", help="Measure what a sensitivity means in false alerts.")
-    ] = False,
 ) -> None:
-    """Judge detectors by the Numenta Anomaly Benchmark's own rules.
+    """Score detectors by the Numenta Anomaly Benchmark's own rules.
 
-    Every file below ROOT/data counts. Each detector learns from a file's first 15 % and is judged
-    after it. The contextual forest takes a second a file; the LSTM autoencoder, half a minute.
+    Every file below ROOT/data counts. Each detector learns from a file's first 15 % and is scored
+    after it. The contextual detector takes a second a file; the LSTM autoencoder, half a minute.
     """
     if threshold is not None and not math.isfinite(threshold):
-        raise typer.BadParameter("a finite number is needed", param_hint="--threshold")
+        raise typer.BadParameter("must be a finite number", param_hint="--threshold")
 
-    judge_by_nab(
-        root,
-        [each.value for each in dict.fromkeys(detector or DetectorName)],
-        [each.value for each in dict.fromkeys(profile or ProfileName)],
-        out,
-        threshold,
-        seeds,
-        plots=plots,
-        curve=curve,
-        console=Console(),
+    console = Console()
+    files = read_corpus(root)
+    check_writable(out)
+    published = published_here(root, files)
+    windows = sum(len(file.windows) for file in files)
+    console.print(f"{len(files)} files with {windows} anomaly windows from {escape(str(root))}")
+    runs = run_with_progress(files, list(dict.fromkeys(detector or DetectorName)), seeds, console)
+    profiles = list(dict.fromkeys(profile or ProfileName))
+    results = [
+        score_run(files, run, PROFILES[each], threshold) for run in runs for each in profiles
+    ]
+    write_results(files, runs, results, out)
+    console.print(totals_table(results, published))
+    console.print(categories_table(results, profiles[0]))
+    console.print(files_table(results, profiles[0]))
+    how = "optimised over these files" if threshold is None else f"{threshold:g}, as given"
+    console.print(f"Threshold: {how}. Results: {out} (NAB's layout), {out / SCORES_JSON}")
+    if plots:
+        draw(files, runs, results, out, console)
+
+
+def run_with_progress(
+    files: Sequence[NabFile], names: Sequence[str], seeds: int, console: Console
+) -> list[Run]:
+    """Run the detectors over the files, with a progress bar."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task("scoring files", total=len(files) * len(plan(names, seeds)))
+        return run_detectors(files, names, seeds, lambda: progress.advance(task))
+
+
+def draw(
+    files: Sequence[NabFile],
+    runs: Sequence[Run],
+    results: Sequence[Result],
+    out: Path,
+    console: Console,
+) -> None:
+    """Draw the files of each detector's first seed, under the first profile."""
+    drawn = 0
+    first = [run for run in runs if run.seed == 0]
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("drawing", total=len(files) * len(first))
+        for run in first:
+            result = next(
+                each for each in results if (each.detector, each.seed) == (run.detector, 0)
+            )
+            for _ in draw_all(files, run, result, out):
+                progress.advance(task)
+                drawn += 1
+    console.print(f"Pictures: {drawn} in {out / 'plots'}")
+
+
+def run_detectors(
+    files: Sequence[NabFile],
+    names: Sequence[str],
+    seeds: int,
+    on_file_done: Callable[[], None],
+) -> list[Run]:
+    """Score every file with every detector and seed.
+
+    Parameters
+    ----------
+    seeds
+        Run with seeds 0 to `seeds` - 1, where a seed matters.
+    on_file_done
+        Called after each file of each run; there are as many runs as `plan(names, seeds)` has.
+    """
+    planned = plan(names, seeds)
+    jobs = (
+        joblib.delayed(row_scores)(name, file, seed) for name, seed in planned for file in files
     )
+    scores: list[Floats] = []
+    for each in joblib.Parallel(n_jobs=-1, return_as="generator")(jobs):
+        scores.append(each)
+        on_file_done()
+    return [
+        Run(name, seed, scores[start : start + len(files)])
+        for (name, seed), start in zip(planned, range(0, len(scores), len(files)), strict=True)
+    ]
+
+
+def plan(names: Sequence[str], seeds: int) -> list[tuple[str, int]]:
+    """Return every detector with every seed that it is run with."""
+    return [(name, seed) for name in names for seed in range(1 if name in UNSEEDED else seeds)]
+
+
+def row_scores(name: str, file: NabFile, seed: int) -> Floats:
+    """Return one detector's scores of a file's rows; it sees no label."""
+    return file.on_rows(DETECTORS[name](file.unlabelled, file.probation_readings, seed))
+
+
+def contextual(series: LabelledSeries, probation: int, seed: int) -> Floats:
+    """Fit on the probation; score the readings that start an alert, the others 0."""
+    detector = fitted("contextual-forest", series, probation, seed)
+    return after_probation(alert_scores(detector, series.series[probation:]), probation)
+
+
+def alert_scores(detector: Detector, series: Series) -> Floats:
+    """Return how far each alert exceeds its threshold, on top of the detector's; else 0: (n,)."""
+    detection = detector.detect(series)
+    scores = np.zeros(len(series))
+    for alert in detection.alerts:
+        excess = detection.scores[alert.start] - detection.thresholds[alert.start]
+        scores[alert.start] = detector.threshold + excess
+    return scores
+
+
+def sample_scores(kind: str) -> Scorer:
+    """Return what fits a model of this kind on the probation, and scores each reading."""
+
+    def scorer(series: LabelledSeries, probation: int, seed: int) -> Floats:
+        detector = fitted(kind, series, probation, seed)
+        return after_probation(detector.score_samples(series.series[probation:]), probation)
+
+    return scorer
+
+
+def fitted(kind: str, series: LabelledSeries, probation: int, seed: int) -> Detector:
+    """Return a detector of a kind, fitted on the probation."""
+    (row,) = (row for row in CANDIDATES if row.kind == kind)
+    return row.fit(series.part(0, probation), seed, lambda *_: None).detector
+
+
+def after_probation(scores: Floats, probation: int) -> Floats:
+    """Return scores of the whole series; 0 in the probation."""
+    return np.concatenate([np.zeros(probation), scores])
+
+
+def windowed_gaussian(series: LabelledSeries, probation: int, seed: int) -> Floats:
+    """Score how improbable a reading is under a normal distribution of those before it.
+
+    As NAB's own baseline of the name: of all before it, up to 6,400; from then on the window
+    moves in steps of 150.
+    """
+    window, step = 6_400, 150
+    values = series.values
+    before = np.arange(len(values))
+    stops = np.where(before <= window, before, window + (before - window) // step * step)
+    starts = np.maximum(stops - window, 0)
+    scores = np.zeros(len(values))
+    for position, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        if not position:
+            continue
+        if position == 1 or stop != stops[position - 1]:
+            mean, spread = values[start:stop].mean(), values[start:stop].std() or 1e-6
+        distance = abs(values[position] - mean) / spread
+        scores[position] = 1.0 - 0.5 * math.erfc(distance / math.sqrt(2.0))
+    return scores
+
+
+def at_random(series: LabelledSeries, probation: int, seed: int) -> Floats:
+    """Score at random, uniformly."""
+    return np.random.default_rng([seed, crc32(series.name.encode())]).random(len(series))
+
+
+def constant(series: LabelledSeries, probation: int, seed: int) -> Floats:
+    """Score every reading alike: the least that a detector must exceed."""
+    return np.full(len(series), 0.5)
+
+
+DETECTORS: dict[str, Scorer] = {
+    "contextual": contextual,
+    "value-forest": sample_scores("value-forest"),
+    "lstm-autoencoder": sample_scores("lstm-autoencoder"),
+    "windowed-gaussian": windowed_gaussian,
+    "random": at_random,
+    "null": constant,
+}
+
+UNSEEDED = ("windowed-gaussian", "null")
+"""Those that a seed does not change: they run once."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from training.errors import SourceError
-from training.sources.csv_file import read_rows
-from training.sources.nab import LABELS, WINDOWS, Nab
-from training.sources.series import Floats, Series
+from ops_anomaly.detection.timeline import utc
+from ops_anomaly.detection.types import Series
+from training import SourceError
+from training.sources.files import LABELS, WINDOWS, Nab, read_rows
+from training.sources.series import LabelledSeries, no_ranges, parse_time
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats, Integers
 
 PROBATION = 0.15
 MAX_PROBATION = 750
@@ -26,10 +31,12 @@ class NabFile:
     name : str
         Category and file, as in "realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv".
     texts : list of str
-        The timestamps as they are written.
-    series : Series
+        The timestamps as they are written, a row each.
+    values : (n,) float64
+        The values, a row each.
+    series : LabelledSeries
         The readings whose time is later than that of all before, labels and windows.
-    rows : (len(series),) int
+    rows : (len(series),) int64
         The row of each reading of `series`.
     windows : list of (int, int)
         First and last row of each anomaly window.
@@ -38,36 +45,36 @@ class NabFile:
     name: str
     texts: list[str]
     values: Floats
-    series: Series
-    rows: np.ndarray
+    series: LabelledSeries
+    rows: Integers
     windows: list[tuple[int, int]]
 
     @property
     def category(self) -> str:
-        """The folder it lies in."""
+        """The folder it is in."""
         return self.name.split("/")[0]
 
     @property
     def probation(self) -> int:
-        """How many rows at the beginning are not judged."""
+        """How many rows at the beginning are not scored."""
         return int(min(PROBATION * len(self.texts), MAX_PROBATION))
 
     @property
-    def label(self) -> np.ndarray:
-        """Which rows lie in a window: (n,) 0 or 1, as NAB's results have it."""
-        label = np.zeros(len(self.texts), int)
+    def label(self) -> Integers:
+        """Which rows are in a window: (n,) 0 or 1, as NAB's results have it."""
+        label = np.zeros(len(self.texts), np.int64)
         for first, last in self.windows:
             label[first : last + 1] = 1
         return label
 
     @property
-    def unlabelled(self) -> Series:
+    def unlabelled(self) -> LabelledSeries:
         """The series as detectors get it."""
-        return replace(self.series, labels=None, windows=np.empty((0, 2), "datetime64[s]"))
+        return replace(self.series, labels=None, windows=no_ranges())
 
     @property
     def probation_readings(self) -> int:
-        """How many readings of `series` lie in the rows that are not judged."""
+        """How many readings of `series` are in the rows that are not scored."""
         return int((self.rows < self.probation).sum())
 
     def on_rows(self, scores: Floats) -> Floats:
@@ -109,40 +116,32 @@ def read_file(nab: Nab, name: str, labels: list[str], windows: list[list[str]]) 
     """Read one file of the benchmark, with its labels and windows as NAB writes them."""
     path = nab.root / "data" / name
     rows = list(read_rows(path))
-    texts = [text for _, text, _, _ in rows]
-    values = [value for _, _, _, value in rows]
-    times = [time for _, _, time, _ in rows]
-    stamps = np.array(times, "datetime64[s]")
-    is_later = np.ones(len(stamps), bool)
-    is_later[1:] = stamps[1:] > np.maximum.accumulate(stamps)[:-1]
-    try:
-        labelled = np.array(labels, "datetime64[s]")
-        limits = np.array(windows, "datetime64[s]").reshape(-1, 2)
-    except (ValueError, TypeError) as error:
-        raise SourceError(f"NAB's labels of {name} are no times: {error}") from error
-    series = Series(
+    times = np.array([time for _, _, time, _ in rows], np.int64)
+    values = np.array([value for _, _, _, value in rows])
+    is_later = np.ones(len(times), bool)
+    is_later[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
+    where = f"NAB's labels of {name}"
+    limits = [[parse_time(time, where) for time in window] for window in windows]
+    series = LabelledSeries(
         name=path.stem,
         origin=f"NAB {name}",
-        timestamps=stamps[is_later],
-        values=np.array(values)[is_later],
-        labels=labelled,
-        windows=limits,
+        series=Series(times[is_later], values[is_later]),
+        labels=np.array([parse_time(time, where) for time in labels], np.int64),
+        windows=np.array(limits, np.int64).reshape(-1, 2),
     )
     return NabFile(
         name=name,
-        texts=texts,
-        values=np.array(values),
+        texts=[text for _, text, _, _ in rows],
+        values=values,
         series=series,
         rows=np.flatnonzero(is_later),
-        windows=[
-            (row_of(stamps, first, name), row_of(stamps, last, name)) for first, last in limits
-        ],
+        windows=[(row_of(times, first, name), row_of(times, last, name)) for first, last in limits],
     )
 
 
-def row_of(stamps: np.ndarray, time: np.datetime64, name: str) -> int:
+def row_of(times: Integers, time: int, name: str) -> int:
     """Return the first row of a time, or raise `SourceError`."""
-    found = np.flatnonzero(stamps == time)
+    found = np.flatnonzero(times == time)
     if not found.size:
-        raise SourceError(f"NAB's window limit {time} is no time of {name}")
+        raise SourceError(f"NAB's window limit {utc(time)} is not a time of {name}")
     return int(found[0])

@@ -1,11 +1,4 @@
-"""Writing results: NAB's own layout, and everything in one JSON file.
-
-What others published: totals of NAB's scoreboard, and per-file scores where they are at hand.
-
-The tables of a judgement, as the terminal shows them.
-
-A picture a file: the series, its windows, the detections, the scores.
-"""
+"""Results of NAB: files in its own layout, tables beside the published scores, pictures."""
 
 from __future__ import annotations
 
@@ -23,12 +16,13 @@ from rich import box
 from rich.table import Table
 
 from benchmarks.detection.nab_corpus import NabFile
-from benchmarks.detection.nab_detectors import Scored
-from benchmarks.detection.nab_scoring import PROFILES, Judgement, normalised
-from training.candidates.candidate import NOTHING
-from training.errors import RunError, SourceError
-from training.report.pictures import ALERT, DPI, FIT, INK, WINDOW
-from training.sources.series import Floats
+from benchmarks.detection.nab_scoring import PROFILES, Result, Run, normalised
+from training import RunError, SourceError
+from training.console import NOTHING
+from training.pictures import ALERT, DPI, FIT, INK, WINDOW
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats
 
 RESULT_COLUMNS = ("timestamp", "value", "anomaly_score", "label")
 SCORES_JSON = "scores.json"
@@ -42,15 +36,15 @@ def check_writable(out: Path) -> None:
         raise RunError(f"{out} can't be written: {error}; give another --out") from error
 
 
-def folder_name(scored: Scored) -> str:
+def folder_name(run: Run) -> str:
     """Return what a run is called in the results: seeds after the first are named."""
-    return scored.detector if scored.seed == 0 else f"{scored.detector}.seed{scored.seed}"
+    return run.detector if run.seed == 0 else f"{run.detector}.seed{run.seed}"
 
 
 def write_results(
     files: Sequence[NabFile],
-    runs: Sequence[Scored],
-    judgements: Sequence[Judgement],
+    runs: Sequence[Run],
+    results: Sequence[Result],
     out: Path,
 ) -> None:
     """Write OUT/DETECTOR/CATEGORY/DETECTOR_FILE.csv for each run and file, and scores.json.
@@ -63,9 +57,9 @@ def write_results(
         If the folder can't be written.
     """
     try:
-        for scored in runs:
-            name = folder_name(scored)
-            for file, scores in zip(files, scored.scores, strict=True):
+        for run in runs:
+            name = folder_name(run)
+            for file, scores in zip(files, run.scores, strict=True):
                 category, csv_name = file.name.split("/")
                 rows = zip(
                     file.texts, file.values.tolist(), scores.tolist(), file.label, strict=True
@@ -74,7 +68,7 @@ def write_results(
         record = {
             "files": [file.name for file in files],
             "windows": sum(len(file.windows) for file in files),
-            "judgements": [asdict(judgement) for judgement in judgements],
+            "results": [asdict(result) for result in results],
         }
         write_whole(out / SCORES_JSON, json.dumps(record, indent=1, allow_nan=False) + "\n")
     except OSError as error:
@@ -157,27 +151,27 @@ PROFILE_TITLES = {
 }
 
 
-def by_detector(judgements: Sequence[Judgement], profile: str) -> dict[str, list[Judgement]]:
-    """Return the judgements of one profile, a list of seeds for each detector."""
-    found: dict[str, list[Judgement]] = {}
-    for judgement in judgements:
-        if judgement.profile == profile:
-            found.setdefault(judgement.detector, []).append(judgement)
+def by_detector(results: Sequence[Result], profile: str) -> dict[str, list[Result]]:
+    """Return the results of one profile by detector, one for each seed."""
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        if result.profile == profile:
+            found.setdefault(result.detector, []).append(result)
     return found
 
 
-def profiles_of(judgements: Sequence[Judgement]) -> list[str]:
-    """Return the profiles judged by, in the order of the rules."""
-    return [name for name in PROFILES if any(each.profile == name for each in judgements)]
+def profiles_of(results: Sequence[Result]) -> list[str]:
+    """Return the profiles of the results, in the order of the rules."""
+    return [name for name in PROFILES if any(each.profile == name for each in results)]
 
 
-def totals_table(judgements: Sequence[Judgement], published: dict[str, dict[str, float]]) -> Table:
+def totals_table(results: Sequence[Result], published: dict[str, dict[str, float]]) -> Table:
     """Return totals by profile: those run here, those published on the same files, the board."""
-    profiles = profiles_of(judgements)
+    profiles = profiles_of(results)
     titles = (PROFILE_TITLES[name] for name in profiles)
     table = markdown_table("NAB", "detector", "on which files", *titles, "threshold")
-    for detector in dict.fromkeys(judgement.detector for judgement in judgements):
-        runs = {name: by_detector(judgements, name)[detector] for name in profiles}
+    for detector in dict.fromkeys(result.detector for result in results):
+        runs = {name: by_detector(results, name)[detector] for name in profiles}
         seeds = len(runs[profiles[0]])
         table.add_row(
             f"[bold]{detector}[/bold]",
@@ -197,9 +191,9 @@ def totals_table(judgements: Sequence[Judgement], published: dict[str, dict[str,
     return table
 
 
-def categories_table(judgements: Sequence[Judgement], profile: str) -> Table:
+def categories_table(results: Sequence[Result], profile: str) -> Table:
     """Return one profile's totals by category, means over seeds."""
-    found = by_detector(judgements, profile)
+    found = by_detector(results, profile)
     table = markdown_table(f"By category, {PROFILE_TITLES[profile]} profile", "category", *found)
     for category in next(iter(found.values()))[0].categories:
         cells = []
@@ -211,9 +205,9 @@ def categories_table(judgements: Sequence[Judgement], profile: str) -> Table:
     return table
 
 
-def files_table(judgements: Sequence[Judgement], profile: str) -> Table:
-    """Return the files of the first detector, the costliest first: means over seeds."""
-    detector, runs = next(iter(by_detector(judgements, profile).items()))
+def files_table(results: Sequence[Result], profile: str) -> Table:
+    """Return the files of the first detector, most points lost first: means over seeds."""
+    detector, runs = next(iter(by_detector(results, profile).items()))
     table = markdown_table(
         f"By file, {detector}, {PROFILE_TITLES[profile]} profile",
         "file",
@@ -253,26 +247,24 @@ def markdown_table(title: str, *columns: str) -> Table:
     return table
 
 
-def draw_all(
-    files: list[NabFile], scored: Scored, judgement: Judgement, out: Path
-) -> Iterator[Path]:
+def draw_all(files: Sequence[NabFile], run: Run, result: Result, out: Path) -> Iterator[Path]:
     """Draw every file of a run into OUT/plots/RUN/CATEGORY, and yield each path."""
-    for file, scores in zip(files, scored.scores, strict=True):
-        path = (out / "plots" / folder_name(scored) / file.name).with_suffix(".png")
+    for file, scores in zip(files, run.scores, strict=True):
+        path = (out / "plots" / folder_name(run) / file.name).with_suffix(".png")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw_file(file, scores, judgement).savefig(path, dpi=DPI, metadata={"Software": None})
+            draw_file(file, scores, result).savefig(path, dpi=DPI, metadata={"Software": None})
         except OSError as error:
             raise RunError(f"{path} can't be written: {error}") from error
         yield path
 
 
-def draw_file(file: NabFile, scores: Floats, judgement: Judgement) -> Figure:
+def draw_file(file: NabFile, scores: Floats, result: Result) -> Figure:
     """Draw one file: values above, scores below, windows and probation shaded."""
     figure = Figure(figsize=(12, 5), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     times = np.array(file.texts, "datetime64[s]")
-    detected = np.flatnonzero(scores >= judgement.threshold)
+    detected = np.flatnonzero(scores >= result.threshold)
     detected = detected[detected >= file.probation]
     hit = file.label[detected] == 1
     for axes in (above, below):
@@ -288,12 +280,11 @@ def draw_file(file: NabFile, scores: Floats, judgement: Judgement) -> Figure:
     ):
         above.plot(times[rows], file.values[rows], marker, color=color, markersize=7, label=label)
     below.vlines(times, 0, scores, color=INK, linewidth=0.8)
-    below.axhline(judgement.threshold, color=ALERT, linestyle="--", linewidth=0.8)
+    below.axhline(result.threshold, color=ALERT, linestyle="--", linewidth=0.8)
     above.set_ylabel("value")
     below.set_ylabel("score")
     above.set_title(
-        f"{file.name}: {judgement.detector}, {judgement.profile}, "
-        f"threshold {judgement.threshold:.3g}",
+        f"{file.name}: {result.detector}, {result.profile}, threshold {result.threshold:.3g}",
         loc="left",
     )
     figure.legend(loc="outside lower center", ncols=2, frameon=False)

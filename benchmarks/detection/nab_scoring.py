@@ -1,24 +1,22 @@
-"""NAB's application profiles: what a hit, a false alarm and a miss are worth.
-
-NAB's scoring rules.
+"""NAB's scoring rules, under its three application profiles.
 
 Lavin and Ahmad, "Evaluating real-time anomaly detection algorithms - the Numenta Anomaly
 Benchmark", ICMLA 2015: the first detection in a window earns the more the earlier it comes; a
 false alarm costs the less the closer behind a window it is; a missed window costs.
-
-What NAB says of a detector: totals, categories, files, under each profile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.detection.nab_corpus import NabFile
-from benchmarks.detection.nab_detectors import Scored
-from training.sources.series import Floats
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ class Worth:
     """
 
     value: Floats
-    window: np.ndarray
+    window: Integers
     windows: int
 
 
@@ -86,7 +84,7 @@ def worth(file: NabFile) -> Worth:
     """Return what a detection at each row is worth; rows in probation are worth nothing."""
     rows = np.arange(len(file.texts), dtype=np.float64)
     value = np.full(len(rows), -1.0)
-    window = np.full(len(rows), NO_WINDOW)
+    window = np.full(len(rows), NO_WINDOW, np.int64)
     for number, (first, last) in enumerate(file.windows):
         width = last - first + 1
         inside = slice(first, last + 1)
@@ -113,7 +111,7 @@ def file_score(file: NabFile, scores: Floats, threshold: float, profile: Profile
 
 
 def normalised(raw: float, windows: int, profile: Profile) -> float:
-    """Return a raw score on NAB's scale: 0 detects nothing, 100 all at once and nothing else."""
+    """Return a raw score on NAB's scale: 0 detects nothing, 100 every window at its first row."""
     nothing = -profile.false_negative * windows
     perfect = profile.true_positive * windows
     return 100.0 * (raw - nothing) / (perfect - nothing) if windows else 0.0
@@ -133,12 +131,12 @@ def best_threshold(
     for file, file_scores in zip(files, scores, strict=True):
         merit = worth(file)
         nothing -= profile.false_negative * merit.windows
-        judged = np.arange(file.probation, len(file_scores))
-        outside = judged[merit.window[judged] == NO_WINDOW]
+        scored_rows = np.arange(file.probation, len(file_scores))
+        outside = scored_rows[merit.window[scored_rows] == NO_WINDOW]
         thresholds.append(file_scores[outside])
         gains.append(profile.false_positive * merit.value[outside])
         for number in range(merit.windows):
-            rows = judged[merit.window[judged] == number]
+            rows = scored_rows[merit.window[scored_rows] == number]
             rows = rows[np.argsort(-file_scores[rows], kind="stable")]
             best = np.maximum.accumulate(profile.true_positive * merit.value[rows])
             thresholds.append(file_scores[rows])
@@ -154,8 +152,23 @@ def best_threshold(
 
 
 @dataclass(frozen=True)
-class FileJudgement:
-    """How one file went.
+class Run:
+    """One detector with one seed, over all files.
+
+    Attributes
+    ----------
+    scores : list of (n,) float64
+        A score a row, for each file.
+    """
+
+    detector: str
+    seed: int
+    scores: list[Floats]
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """The result on one file.
 
     Attributes
     ----------
@@ -176,8 +189,8 @@ class FileJudgement:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How one detector with one seed went under one profile.
+class Result:
+    """The result of one run under one profile.
 
     Attributes
     ----------
@@ -193,24 +206,24 @@ class Judgement:
     threshold: float
     total: float
     categories: dict[str, float | None]
-    files: list[FileJudgement]
+    files: list[FileResult]
 
 
-def judge_scores(
-    files: Sequence[NabFile], scored: Scored, profile: Profile, threshold: float | None
-) -> Judgement:
-    """Judge one run; without a threshold, at the best one over all files."""
+def score_run(
+    files: Sequence[NabFile], run: Run, profile: Profile, threshold: float | None
+) -> Result:
+    """Score one run; without a threshold, at the best one over all files."""
     if threshold is None:
-        threshold, _ = best_threshold(files, scored.scores, profile)
+        threshold, _ = best_threshold(files, run.scores, profile)
     raw = [
         file_score(file, scores, threshold, profile)
-        for file, scores in zip(files, scored.scores, strict=True)
+        for file, scores in zip(files, run.scores, strict=True)
     ]
     windows = sum(len(file.windows) for file in files)
     one_point = max(windows * (profile.true_positive + profile.false_negative) / 100.0, 1e-9)
-    return Judgement(
-        detector=scored.detector,
-        seed=scored.seed,
+    return Result(
+        detector=run.detector,
+        seed=run.seed,
         profile=profile.name,
         threshold=threshold,
         total=normalised(sum(raw), windows, profile),
@@ -219,8 +232,8 @@ def judge_scores(
             for category in dict.fromkeys(file.category for file in files)
         },
         files=[
-            judge_file(file, scores, threshold, score, one_point, profile)
-            for file, scores, score in zip(files, scored.scores, raw, strict=True)
+            file_result(file, scores, threshold, score, one_point, profile)
+            for file, scores, score in zip(files, run.scores, raw, strict=True)
         ],
     )
 
@@ -236,19 +249,19 @@ def category_total(
     return normalised(sum(raw[number] for number in members), windows, profile)
 
 
-def judge_file(
+def file_result(
     file: NabFile,
     scores: Floats,
     threshold: float,
     score: float,
     one_point: float,
     profile: Profile,
-) -> FileJudgement:
-    """Return what became of one file's windows, and what was lost on it."""
+) -> FileResult:
+    """Return the windows found in one file, the false alarms, and the points lost on it."""
     detected = scores >= threshold
     detected[: file.probation] = False
     window = worth(file).window[detected]
-    return FileJudgement(
+    return FileResult(
         file=file.name,
         score=score,
         lost=(len(file.windows) * profile.true_positive - score) / one_point,

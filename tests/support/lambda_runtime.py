@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:api"
-SECONDS_TO_ANSWER = 20
+TIMEOUT_SECONDS = 20.0
 
 
 class FunctionFailedError(Exception):
@@ -22,7 +22,7 @@ class FunctionFailedError(Exception):
 
 
 class LambdaRuntime:
-    """One execution environment: a process that is handed one event at a time.
+    """One execution environment: a process that takes one event at a time.
 
     Parameters
     ----------
@@ -30,18 +30,25 @@ class LambdaRuntime:
         What starts the runtime interface client with its handler.
     environment
         The process's whole environment, except for `AWS_LAMBDA_RUNTIME_API`.
+    timeout_seconds
+        How long a response may take, the start of the process included.
     """
 
     def __init__(
-        self, command: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        timeout_seconds: float = TIMEOUT_SECONDS,
     ) -> None:
         self._command, self._folder, self._environment = command, folder, environment
+        self._timeout = timeout_seconds
         self._events: queue.Queue[bytes | None] = queue.Queue()
-        self._answers: queue.Queue[bytes | FunctionFailedError] = queue.Queue()
+        self._responses: queue.Queue[bytes | FunctionFailedError] = queue.Queue()
 
-    def __enter__(self) -> LambdaRuntime:
+    def __enter__(self) -> Self:
         self._server = ThreadingHTTPServer(
-            ("127.0.0.1", 0), request_handler(self._events, self._answers)
+            ("127.0.0.1", 0), request_handler(self._events, self._responses)
         )
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
@@ -60,7 +67,7 @@ class LambdaRuntime:
         self._thread.join()
 
     def invoke(self, event: Mapping[str, Any]) -> Any:
-        """Return the handler's answer to `event`.
+        """Return the handler's response to `event`.
 
         Raises
         ------
@@ -68,24 +75,24 @@ class LambdaRuntime:
             If the handler or its import raised, or nothing came back in time.
         """
         self._events.put(json.dumps(event).encode())
-        deadline = time.monotonic() + SECONDS_TO_ANSWER
+        deadline = time.monotonic() + self._timeout
         while time.monotonic() < deadline:
             try:
-                answer = self._answers.get(timeout=0.2)
+                response = self._responses.get(timeout=0.2)
             except queue.Empty:
                 if self._process.poll() is None:
                     continue
                 raise FunctionFailedError(
                     f"the runtime ended with {self._process.returncode}"
                 ) from None
-            if isinstance(answer, FunctionFailedError):
-                raise answer
-            return json.loads(answer)
-        raise FunctionFailedError(f"no answer within {SECONDS_TO_ANSWER} s")
+            if isinstance(response, FunctionFailedError):
+                raise response
+            return json.loads(response)
+        raise FunctionFailedError(f"no response within {self._timeout:g} s")
 
 
 def request_handler(
-    events: queue.Queue[bytes | None], answers: queue.Queue[bytes | FunctionFailedError]
+    events: queue.Queue[bytes | None], responses: queue.Queue[bytes | FunctionFailedError]
 ) -> type[BaseHTTPRequestHandler]:
     """Return the Runtime API over these two queues."""
 
@@ -106,7 +113,7 @@ def request_handler(
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             failed = self.path.endswith("/error")  # of one invocation, or of the import
-            answers.put(FunctionFailedError(body.decode()) if failed else body)
+            responses.put(FunctionFailedError(body.decode()) if failed else body)
             self.send_response(202)
             self.send_header("Content-Length", "0")
             self.end_headers()

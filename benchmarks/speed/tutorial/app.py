@@ -1,12 +1,14 @@
-"""The tutorial without pandas: Powertools, and scikit-learn's forest from a bucket."""
+"""The usual tutorial's function: Powertools, pandas, scikit-learn's forest from a bucket."""
 
 from __future__ import annotations
 
 import io
 import os
+from typing import Any
 
 import boto3
 import joblib
+import pandas as pd
 from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 from aws_lambda_powertools.logging import correlation_paths
@@ -25,9 +27,10 @@ model = joblib.load(io.BytesIO(stored["Body"].read()))
 
 @app.post("/predict")
 @tracer.capture_method
-def predict():
+def predict() -> dict[str, object]:
+    """Decide on one value."""
     value = app.current_event.json_body["value"]
-    prediction = int(model.predict([[value]])[0])
+    prediction = int(model.predict(pd.DataFrame({"value": [value]}))[0])
     metrics.add_metric(name="Predictions", unit=MetricUnit.Count, value=1)
     return {"is_anomaly": prediction == -1, "predicted_value": prediction}
 
@@ -35,5 +38,6 @@ def predict():
 @logger.inject_lambda_context(correlation_id_path=correlation_paths.API_GATEWAY_REST)
 @tracer.capture_lambda_handler
 @metrics.log_metrics(capture_cold_start_metric=True)
-def lambda_handler(event, context):
+def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Respond to one REST proxy event."""
     return app.resolve(event, context)
