@@ -1,0 +1,543 @@
+"""A shard job: what is new is evaluated, and whatever goes wrong, each alert is sent once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ops_anomaly.aws.errors import (
+    AccessDeniedError,
+    AwsError,
+    ConflictError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+)
+from ops_anomaly.aws.models import ModelRegistry
+from ops_anomaly.aws.objects import checkpoint_key
+from ops_anomaly.watcher.evaluation import Evaluator
+from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
+from ops_anomaly.watcher.outbox import BusyError, Notification
+from ops_anomaly.watcher.shard_job import LEASE_MS, MAX_EVALUATION_MS, evaluate_shard
+from ops_anomaly.watcher.state import MIN_PERIODS, CheckpointCache, ShardState
+from ops_anomaly.watcher.telemetry import ShardReport
+from tests.support.fake_cloudwatch import client_error
+from tests.support.fakes import small_artifact
+from tests.support.shard_jobs import (
+    CLOSED,
+    DAY,
+    NAN,
+    OPENED,
+    PERIOD,
+    SPIKE,
+    STATE,
+    World,
+)
+from tests.support.watcher import NOON, NOON_MS, machines
+
+CHECKPOINTS = checkpoint_key(1, 0)
+NOTHING_NEW = ShardReport(2, 0, 0, 0, 0, 0, 0)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# --- what is found ------------------------------------------------------------------------------
+
+
+def test_normal_machines_cause_no_notification() -> None:
+    world = World(20)
+    reports = [world.run(tick) for tick in range(12)]
+    assert reports == [ShardReport(20, 0, 0, 0, 0, 0, 0)] * 12
+    assert world.sent == []
+
+
+def test_anomalies_before_the_first_evaluation_are_not_notified(world: World) -> None:
+    world.set(SPIKE, -100, -50, -20)
+    assert world.run(0).opened == 0
+    assert len(world.state.metrics[str(world.metrics[0])].series) == 2 * DAY
+
+
+def test_an_anomaly_during_the_first_evaluation_is_notified(world: World) -> None:
+    world.set(SPIKE, -2, -1)
+    world.run(0)
+    assert world.sent == [("i-00000", OPENED)]
+
+
+@pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])
+def test_an_anomaly_before_the_first_evaluation_starts_no_cooldown(is_cold: bool) -> None:
+    world = World(1)
+    world.set(SPIKE, -15)
+    world.run(0)
+    world.set(SPIKE + 20, 3)
+    for tick in range(1, 8):
+        if is_cold:
+            world.store.objects.pop(CHECKPOINTS, None)
+        world.run(tick, by=world.new_runner() if is_cold else None)
+    assert world.sent == [("i-00000", OPENED)]
+    assert world.event.sent[0].detail["first_seen"] == "2026-11-25T12:15:00Z"
+
+
+@pytest.mark.parametrize(("period", "days"), [(1_800, 1), (3_600, 1), (21_600, 14), (86_400, 60)])
+def test_long_periods_keep_enough_history_to_be_evaluated(period: int, days: int) -> None:
+    world = World(0, history_days=days, sensitivity=0.5)
+    [metric] = world.metrics = machines(1, period)
+    noon = NOON // period * period
+    values = 30.0 + np.random.default_rng(1).normal(0.0, 0.3, 2 * MIN_PERIODS)
+    world.cloudwatch.put(metric, noon - len(values) * period, values)
+    for tick, value in enumerate((30.0, 30_000.0)):
+        world.cloudwatch.put(metric, noon + tick * period, [value])
+        world.clock.seconds = noon + (tick + 1) * period + 90
+        world.runner.run(1, 0, [Watched(world.options, [metric])])
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_an_anomaly_of_one_machine_opens_one_incident_of_that_machine() -> None:
+    world = World(20)
+    world.run(0)
+    world.set(SPIKE, 1, 2, 3, of=7)
+    assert [world.run(tick).opened for tick in range(1, 6)] == [0, 1, 0, 0, 0]
+    assert world.sent == [("i-00007", OPENED)]
+    [sent] = world.event.sent
+    assert (sent.detail["value"], sent.detail["first_seen"]) == (SPIKE, "2026-11-25T12:05:00Z")
+    assert sent.detail["entry"] == "cpu"
+    assert sent.subject.startswith("CPUUtilization of i-00007: 95, expected 30")
+    since = "CPUUtilization of i-00007 has been unusual since Wednesday 25 November, 12:05 UTC.\n"
+    assert sent.message.startswith(since)
+    assert sent.detail["reason"] in sent.message
+    assert "(last 578 datapoints)" in sent.message
+
+
+def test_an_incident_closes_after_the_recovery_periods(world: World) -> None:
+    world.run(0)
+    world.set(SPIKE, 1, 2)
+    closed = [world.run(tick).closed for tick in range(1, 20)]
+    assert closed.index(1) + 1 == 3 + RECOVERY_PERIODS
+    assert sum(closed) == 1
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+    first, last = world.event.sent
+    assert first.detail["id"] == last.detail["id"]
+    assert (last.detail["readings"], last.detail["close_reason"]) == (2, "recovered")
+    assert last.detail["ended"] == "2026-11-25T12:10:00Z"
+    assert last.subject == "Resolved: CPUUtilization of i-00000 after 10 min"
+
+
+def test_missed_hours_are_notified_in_order(world: World) -> None:
+    world.run(0)
+    world.set(SPIKE, 3, 4)
+    assert world.run(100) == ShardReport(2, 1, 1, 0, 0, 0, 0)
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+
+
+def test_a_late_reading_is_evaluated(world: World) -> None:
+    world.set(NAN, 1)
+    for tick in range(4):
+        assert world.run(tick).late == 0
+    world.set(SPIKE, 1)
+    report = world.run(4)
+    assert (report.late, report.opened) == (1, 1)
+    assert world.event.sent[0].detail["first_seen"] == "2026-11-25T12:05:00Z"
+
+
+def test_a_gap_is_not_an_anomaly_and_stays_a_gap(world: World) -> None:
+    world.run(0)
+    world.set(NAN, 1, 2)
+    for tick in range(1, 20):
+        world.run(tick)
+    assert world.sent == []
+    state = world.state.metrics[str(world.metrics[0])]
+    assert np.flatnonzero(np.isnan(state.values[-19:])).tolist() == [1, 2]
+
+
+def test_the_incident_of_a_machine_without_data_closes(world: World) -> None:
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.run(2)
+    world.set(NAN, *range(2, 100))
+    assert [world.run(tick).missing for tick in (3, 4, 5)] == [0, 0, 1]
+    assert world.run(14).closed == 1
+    closed = world.event.sent[1]
+    assert closed.detail["close_reason"] == "no data"
+    assert closed.subject == "No more data: CPUUtilization of i-00000 after 5 min"
+
+
+def test_the_incident_of_a_machine_that_leaves_the_fleet_closes(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.run(0)
+    world.metrics = world.metrics[1:]
+    assert world.run(0).closed == 1  # though nothing is due
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+    assert world.event.sent[1].detail["close_reason"] == "no longer watched"
+    assert list(world.state.metrics) == [str(world.metrics[0])]
+
+
+def test_the_state_of_a_machine_that_leaves_the_fleet_is_dropped(world: World) -> None:
+    world.run(0)
+    world.metrics = world.metrics[1:]
+    world.run(0)
+    assert list(world.state.metrics) == [str(world.metrics[0])]
+    assert world.sent == []
+
+
+def test_a_machine_that_joins_the_fleet_is_read_from_its_beginning(world: World) -> None:
+    world.metrics, both = world.metrics[:1], world.metrics
+    world.run(0)
+    world.metrics = both
+    world.set(SPIKE, -50, of=1)
+    assert world.run(1) == NOTHING_NEW
+    spans = [call["EndTime"] - call["StartTime"] for call in world.cloudwatch.calls]
+    assert [span.total_seconds() // PERIOD for span in spans] == [3 * DAY, 13, 3 * DAY]
+
+
+# --- models -------------------------------------------------------------------------------------
+
+
+def test_a_metric_is_evaluated_by_the_model_of_its_entry() -> None:
+    world = World(1, model="ec2-cpu")  # for which values above 1 are anomalies
+    version = world.store.put_model("ec2-cpu", small_artifact())
+    world.cloudwatch.series[world.metrics[0]].clear()
+    world.set(0.5, *range(-DAY, 50))
+    world.run(0)
+    world.set(2.0, 1)
+    world.run(2)
+    assert world.sent == [("i-00000", OPENED)]
+    assert world.event.sent[0].detail["model"] == {"name": "ec2-cpu", "version": version}
+    assert f"(model ec2-cpu, version {version})" in world.event.sent[0].message
+
+
+def test_a_metric_without_its_model_is_evaluated_by_its_own_history() -> None:
+    world = World(1, model="gone")
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.run(2)
+    assert world.telemetry.unavailable_models == ["gone", "gone"]
+    assert world.sent == [("i-00000", OPENED)]
+    assert world.event.sent[0].detail["model"] is None
+
+
+def test_a_new_version_of_a_model_starts_over() -> None:
+    world = World(1, model="ec2-cpu")
+    world.store.put_model("ec2-cpu", small_artifact())
+    world.cloudwatch.series[world.metrics[0]].clear()
+    world.set(0.5, *range(-DAY, 50))
+    world.run(0)
+    version = world.store.put_model("ec2-cpu", small_artifact(threshold=0.5))
+    world.set(-1.0, 1)  # scores 0.7: anomalous for the new version only
+    world.run(2, by=world.new_runner())
+    [sent] = world.event.sent
+    assert sent.detail["model"]["version"] == version
+
+
+def test_scores_are_published_only_if_the_entry_says_so() -> None:
+    without, with_scores = World(), World(score_metric=True)
+    assert without.run(0).scores == {}
+    scores = with_scores.run(0).scores
+    assert scores.keys() == set(with_scores.metrics)
+    assert all(score >= 0 for score in scores.values())
+
+
+# --- CloudWatch ---------------------------------------------------------------------------------
+
+
+def test_a_metric_that_cloudwatch_refuses_does_not_stop_the_others() -> None:
+    world = World(9)
+    refused = world.metrics[4]
+    world.run(0)
+    world.cloudwatch.refused = {refused}
+    world.set(SPIKE, 1, of=3)
+    world.run(2)
+    assert world.telemetry.refused_metrics == [refused]
+    assert world.sent == [("i-00003", OPENED)]
+    ends = {state.end for text, state in world.state.metrics.items() if text != str(refused)}
+    assert ends == {NOON_MS + 2000 * PERIOD}
+
+
+def test_a_metric_that_was_refused_for_a_while_catches_up(world: World) -> None:
+    world.run(0)
+    world.cloudwatch.refused = {world.metrics[0]}
+    world.set(SPIKE, 2)
+    world.run(3)
+    assert world.sent == []
+    world.cloudwatch.refused = set()
+    world.run(4)
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_new_metrics_are_postponed_if_time_runs_out(world: World) -> None:
+    new, known = world.metrics
+    world.metrics = [known]
+    world.run(0)
+    start = NOON_MS + 390_000
+    # the evaluation begins; CloudWatch has answered late; one metric is evaluated; the other is due
+    moments = iter([start, start + 2 * MAX_EVALUATION_MS, start + 2 * MAX_EVALUATION_MS + 1])
+
+    def clock() -> int:
+        return next(moments, start + 4 * MAX_EVALUATION_MS)
+
+    models = ModelRegistry(world.store, ttl_seconds=1, cache_bytes=1, on_refresh_failed=print)
+    evaluator = Evaluator(models, CheckpointCache(), print)
+    fleet = [Watched(world.options, [new, known])]
+    found = evaluate_shard(world.state, fleet, world.cloudwatch, evaluator, clock, print)
+    assert found.postponed == 1
+    ends = {text: state.end for text, state in found.state.metrics.items()}
+    assert ends == {str(known): NOON_MS + 1000 * PERIOD}
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [("Throttling", ServiceUnavailableError), ("AccessDenied", AccessDeniedError)],
+)
+def test_the_retry_does_all_if_cloudwatch_does_not_answer(
+    world: World, code: str, error: type[AwsError]
+) -> None:
+    world.run(0)
+    world.set(SPIKE, 1)
+    before = world.store.objects[STATE]
+    world.cloudwatch.failures = [client_error(code, "GetMetricData")]
+    with pytest.raises(error):
+        world.run(2)
+    assert world.store.objects[STATE] == before
+    assert world.run(2).opened == 1
+
+
+# --- the bucket ---------------------------------------------------------------------------------
+
+
+def test_the_retry_does_all_if_the_bucket_does_not_answer(world: World) -> None:
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.store.failure = StoreUnavailableError("throttled")
+    with pytest.raises(StoreUnavailableError):
+        world.run(2)
+    assert world.event.sent == []
+    world.store.failure = None
+    assert world.run(2).opened == 1
+
+
+def test_nothing_is_sent_if_the_state_can_not_be_written(world: World) -> None:
+    world.run(0)
+    world.set(SPIKE, 1)
+
+    def fail() -> None:
+        raise StoreUnavailableError("throttled")
+
+    world.store.others = [fail]
+    with pytest.raises(StoreUnavailableError):
+        world.run(2)
+    assert world.event.sent == world.message.sent == []
+    assert world.run(2).opened == 1
+
+
+def test_an_outage_after_the_delivery_sends_again_under_the_same_id(world: World) -> None:
+    def fail() -> None:
+        raise StoreUnavailableError("throttled")
+
+    world.set(SPIKE, -1)
+    world.store.others = [lambda: None, fail]
+    with pytest.raises(StoreUnavailableError):
+        world.run(0)
+    assert world.sent == [("i-00000", OPENED)]
+    world.run(1)  # after the lease
+    assert world.sent == [("i-00000", OPENED)] * 2
+    assert len({each.id for each in world.event.sent}) == 1
+    assert world.state.outbox == ()
+
+
+def test_a_state_that_can_not_be_read_is_rebuilt_and_reported(world: World) -> None:
+    world.run(0)
+    world.store.put(STATE, b"something else")
+    assert world.run(1) == NOTHING_NEW
+    assert world.telemetry.rebuilt == [STATE]
+    world.set(SPIKE, 1)
+    assert world.run(2).opened == 1
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+
+def run_through(world: World, is_cold: bool) -> ShardState:
+    """Run through spikes, a gap, a late reading and a backlog; return the state."""
+    world.set(SPIKE, 2, 3)
+    world.set(60.0, *range(21, 40))
+    world.set(NAN, 5, of=1)
+    for tick in [*range(8), 20, 23, 24, 40, 80, 81]:
+        if tick == 7:
+            world.set(0.0, 5, of=1)
+        if is_cold:
+            world.store.objects.pop(CHECKPOINTS, None)
+        world.run(tick, by=world.new_runner() if is_cold else None)
+    return world.state
+
+
+def test_warm_and_cold_instances_notify_the_same() -> None:
+    warm, cold = World(), World()
+    states = [run_through(world, is_cold=world is cold) for world in (warm, cold)]
+    assert warm.event.sent == cold.event.sent
+    assert len(warm.sent) > 4
+    incidents = [{key: each.incidents for key, each in s.metrics.items()} for s in states]
+    assert incidents[0] == incidents[1]
+
+
+def test_another_instance_resumes_from_the_checkpoints_in_the_bucket() -> None:
+    world, cold = World(), World()
+    for each in (world, cold):
+        each.set(SPIKE, 4)
+        each.run(0)
+    written = world.store.objects[CHECKPOINTS]
+    for tick in range(1, 8):
+        world.run(tick, by=world.new_runner())
+        cold.store.objects.pop(CHECKPOINTS)
+        cold.run(tick, by=cold.new_runner())
+    assert world.event.sent == cold.event.sent
+    assert world.sent == [("i-00000", OPENED)]
+    assert world.store.objects[CHECKPOINTS] == written, "nothing was replayed"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"something else",
+        lambda data: data[: len(data) // 2],
+        lambda data: data.replace(b'"until":1', b'"until":2'),
+        lambda data: data.replace(b'"parameters":{', b'"parameters":{"more":1e999,'),
+        lambda data: data.replace(b'"0/', b'"7/'),
+        lambda data: data.replace(b'"0/', b'"x/'),
+    ],
+)
+def test_damaged_checkpoints_are_done_without(world: World, damage: object) -> None:
+    world.run(0)
+    data = world.store.objects[CHECKPOINTS].data
+    world.store.put(CHECKPOINTS, damage(data))
+    assert world.store.objects[CHECKPOINTS].data != data
+    world.set(SPIKE, 0)
+    assert world.run(1, by=world.new_runner()).opened == 1
+
+
+def test_checkpoints_that_can_not_be_written_are_done_without(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(key: str, data: bytes) -> None:
+        raise StoreUnavailableError("throttled")
+
+    monkeypatch.setattr(world.store, "overwrite", fail)
+    world.set(SPIKE, -1)
+    assert world.run(0).opened == 1
+
+
+# --- several instances --------------------------------------------------------------------------
+
+
+def test_the_same_job_again_does_nothing(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.run(0)
+    writes, calls = world.store.writes, len(world.cloudwatch.calls)
+    assert world.run(0) == NOTHING_NEW
+    assert world.run(0, by=world.new_runner()) == NOTHING_NEW
+    assert (world.store.writes, len(world.cloudwatch.calls)) == (writes, calls)
+    assert len(world.sent) == 1
+
+
+def test_an_older_job_changes_nothing(world: World) -> None:
+    world.run(5)
+    before = world.store.objects[STATE]
+    world.run(2)
+    assert world.store.objects[STATE] == before
+
+
+@pytest.mark.parametrize("tick", [0, 2], ids=["the first evaluation", "a later one"])
+def test_one_of_two_instances_that_run_the_same_job_notifies(world: World, tick: int) -> None:
+    if tick:
+        world.run(0)
+    world.set(SPIKE, tick - 1)
+    other: list[ShardReport] = []
+    world.store.others = [lambda: other.append(world.run(tick, by=world.new_runner()))]
+    assert world.run(tick) == NOTHING_NEW
+    assert other == [ShardReport(2, 1, 0, 0, 0, 0, 0)]
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_a_second_instance_does_not_deliver_what_the_first_is_delivering(world: World) -> None:
+    world.set(SPIKE, -1)
+    other = world.new_runner()
+    world.store.others = [lambda: None, lambda: world.run(0, by=other)]
+    world.run(0)
+    assert world.sent == [("i-00000", OPENED)]
+    assert world.state.outbox == ()
+
+
+def test_an_instance_that_always_loses_the_race_asks_for_a_retry(world: World) -> None:
+    def conflict() -> None:
+        raise ConflictError(STATE)
+
+    world.store.others = [conflict] * 100
+    with pytest.raises(BusyError, match=STATE):
+        world.run(0)
+    assert world.sent == []
+
+
+def test_the_next_instance_delivers_for_one_that_died(world: World) -> None:
+    def die(notifications: Sequence[Notification]) -> set[str]:
+        raise TimeoutError
+
+    world.set(SPIKE, -1)
+    world.event.send, send = die, world.event.send
+    with pytest.raises(TimeoutError):
+        world.run(0)
+    world.event.send = send
+    assert LEASE_MS < 1000 * PERIOD
+    world.run(1, by=world.new_runner())
+    world.run(2)
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_undelivered_notifications_are_pending_and_sent_next_time(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.event.is_down = world.message.is_down = True
+    assert world.run(0).pending == 1
+    world.event.is_down = world.message.is_down = False
+    assert world.run(0).pending == 0  # though nothing is due
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_notifications_expire_after_a_day(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.event.is_down = True
+    world.run(0)
+    world.run(DAY + 1)
+    assert [each.detail_type for each in world.telemetry.expired_notifications] == [OPENED]
+
+
+# --- a fleet that grows -------------------------------------------------------------------------
+
+
+def test_a_shard_that_is_split_inherits_its_part_of_the_state() -> None:
+    world = World(8)
+    for number in range(8):
+        world.set(SPIKE, -2, -1, of=number)
+    world.run(0)
+    assert sorted(world.sent) == [(f"i-{number:05}", OPENED) for number in range(8)]
+    for number in range(8):
+        world.set(NAN, *range(20), of=number)
+    calls = len(world.cloudwatch.calls)
+    for tick in range(1, 16):
+        for shard in (0, 1):
+            world.run(tick, of=2, shard=shard)
+    spans = {call["EndTime"] - call["StartTime"] for call in world.cloudwatch.calls[calls:]}
+    assert {span.total_seconds() // PERIOD for span in spans} == {13}  # nothing is read anew
+    assert sorted(world.sent[8:]) == [(f"i-{number:05}", CLOSED) for number in range(8)]
+
+
+def test_one_half_of_a_split_shard_delivers_what_was_pending() -> None:
+    world = World(8)
+    for number in range(8):
+        world.set(SPIKE, -1, of=number)
+    world.event.is_down = world.message.is_down = True
+    world.run(0)
+    world.event.is_down = world.message.is_down = False
+    for shard in (0, 1):
+        world.run(1, of=2, shard=shard)
+    assert sorted(world.sent) == [(f"i-{number:05}", OPENED) for number in range(8)]
