@@ -1,4 +1,4 @@
-"""What a cold start must not load, and a generous bound on what it may take."""
+"""What a cold start imports: nothing that is not deployed, and no more modules than today."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.conftest import PublishedModel
+
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {
     *("sklearn", "scipy", "pandas", "joblib", "keras", "jax", "boto3", "botocore", "moto"),
     *("pydantic", "aws_xray_sdk"),
 }
-BUDGET_SECONDS = 6.0
-BUDGET_MODULES = {"value-forest": 450, "contextual-forest": 600, "lstm-autoencoder": 600}
-"""Modules behind a first answer; each that is added costs a third of a millisecond or more."""
+MAX_MODULES = 400
+MAX_MODULES_WITH_NUMPY = 500
+"""365 and 465 when this was written; each module costs a third of a millisecond or more."""
 
 PREDICT = """
 import sys
@@ -26,29 +28,26 @@ class Refuse:
             raise ImportError(f"{{name}} is not deployed")
 
 sys.meta_path.insert(0, Refuse())
-import time
-started = time.perf_counter()
 from ops_anomaly.api.handler import lambda_handler
 from local.gateway import LocalContext
 import json
 event = json.load(open("events/predict-anomaly.json"))
 answer = lambda_handler(event, LocalContext())
 assert answer["statusCode"] == 200, answer
-seconds = time.perf_counter() - started
-print("\\n", json.dumps({{"seconds": seconds, "modules": sorted(sys.modules)}}))
+print("\\n", json.dumps(sorted(sys.modules)))
 """
 
 
-def first_answer(published_model) -> dict:
-    """Answer a request in a fresh process where what is not deployed can't be imported."""
+def imported(model: PublishedModel) -> list[str]:
+    """Return the modules behind an answer of a fresh process that can't import FORBIDDEN."""
     done = subprocess.run(
         [sys.executable, "-c", PREDICT.format(forbidden=FORBIDDEN)],
         cwd=ROOT,
         env=os.environ
         | {
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}",
-            "MODEL_BUCKET": published_model.bucket,
-            "AWS_ENDPOINT_URL": published_model.endpoint_url,
+            "MODEL_BUCKET": model.bucket,
+            "AWS_ENDPOINT_URL": model.endpoint_url,
             "POWERTOOLS_METRICS_NAMESPACE": "test",
             "POWERTOOLS_SERVICE_NAME": "test",
         },
@@ -57,12 +56,13 @@ def first_answer(published_model) -> dict:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    modules: list[str] = json.loads(done.stdout.splitlines()[-1])
+    return modules
 
 
-def test_the_api_answers_without_what_only_training_needs(published_model) -> None:
-    answer = first_answer(published_model)
-    assert answer["seconds"] < BUDGET_SECONDS
-    assert len(answer["modules"]) < BUDGET_MODULES[published_model.kind]
+def test_the_api_answers_without_the_libraries_of_training(published_model: PublishedModel) -> None:
+    modules = imported(published_model)
     if published_model.kind == "value-forest":
-        assert "numpy" not in answer["modules"], "a value forest is served without numpy"
+        assert "numpy" not in modules
+        assert len(modules) <= MAX_MODULES
+    assert len(modules) <= MAX_MODULES_WITH_NUMPY
