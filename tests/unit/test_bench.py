@@ -1,22 +1,19 @@
-"""The benchmark's own parts: what it computes, says and draws of what was measured."""
+"""The speed benchmark's own parts: what it computes, compares and shows."""
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import json
-import pkgutil
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.performance import bench
 
-from benchmarks.speed import contest
-from benchmarks.speed.__main__ import measure_sections
-from benchmarks.speed.errors import DisagreementError, MissingError
-from benchmarks.speed.figures import (
+from benchmarks.speed import DisagreementError, MissingError
+from benchmarks.speed.harness import Comparison, Entry, is_same
+from benchmarks.speed.installation import tutorial, tutorial_without_pandas
+from benchmarks.speed.report import (
     BYTES,
     SECONDS,
     Curve,
@@ -25,13 +22,12 @@ from benchmarks.speed.figures import (
     Growth,
     Results,
     Row,
+    as_json,
+    draw,
+    markdown,
+    show_results,
 )
-from benchmarks.speed.picture import draw
-from benchmarks.speed.process import Entry
-from benchmarks.speed.report import as_json, markdown
-from benchmarks.speed.show import show
-
-MODULES = [module.name for module in pkgutil.iter_modules(bench.__path__, f"{bench.__name__}.")]
+from benchmarks.speed.run import measure_sections
 
 OURS = Figure("this project", (1.0, 2.0, 1.5))
 PEER = Figure("tutorial", (12.0, 30.0, 18.0))
@@ -52,11 +48,6 @@ RESULTS = Results(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
-def test_the_examples_of(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
-
-
 @pytest.mark.parametrize(
     ("goal", "reached", "verdict"),
     [
@@ -66,30 +57,31 @@ def test_the_examples_of(name: str) -> None:
         (Goal(7), 1000.0, "reached"),
     ],
 )
-def test_what_a_ratio_is_by_its_goal(goal: Goal, reached: float, verdict: str) -> None:
+def test_a_ratio_is_compared_with_its_goal(goal: Goal, reached: float, verdict: str) -> None:
     assert goal.verdict(reached) == verdict
 
 
-def test_the_page_tells_wins_losses_and_what_was_skipped() -> None:
-    page = markdown(RESULTS)
-    assert "| Cold start | 1.5 s | tutorial: 18 s | 12 (12 to 15) |" in page
-    assert "| Something lost | 18 s | this project: 1.5 s | 0.083 (0.067 to 0.083) |" in page
-    assert "- Skipped: load: no Python 3.13 was found here" in page
-    assert "this project does not bend: cost grows as size^" in page
+def test_the_table_has_wins_losses_and_skipped_sections() -> None:
+    table = markdown(RESULTS)
+    assert "| Cold start | 1.5 s | tutorial: 18 s | 12 (12 to 15) |" in table
+    assert "| Something lost | 18 s | this project: 1.5 s | 0.083 (0.067 to 0.083) |" in table
+    assert "- Skipped: load: no Python 3.13 was found here" in table
+    assert "this project does not bend: cost grows as size^" in table
 
 
-def test_every_round_is_kept() -> None:
+def test_json_keeps_every_round() -> None:
     cold, *_ = json.loads(as_json(RESULTS))["rows"]
     assert cold["ours"]["rounds"] == [1.0, 2.0, 1.5]
     assert (cold["ours"]["median"], cold["verdict"]) == (1.5, "beyond")
 
 
-def test_the_terminal_says_what_was_aimed_at() -> None:
-    console = Console(file=StringIO(), width=120)
-    show(RESULTS, console)
-    told = console.file.getvalue()
-    assert "7.0, 12 beyond" in told
-    assert "1.0 below" in told
+def test_the_terminal_shows_the_goals() -> None:
+    output = StringIO()
+    console = Console(file=output, width=120)
+    show_results(RESULTS, console)
+    shown = output.getvalue()
+    assert "7.0, 12 beyond" in shown
+    assert "1.0 below" in shown
 
 
 def test_a_picture_is_drawn_of_whatever_was_measured(tmp_path: Path) -> None:
@@ -99,7 +91,7 @@ def test_a_picture_is_drawn_of_whatever_was_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "is_same"),
+    ("one", "other", "expected"),
     [
         ([1.0, [True]], [1.0 + 1e-9, [True]], True),
         ([1.0], [1.1], False),
@@ -107,23 +99,35 @@ def test_a_picture_is_drawn_of_whatever_was_measured(tmp_path: Path) -> None:
         (True, False, False),
     ],
 )
-def test_answers_are_compared_but_for_rounding(one: object, other: object, is_same: bool) -> None:
-    assert contest.is_same(one, other, 1e-6) is is_same
+def test_outputs_are_compared_up_to_rounding(one: object, other: object, expected: bool) -> None:
+    assert is_same(one, other, 1e-6) is expected
 
 
-def test_a_disagreement_is_no_comparison() -> None:
+def test_a_disagreement_ends_the_comparison() -> None:
     entries = [Entry("us", ""), Entry("them", "")]
-    with pytest.raises(DisagreementError, match="them does not answer what us does"):
-        contest.Contest([], 1, 1.0)._compare(entries, [True, False])
+    with pytest.raises(DisagreementError, match="them does not return what us does"):
+        Comparison([], 1, 1.0)._compare(entries, [True, False])
 
 
 def test_a_section_without_what_it_needs_is_skipped_with_the_reason() -> None:
-    def missing(_: object) -> list[Row | Growth]:
+    def missing(_: object) -> list[Row]:
         raise MissingError("the index can't be reached")
 
     sections = {"load": missing, "cold-start": lambda _: RESULTS.rows, "readings": lambda _: []}
     done: list[str] = []
-    results = measure_sections(sections, None, lambda name, _: done.append(name))
+    setting: Any = None
+    results = measure_sections(sections, setting, lambda name, _: done.append(name))
     assert results.skipped == {"load": "the index can't be reached"}
     assert results.rows == RESULTS.rows
     assert done == list(sections)
+
+
+def test_the_lean_tutorial_is_the_tutorial_without_pandas() -> None:
+    (app, requirements), (lean, lean_requirements) = tutorial(), tutorial_without_pandas()
+    assert ("pandas" in app, "\npandas==" in requirements) == (True, True)
+    assert "pd." not in lean
+    assert "import pandas" not in lean
+    assert "model.predict([[value]])" in lean
+    assert set(requirements.splitlines()) - set(lean_requirements.splitlines()) == {
+        next(line for line in requirements.splitlines() if line.startswith("pandas=="))
+    }
