@@ -1,0 +1,236 @@
+"""The state of a shard: readings against a dictionary, and the stored form against damage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.detection.types import Series
+from ops_anomaly.watcher.incidents import Incident, IncidentState, Peak, Provenance
+from ops_anomaly.watcher.outbox import CorruptStateError, Notification
+from ops_anomaly.watcher.state import (
+    FIRST_EVALUATION_PERIODS,
+    LATE_PERIODS,
+    SETTLE_MS,
+    MetricState,
+    ShardState,
+    decode_shard_state,
+    encode_shard_state,
+)
+
+# --- readings -----------------------------------------------------------------------------------
+
+SECONDS = st.sampled_from([60, 300, 3_600])
+VALUES = st.floats(-1e6, 1e6)
+READINGS = st.dictionaries(st.integers(0, 40), VALUES)
+
+
+def metric(seconds: int) -> Metric:
+    return Metric("shop", "Orders", (), "Sum", seconds)
+
+
+def series(seconds: int, values: dict[int, float]) -> Series:
+    times = 1000 * seconds * np.array(list(values), np.int64)
+    return Series(times, np.array(list(values.values()), np.float64))
+
+
+def kept(state: MetricState) -> dict[int, float]:
+    times, values = state.series.times, state.series.values
+    return dict(zip((times // state.step).tolist(), values.tolist(), strict=True))
+
+
+@given(SECONDS, READINGS, st.integers(1, 50), st.data())
+def test_readings_in_any_order_are_their_union(
+    seconds: int, values: dict[int, float], periods: int, data: Any
+) -> None:
+    parts = data.draw(st.lists(st.sets(st.sampled_from(sorted(values))))) if values else []
+    state = MetricState.empty(metric(seconds))
+    for part in [*parts, values.keys()]:
+        some = {number: values[number] for number in part}
+        state, _ = state.with_readings(series(seconds, some), 41 * state.step, periods)
+    assert kept(state) == {number: v for number, v in values.items() if number >= 41 - periods}
+    assert len(state.values) == periods
+
+
+@given(
+    SECONDS,
+    st.lists(st.tuples(st.integers(0, 25), READINGS), min_size=1, max_size=6),
+    st.integers(1, 50),
+)
+def test_a_reading_is_fresh_if_it_is_new_and_not_too_late(
+    seconds: int, deliveries: list[tuple[int, dict[int, float]]], periods: int
+) -> None:
+    state, plain, until = MetricState.empty(metric(seconds)), dict[int, float](), 0
+    for number, (further, values) in enumerate(deliveries):
+        before, until = until, until + further
+        evaluate_from = until - FIRST_EVALUATION_PERIODS if number == 0 else before - LATE_PERIODS
+        old, plain = plain, plain | {n: v for n, v in values.items() if n < until}
+        plain = {n: v for n, v in plain.items() if n >= until - periods}
+        state, is_fresh = state.with_readings(series(seconds, values), until * state.step, periods)
+        assert kept(state) == plain
+        fresh = (state.series.times[is_fresh] // state.step).tolist()
+        assert fresh == sorted(n for n in plain if n not in old and n >= evaluate_from)
+
+
+@given(SECONDS, READINGS, st.integers(1, 50), st.integers(1, 50), st.integers(0, 60))
+def test_the_same_delivery_again_changes_nothing(
+    seconds: int, values: dict[int, float], periods: int, before: int, until: int
+) -> None:
+    empty = MetricState.empty(metric(seconds))
+    state, _ = empty.with_readings(series(seconds, {}), before * empty.step, periods)
+    once, _ = state.with_readings(series(seconds, values), until * state.step, periods)
+    twice, is_fresh = once.with_readings(series(seconds, values), until * state.step, periods)
+    assert not is_fresh.any()
+    assert twice.start == once.start
+    np.testing.assert_array_equal(twice.values, once.values)
+
+
+@given(
+    SECONDS, st.integers(0, 100), st.integers(1, 50), st.integers(1, 80), st.integers(0, 10**9)
+)
+def test_what_is_due_reaches_from_what_was_read_to_what_has_settled(
+    seconds: int, periods_before: int, periods: int, read_until: int, now: int
+) -> None:
+    step = 1000 * seconds
+    state = MetricState(
+        metric(seconds), (read_until - periods_before) * step, np.zeros(periods_before)
+    )
+    due = state.due(now, periods)
+    if due is None:
+        assert now < state.end + step + SETTLE_MS
+        return
+    start, end = due
+    assert start % step == end % step == 0
+    assert end <= now - SETTLE_MS < end + step
+    oldest = end - periods * step
+    assert oldest <= start <= max(state.end - LATE_PERIODS * step, oldest)
+
+
+# --- the stored form ----------------------------------------------------------------------------
+
+TIMES = st.integers(0, 2**43)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+UNKNOWN = st.none() | NUMBERS
+TEXTS = st.text(max_size=20)
+SHARES = st.floats(0, 1)
+METRICS = st.builds(
+    Metric,
+    namespace=st.text(min_size=1, max_size=9),
+    name=st.text(min_size=1, max_size=9),
+    dimensions=st.just(()) | st.tuples(st.tuples(st.just("Name"), st.text(min_size=1))),
+    statistic=st.sampled_from(["Sum", "p99.9"]),
+    period=st.sampled_from([60, 300, 86_400]),
+)
+PEAKS = st.builds(
+    Peak,
+    time=TIMES,
+    value=NUMBERS,
+    expected=UNKNOWN,
+    lower=UNKNOWN,
+    upper=UNKNOWN,
+    score=NUMBERS,
+    severity=SHARES,
+    reason=TEXTS,
+)
+PROVENANCES = st.builds(
+    Provenance,
+    entry=TEXTS,
+    model=st.none() | TEXTS,
+    version=st.none() | TEXTS,
+    readings=st.integers(0),
+    confidence=SHARES,
+)
+INCIDENTS = st.builds(
+    Incident,
+    id=TEXTS,
+    first_seen=TIMES,
+    last_seen=TIMES,
+    readings=st.integers(1),
+    peak=PEAKS,
+    provenance=PROVENANCES,
+)
+DETAILS = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS)
+NOTIFICATIONS = st.builds(
+    Notification,
+    id=TEXTS,
+    about=TEXTS,
+    detail_type=TEXTS,
+    detail=DETAILS,
+    subject=TEXTS,
+    message=TEXTS,
+    made_at=TIMES,
+    claimed_at=TIMES,
+    waiting=st.sampled_from([("event", "message"), ("event",), ("message",), ()]),
+)
+STORED_VALUES = st.lists(
+    st.just(np.nan) | st.floats(width=32, allow_infinity=False, allow_nan=False)
+)
+
+
+@st.composite
+def metric_states(draw: st.DrawFn) -> MetricState:
+    metric = draw(METRICS)
+    start = 1000 * metric.period * draw(st.integers(0, 2**22))
+    incidents = IncidentState(draw(st.none() | INCIDENTS), draw(TIMES))
+    return MetricState(metric, start, np.array(draw(STORED_VALUES), np.float64), incidents)
+
+
+STATES = st.builds(
+    ShardState,
+    metrics=st.lists(metric_states(), max_size=4).map(
+        lambda some: {str(each.metric): each for each in some}
+    ),
+    outbox=st.lists(NOTIFICATIONS, max_size=3).map(tuple),
+)
+
+
+def plain(metrics: Mapping[str, MetricState]) -> list[tuple[Any, ...]]:
+    return [
+        (text, each.metric, each.start, each.values.tobytes(), each.incidents)
+        for text, each in metrics.items()
+    ]
+
+
+@given(STATES)
+def test_a_state_is_read_as_it_was_written(state: ShardState) -> None:
+    again = decode_shard_state(encode_shard_state(state))
+    assert plain(again.metrics) == plain(state.metrics)
+    assert again.outbox == state.outbox
+
+
+@given(STATES)
+def test_the_same_state_is_written_as_the_same_bytes(state: ShardState) -> None:
+    data = encode_shard_state(state)
+    assert encode_shard_state(decode_shard_state(data)) == data
+
+
+@given(STATES, st.data())
+def test_a_truncated_state_is_refused(state: ShardState, data: Any) -> None:
+    written = encode_shard_state(state)
+    length = data.draw(st.integers(0, len(written) - 1))
+    with pytest.raises(CorruptStateError):
+        decode_shard_state(written[:length])
+
+
+@given(STATES, st.data())
+def test_flipped_bytes_are_refused_or_read_as_a_state(state: ShardState, data: Any) -> None:
+    written = bytearray(encode_shard_state(state))
+    places = st.integers(0, len(written) - 1)
+    flips = st.dictionaries(places, st.integers(1, 255), min_size=1, max_size=5)
+    for place, flip in data.draw(flips).items():
+        written[place] ^= flip
+    try:
+        other = decode_shard_state(bytes(written))
+    except CorruptStateError:
+        return
+    for text, each in other.metrics.items():
+        assert str(each.metric) == text
+        assert not np.isinf(each.values).any()
+        assert each.start % each.step == 0
+    assert plain(decode_shard_state(encode_shard_state(other)).metrics) == plain(other.metrics)
