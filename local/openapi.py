@@ -17,7 +17,7 @@ from ops_anomaly.api.schemas import Problem
 
 REFERENCE = "#/components/schemas/{name}"
 
-# API Gateway answers these before the function is called
+# API Gateway returns these before the function is called
 ANYWHERE = (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 

@@ -32,14 +32,14 @@ from ops_anomaly.api.handler import lambda_handler
 from local.gateway import LocalContext
 import json
 event = json.load(open("events/predict-anomaly.json"))
-answer = lambda_handler(event, LocalContext())
-assert answer["statusCode"] == 200, answer
+response = lambda_handler(event, LocalContext())
+assert response["statusCode"] == 200, response
 print("\\n", json.dumps(sorted(sys.modules)))
 """
 
 
 def imported(model: PublishedModel) -> list[str]:
-    """Return the modules behind an answer of a fresh process that can't import FORBIDDEN."""
+    """Return the modules behind an response of a fresh process that can't import FORBIDDEN."""
     done = subprocess.run(
         [sys.executable, "-c", PREDICT.format(forbidden=FORBIDDEN)],
         cwd=ROOT,
@@ -60,7 +60,9 @@ def imported(model: PublishedModel) -> list[str]:
     return modules
 
 
-def test_the_api_answers_without_the_libraries_of_training(published_model: PublishedModel) -> None:
+def test_the_api_responds_without_the_libraries_of_training(
+    published_model: PublishedModel,
+) -> None:
     modules = imported(published_model)
     if published_model.kind == "value-forest":
         assert "numpy" not in modules

@@ -43,9 +43,9 @@ def test_the_document_at_the_top_is_the_packaged_one() -> None:
 def test_every_route_documents_its_errors_in_one_form() -> None:
     for path, operations in DOCUMENT["paths"].items():
         for operation in operations.values():
-            for status, answer in operation["responses"].items():
+            for status, response in operation["responses"].items():
                 if status != "200":
-                    assert list(answer["content"]) == ["application/problem+json"], (path, status)
+                    assert list(response["content"]) == ["application/problem+json"], (path, status)
 
 
 @pytest.fixture(scope="module")
@@ -76,14 +76,14 @@ def test_the_document_is_served_as_committed(api_url: str) -> None:
     ("path", "method"),
     [(path, method) for path, operations in DOCUMENT["paths"].items() for method in operations],
 )
-def test_any_request_gets_a_documented_answer(
+def test_any_request_gets_a_documented_response(
     api: schemathesis.BaseSchema, path: str, method: str
 ) -> None:
     operation = api[path][method.upper()]
 
     @settings(max_examples=25, database=None)
     @given(operation.as_strategy())
-    def answer_is_documented(case: schemathesis.Case) -> None:
+    def response_is_documented(case: schemathesis.Case) -> None:
         case.call_and_validate()
 
-    answer_is_documented()
+    response_is_documented()

@@ -1,4 +1,4 @@
-"""What is published is what a running API answers by, without a restart."""
+"""A running API uses what is published, without a restart."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ops_anomaly.aws.objects import DIGEST_METADATA, model_key
 from tests.conftest import Bucket
 from tests.integration.conftest import TTL_SECONDS, RunningApi
 from training.publishing import list_versions, publish, read_version, roll_back
-from training.run_folder import StoredRun
+from training.run import StoredRun
 
 MODEL = "ec2-cpu"
 KINDS = ["value-forest", "lstm-autoencoder"]
 VALUES = {
     "value-forest": (0.13, 2.0, 95.0),
-    # 2.0 surprises the LSTM as much as one reading a week does: on which side of its threshold
-    # that is, the float32 arithmetic of the processor decides that it was trained on
+    # 2.0 is right at the LSTM's threshold: on which side depends on the processor's float32
+    # arithmetic in training
     "lstm-autoencoder": (0.13, 95.0),
 }
 
@@ -30,7 +30,7 @@ def publish_kind(bucket: Bucket, run: StoredRun, kind: str):
 
 
 def within_ttl(happened) -> bool:
-    """Wait for a TTL and the request after it; tell whether it happened."""
+    """Return whether it happened within a few TTLs."""
     deadline = time.monotonic() + 10 * TTL_SECONDS + 2
     while time.monotonic() < deadline:
         if happened():
@@ -40,20 +40,23 @@ def within_ttl(happened) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_seeds_values_are_answered_by_either_kind(
+def test_either_kind_evaluates_the_values_of_the_baseline_experiment(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun, kind: str
 ) -> None:
     live = publish_kind(bucket, stored_run, kind)
-    answers = [api.predict(value) for value in VALUES[kind]]
+    responses = [api.predict(value) for value in VALUES[kind]]
     normal, anomaly = (
         {"is_anomaly": False, "predicted_value": 1},
         {"is_anomaly": True, "predicted_value": -1},
     )
-    assert [answer.json() for answer in answers] == [normal, *[anomaly] * (len(answers) - 1)]
-    assert {answer.headers["X-Model-Version"] for answer in answers} == {live.version_id}
+    assert [response.json() for response in responses] == [
+        normal,
+        *[anomaly] * (len(responses) - 1),
+    ]
+    assert {response.headers["X-Model-Version"] for response in responses} == {live.version_id}
 
 
-def test_publishing_twice_and_rolling_back_is_followed_within_the_ttl(
+def test_publishing_and_rolling_back_take_effect_within_the_ttl(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun
 ) -> None:
     first = publish_kind(bucket, stored_run, KINDS[0])
@@ -63,7 +66,7 @@ def test_publishing_twice_and_rolling_back_is_followed_within_the_ttl(
     back = roll_back(bucket.s3, bucket.name, MODEL, first.version_id)
     assert back.digest == first.digest
     assert within_ttl(lambda: api.version() == back.version_id)
-    # nothing is lost: who was live when can be listed
+    # every version is still listed
     versions = list_versions(bucket.s3, bucket.name, MODEL)
     assert [version.version_id for version in versions] == [
         back.version_id,
@@ -73,7 +76,7 @@ def test_publishing_twice_and_rolling_back_is_followed_within_the_ttl(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "no digest", "another schema"])
-def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
+def test_a_corrupt_artifact_is_refused_and_the_old_model_stays(
     api: RunningApi,
     bucket: Bucket,
     stored_run: StoredRun,
@@ -88,7 +91,7 @@ def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
     elif damage == "truncated":
         data = data[:-1]
     elif damage == "no digest":
-        data = stored_run.artifact(KINDS[1])  # good, but nobody says that it is
+        data = bytearray(stored_run.artifact(KINDS[1]))  # valid, but without its digest
         del metadata[DIGEST_METADATA]
     else:
         data = data.replace(b'schema\\":1', b'schema\\":9')
@@ -96,20 +99,20 @@ def test_a_corrupted_artifact_is_refused_and_the_old_model_goes_on(
     bucket.s3.put_object(**put, Metadata=metadata)
     time.sleep(2 * TTL_SECONDS)
     for _ in range(3):
-        answer = api.predict(95.0)
-        assert answer.status_code == 200
-        assert answer.headers["X-Model-Version"] == good.version_id
+        response = api.predict(95.0)
+        assert response.status_code == 200
+        assert response.headers["X-Model-Version"] == good.version_id
         time.sleep(TTL_SECONDS)
     assert '"ModelRefreshFailed":[1.0]' in capsys.readouterr().out, "the alarm's metric is missing"
 
 
-def test_without_a_model_the_api_says_so_and_recovers(
+def test_without_a_model_the_api_is_unavailable_until_one_is_published(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun
 ) -> None:
-    answer = api.predict(0.13)
-    assert answer.status_code == 503
-    assert answer.headers["Retry-After"]
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = api.predict(0.13)
+    assert response.status_code == 503
+    assert response.headers["Retry-After"]
+    assert response.headers["content-type"] == "application/problem+json"
     assert api.predict(0.13, model="no-such-model").status_code == 404
     publish_kind(bucket, stored_run, KINDS[0])
     assert api.predict(0.13).status_code == 200
@@ -130,7 +133,7 @@ def test_models_are_listed_and_described(
     assert json.dumps(detail, allow_nan=False)
 
 
-def test_a_deleted_model_goes_on_being_served_by_a_warm_function(
+def test_a_deleted_model_is_still_served_by_a_warm_function(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun
 ) -> None:
     live = publish_kind(bucket, stored_run, KINDS[0])

@@ -47,10 +47,12 @@ def test_version_and_metadata_are_read(store: S3ObjectStore, bucket: Bucket) -> 
     assert (found.version, found.metadata["sha256"]) == (put["VersionId"], "2")
 
 
-class Answering(BaseHTTPRequestHandler):
-    """A bucket that answers every request with the server's status, or hangs up."""
+class FailingHandler(BaseHTTPRequestHandler):
+    """A bucket that responds to every request with the server's status, or hangs up."""
 
-    def answer(self) -> None:
+    server: FailingBucket
+
+    def respond(self) -> None:
         self.server.requests += 1
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if not self.server.status:
@@ -60,7 +62,7 @@ class Answering(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    do_GET = do_PUT = answer  # noqa: N815
+    do_GET = do_PUT = respond  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -73,7 +75,7 @@ class FailingBucket(ThreadingHTTPServer):
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingBucket]:
-    with FailingBucket(("127.0.0.1", 0), Answering) as server:
+    with FailingBucket(("127.0.0.1", 0), FailingHandler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
         yield server

@@ -1,4 +1,4 @@
-"""Any bytes get a documented answer, never a 5xx."""
+"""Any bytes get a documented response, never a 5xx."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def app() -> Iterator[Api]:
 
 def check(app: Api, body: bytes, content_type: str = "application/json") -> int:
     event = proxy_event("POST", "/predict", "", [("content-type", content_type)], body)
-    answer = app.resolve(event, LocalContext())
-    status, content = answer["statusCode"], json.loads(answer["body"])
+    response = app.resolve(event, LocalContext())
+    status, content = response["statusCode"], json.loads(response["body"])
     assert status in DOCUMENTED, (status, content)
     if status == 200:
         assert content in (
@@ -83,5 +83,5 @@ def test_any_content_type(app: Api, content_type: str, body: bytes) -> None:
     st.text() | st.sampled_from(["models/", "health"]).flatmap(lambda p: st.text().map(p.__add__)),
 )
 def test_any_path(app: Api, method: str, path: str) -> None:
-    answer = app.resolve(proxy_event(method, f"/{path}", "", [], b""), LocalContext())
-    assert answer["statusCode"] in DOCUMENTED | {405, 503}
+    response = app.resolve(proxy_event(method, f"/{path}", "", [], b""), LocalContext())
+    assert response["statusCode"] in DOCUMENTED | {405, 503}

@@ -17,7 +17,7 @@ from tests.support.fakes import FakeStore
 
 JSON = ("content-type", "application/json")
 
-Answer = tuple[int, dict[str, Any], dict[str, str]]
+Response = tuple[int, dict[str, Any], dict[str, str]]
 """Status, parsed body and headers."""
 
 
@@ -45,10 +45,10 @@ class Api:
         path: str,
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (JSON,),
-    ) -> Answer:
-        answer = self.raw(method, path, body, headers)
-        sent = {name: values[0] for name, values in answer["multiValueHeaders"].items()}
-        return answer["statusCode"], json.loads(answer["body"]), sent
+    ) -> Response:
+        response = self.raw(method, path, body, headers)
+        sent = {name: values[0] for name, values in response["multiValueHeaders"].items()}
+        return response["statusCode"], json.loads(response["body"]), sent
 
     def raw(
         self,
@@ -57,17 +57,17 @@ class Api:
         body: bytes = b"",
         headers: tuple[tuple[str, str], ...] = (JSON,),
     ) -> dict[str, Any]:
-        """Return the answer as API Gateway gets it."""
+        """Return the response as API Gateway gets it."""
         event = proxy_event(method, path, "", list(headers), body)
         return self.app.resolve(event, LocalContext())
 
-    def predict(self, body: bytes, **more: Any) -> Answer:
+    def predict(self, body: bytes, **more: Any) -> Response:
         return self.call("POST", "/predict", body, **more)
 
 
-def is_problem(answer: Answer, status: int) -> bool:
+def is_problem(response: Response, status: int) -> bool:
     """Return True for an error in the one form that all errors have; fail on anything else."""
-    got, body, headers = answer
+    got, body, headers = response
     assert got == status, body
     assert headers["Content-Type"] == "application/problem+json"
     assert body["status"] == status

@@ -1,4 +1,4 @@
-"""Every route's answers and the form of every error, over models in memory."""
+"""Every route's responses and the form of every error, over models in memory."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def test_the_errors_of_head_have_no_body_either(api: Api, path: str, status: int
 
 @pytest.mark.parametrize("path", ["/models/\n", "/models/%0A", "/models\n", "/health\n", "/\n"])
 def test_a_path_with_a_newline_is_no_other_path(api: Api, path: str) -> None:
-    answer = api.call("GET", path)
-    assert is_problem(answer, answer[0])
-    assert answer[0] in (404, 422)
+    response = api.call("GET", path)
+    assert is_problem(response, response[0])
+    assert response[0] in (404, 422)
 
 
 def test_an_unknown_model_is_404_and_the_missing_default_503(api: Api) -> None:
@@ -80,9 +80,9 @@ def test_an_unknown_model_is_404_and_the_missing_default_503(api: Api) -> None:
     assert is_problem(api.call("GET", "/models/unknown"), 404)
     assert is_problem(api.call("GET", "/models/Not-A-Name"), 422)
     api.store.objects.clear()
-    answer = api.predict(b'{"value": 1}')
-    assert is_problem(answer, 503)
-    assert answer[2]["Retry-After"]
+    response = api.predict(b'{"value": 1}')
+    assert is_problem(response, 503)
+    assert response[2]["Retry-After"]
 
 
 def test_health_has_version_and_age_of_the_default_model(api: Api) -> None:
@@ -98,9 +98,9 @@ def test_health_has_version_and_age_of_the_default_model(api: Api) -> None:
 def test_the_reason_of_a_503_is_logged_and_not_sent() -> None:
     broken = Api()
     broken.store.failure = StoreUnavailableError("throttled")
-    answer = broken.call("GET", "/health")
-    assert is_problem(answer, 503)
-    assert "throttled" not in answer[1]["detail"]
+    response = broken.call("GET", "/health")
+    assert is_problem(response, 503)
+    assert "throttled" not in response[1]["detail"]
     assert "throttled" in broken.log.getvalue()
     broken.metrics.clear_metrics()
 
@@ -116,9 +116,9 @@ def test_models_are_listed_and_described(api: Api) -> None:
 
 def test_an_unexpected_error_is_a_500_in_the_same_form(api: Api) -> None:
     api.store.failure = ZeroDivisionError("a bug")
-    answer = api.predict(b'{"value": 1, "model": "other"}')
-    assert is_problem(answer, 500)
-    assert "a bug" not in answer[1]["detail"]
+    response = api.predict(b'{"value": 1, "model": "other"}')
+    assert is_problem(response, 500)
+    assert "a bug" not in response[1]["detail"]
     assert "a bug" in api.log.getvalue()
 
 
@@ -148,7 +148,7 @@ def test_the_document_cannot_break_out_of_its_page(api: Api) -> None:
 
 
 def test_the_docs_page_contains_its_script(api: Api) -> None:
-    answer = api.raw("GET", "/docs")
-    assert answer["statusCode"] == 200
-    assert "SwaggerUIBundle" in answer["body"]
-    assert "<script src=" not in answer["body"]
+    response = api.raw("GET", "/docs")
+    assert response["statusCode"] == 200
+    assert "SwaggerUIBundle" in response["body"]
+    assert "<script src=" not in response["body"]

@@ -25,11 +25,11 @@ def raised(error: Exception, permission: str = "") -> ServiceError:
 
 
 def client_error(code: str, status: int) -> ClientError:
-    answer = {
+    response = {
         "Error": {"Code": code, "Message": "because"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    return ClientError(answer, "Operation")
+    return ClientError(response, "Operation")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_errors_are_sorted_by_status_and_code(
     assert "because" in str(error)
 
 
-def test_no_answer_is_unavailable() -> None:
+def test_no_response_is_unavailable() -> None:
     error = raised(ReadTimeoutError(endpoint_url="https://somewhere"))
     assert isinstance(error, ServiceUnavailableError)
     assert "somewhere" in str(error)

@@ -16,7 +16,7 @@ from ops_anomaly.api.schemas import MAX_POINTS, DetectResponse
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.artifact import pack
 from ops_anomaly.detection.types import Series
-from tests.support.api_client import Answer, Api, is_problem
+from tests.support.api_client import Api, Response, is_problem
 from tests.support.fakes import small_artifact
 
 STEP_MS = 300_000
@@ -58,7 +58,7 @@ def posted(series: Series) -> list[dict[str, Any]]:
     ]
 
 
-def detect(api: Api, body: dict[str, Any]) -> Answer:
+def detect(api: Api, body: dict[str, Any]) -> Response:
     return api.call("POST", "/detect", json.dumps(body).encode())
 
 

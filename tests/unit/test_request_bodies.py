@@ -96,9 +96,9 @@ def test_the_size_limit_of_a_body(api: Api, extra: int, status: int) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "multipart/form-data", "application/xml"])
 def test_other_content_types_are_415(api: Api, content_type: str) -> None:
-    answer = api.predict(b'{"value": 0.5}', headers=(("content-type", content_type),))
-    assert is_problem(answer, 415)
-    assert "application/json" in answer[1]["detail"]
+    response = api.predict(b'{"value": 0.5}', headers=(("content-type", content_type),))
+    assert is_problem(response, 415)
+    assert "application/json" in response[1]["detail"]
 
 
 @pytest.mark.parametrize(
@@ -127,26 +127,26 @@ def test_a_form_is_400(api: Api) -> None:
 @pytest.mark.parametrize("body", ['{"value": "\ud800"}', '{"value": 1, "\ud800": 1}'])
 def test_half_of_a_surrogate_pair_is_422(api: Api, body: str) -> None:
     event = proxy_event("POST", "/predict", "", [JSON], b"") | {"body": body}
-    answer = api.app.resolve(event, LocalContext())
-    assert answer["statusCode"] == 422
+    response = api.app.resolve(event, LocalContext())
+    assert response["statusCode"] == 422
 
 
 @pytest.mark.parametrize("body", ["x", "\u00e9", "/w=="])
 def test_a_body_that_is_not_base64_of_utf_8_is_400(api: Api, body: str) -> None:
     event = proxy_event("POST", "/predict", "", [JSON], b"")
-    answer = api.app.resolve(event | {"body": body, "isBase64Encoded": True}, LocalContext())
-    assert answer["statusCode"] == 400
+    response = api.app.resolve(event | {"body": body, "isBase64Encoded": True}, LocalContext())
+    assert response["statusCode"] == 400
 
 
 @pytest.mark.parametrize("name", ["No-Name", "x" * 5000, "<script>"])
 def test_an_invalid_model_name_is_not_repeated(api: Api, name: str) -> None:
-    for answer in (
+    for response in (
         api.call("GET", f"/models/{name}"),
         api.predict(json.dumps({"value": 1, "model": name}).encode()),
         api.predict(json.dumps({"value": 1, "model": "x\n"}).encode()),
     ):
-        assert is_problem(answer, 422)
-        assert name not in json.dumps(answer[1])
+        assert is_problem(response, 422)
+        assert name not in json.dumps(response[1])
 
 
 def test_a_422_names_the_fields_but_repeats_no_input(api: Api) -> None:

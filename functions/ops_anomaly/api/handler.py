@@ -43,5 +43,5 @@ app = build_app(registry, settings.default_model, logger, metrics)
 
 @metrics.log_metrics
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer one request of API Gateway (REST proxy event)."""
+    """Respond to one request of API Gateway (REST proxy event)."""
     return app.resolve(event, context)

@@ -1,4 +1,4 @@
-"""Errors of requests, and the one table from errors to answers: problem details (RFC 9457)."""
+"""Errors of requests, and the one table from errors to problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 MAX_FAULTS = 20
-"""Faults in one answer: nobody would read more."""
+"""Faults in one response: nobody would read more."""
 
 
 class RequestError(ValueError):
@@ -124,7 +124,7 @@ def register(
     logger: Logger,
     allowed_methods: Callable[[str], list[str]],
 ) -> None:
-    """Make `app` answer every error with a problem.
+    """Make `app` respond to every error with a problem.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The routes: path, contracts and errors stand beside the function that answers.
+"""The routes: path, contracts and errors of each stand beside its function.
 
 `local/openapi.py` makes the OpenAPI document of the same: a function's docstring is the summary
 and the description of its route.
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from ops_anomaly.aws.models import LoadedModel, ModelRegistry
     from ops_anomaly.validation import Contract
 
-    Answer = TypeVar("Answer", bound=Callable[..., Response[str]])
+    Handler = TypeVar("Handler", bound=Callable[..., Response[str]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A method on a path, and the function that answers it.
+    """A method on a path, and the function that responds.
 
     Attributes
     ----------
@@ -74,10 +74,10 @@ class Route:
 ROUTES: list[Route] = []
 
 
-def route(method: str, path: str, **more: Any) -> Callable[[Answer], Answer]:
+def route(method: str, path: str, **more: Any) -> Callable[[Handler], Handler]:
     """Add the decorated function to `ROUTES`; see `Route`."""
 
-    def add(function: Answer) -> Answer:
+    def add(function: Handler) -> Handler:
         ROUTES.append(Route(method=method, path=path, function=function, **more))
         return function
 
@@ -261,10 +261,10 @@ def respond(body: Contract, model: LoadedModel | None = None) -> Response[str]:
 
 
 class Api(APIGatewayRestResolver):
-    """The resolver of Powertools; it also answers HEAD, and refuses newlines in paths."""
+    """The resolver of Powertools; it also supports HEAD, and refuses newlines in paths."""
 
     def resolve(self, event: Any, context: Any) -> dict[str, Any]:
-        """Answer one REST proxy event."""
+        """Respond to one REST proxy event."""
         path, is_head = event["path"], event["httpMethod"] == "HEAD"
         if not path.isprintable():  # a route's pattern would match with a newline at its end
             event = event | {"path": quote(path)}
@@ -286,23 +286,23 @@ def build_app(
     metrics: Metrics,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Api:
-    """Return the API over these models; `app.resolve(event, context)` answers a request."""
+    """Return the API over these models; `app.resolve(event, context)` responds to a request."""
     app = Api()
     service = Service(registry, default_model, metrics, now)
     for each in ROUTES:
         rule = each.path.replace("{", "<").replace("}", ">")
-        app.route(rule, each.method)(_answering(app, service, each))
+        app.route(rule, each.method)(_responding(app, service, each))
     problems.register(app, logger, app.allowed_methods)
     return app
 
 
-def _answering(app: Api, service: Service, called: Route) -> Callable[..., Response[str]]:
+def _responding(app: Api, service: Service, called: Route) -> Callable[..., Response[str]]:
     """Return the function that Powertools calls for a route, with the path's parameters."""
 
-    def answer(**parameters: str) -> Response[str]:
+    def handle(**parameters: str) -> Response[str]:
         if called.request is None:
             return called.function(service, **parameters)
         request = parse(body_of(app.current_event), called.request)
         return called.function(service, request, **parameters)
 
-    return answer
+    return handle

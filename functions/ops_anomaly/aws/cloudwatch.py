@@ -185,7 +185,7 @@ def read_queries(
     RequestRefusedError
         If a query is invalid, or returns several series.
     ServiceUnavailableError
-        If CloudWatch does not answer, or not completely.
+        If CloudWatch does not respond, or not completely.
     """
     action = f"reading {len(queries)} series from CloudWatch"
     times: dict[str, list[float]] = defaultdict(list)

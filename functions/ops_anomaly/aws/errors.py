@@ -34,11 +34,11 @@ class InvalidWatchFileError(AwsError, ValueError):
 
 
 class ObjectNotFoundError(AwsError):
-    """The object doesn't exist or may not be read: without ListBucket, S3 answers 403 to both."""
+    """The object doesn't exist or may not be read: without ListBucket, S3 returns 403 for both."""
 
 
 class StoreUnavailableError(AwsError):
-    """The bucket did not answer: throttled, timed out, unreachable."""
+    """The bucket did not respond: throttled, timed out, unreachable."""
 
 
 class ConflictError(AwsError):
@@ -54,7 +54,7 @@ class ModelNotFoundError(AwsError):
 
 
 class ModelUnavailableError(AwsError):
-    """The model can't be loaded now: the bucket does not answer, or the artifact is unusable."""
+    """The model can't be loaded now: the bucket does not respond, or the artifact is unusable."""
 
 
 class ServiceError(AwsError):
@@ -70,7 +70,7 @@ class RequestRefusedError(ServiceError):
 
 
 class ServiceUnavailableError(ServiceError):
-    """The service did not answer, or not for now: throttled, timed out, expired credentials."""
+    """The service did not respond, or not for now: throttled, timed out, expired credentials."""
 
 
 DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}

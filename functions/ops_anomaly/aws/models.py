@@ -161,7 +161,7 @@ class ModelRegistry:
         Raises
         ------
         ModelUnavailableError
-            If the bucket does not answer, or its index can't be read.
+            If the bucket does not respond, or its index can't be read.
         """
         try:
             index = self._store.read(INDEX_KEY)

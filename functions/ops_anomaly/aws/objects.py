@@ -103,7 +103,7 @@ class ObjectStore(Protocol):
         ObjectNotFoundError
             If it doesn't exist, or may not be read.
         StoreUnavailableError
-            If the bucket does not answer.
+            If the bucket does not respond.
         """
         ...
 
@@ -120,7 +120,7 @@ class ObjectStore(Protocol):
         ConflictError
             If the object has another ETag, or others write at the same time.
         StoreUnavailableError
-            If the bucket does not answer, or refuses.
+            If the bucket does not respond, or refuses.
         """
         ...
 
@@ -130,13 +130,13 @@ class ObjectStore(Protocol):
         Raises
         ------
         StoreUnavailableError
-            If the bucket does not answer, or refuses.
+            If the bucket does not respond, or refuses.
         """
         ...
 
 
 class S3ObjectStore:
-    """A bucket, by obstore (45 ms from import to answer, where boto3 takes 770).
+    """A bucket, by obstore (45 ms from import to response, where boto3 takes 770).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Detection for notebooks and scripts, without AWS: `from ops_anomaly import detect`."""
+"""Detection in a session or script, without AWS: `from ops_anomaly import detect`."""
 
 from __future__ import annotations
 
