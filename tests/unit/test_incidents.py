@@ -1,0 +1,288 @@
+"""Incidents, from evaluations made by hand: one opens, lasts, and closes after a recovery.
+
+A letter a period: `.` is normal, `!` raises an alert, `a` is anomalous within the alert before it,
+`o` is out of bounds but not an anomaly, and a space is a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.detection.types import Alert, Detection, Series
+from ops_anomaly.watcher.incidents import (
+    RECOVERY_PERIODS,
+    Closed,
+    Evaluation,
+    IncidentState,
+    Opened,
+    Provenance,
+    advance,
+)
+from ops_anomaly.watcher.state import MetricState
+from tests.support.watcher import NOON_MS
+
+STEP = 300_000
+METRIC = Metric("shop", "Orders", (), "Sum", 300)
+NORMAL, UNUSUAL = 5.0, 20.0
+THRESHOLD = 1.0
+NONE_OPEN = IncidentState()
+
+
+def evaluation(
+    letters: str, fresh_from: int = 0, scores: dict[int, float] | None = None
+) -> Evaluation:
+    """Return the evaluation of a period a letter; those from `fresh_from` on are fresh."""
+    periods = np.array([n for n, letter in enumerate(letters) if letter != " "], np.int64)
+    readings = letters.replace(" ", "")
+    is_anomaly = np.array([letter in "!a" for letter in readings], bool)
+    given = scores or {}
+    every = [given.get(n, 2.0 * (letters[n] in "!a")) for n in periods.tolist()]
+    starts = [position for position, letter in enumerate(readings) if letter == "!"]
+    values = np.array([NORMAL if letter == "." else UNUSUAL for letter in readings])
+    return Evaluation(
+        series=Series(NOON_MS + STEP * periods, values),
+        detection=Detection(
+            scores=np.array(every, float),
+            thresholds=np.full(len(readings), THRESHOLD),
+            is_anomaly=is_anomaly,
+            expected=np.full(len(readings), NORMAL),
+            lower=np.zeros(len(readings)),
+            upper=np.full(len(readings), 10.0),
+            reasons={int(position): "so high" for position in np.flatnonzero(is_anomaly)},
+            alerts=[Alert(start, start, start) for start in starts],
+        ),
+        fresh=np.flatnonzero(periods >= fresh_from).tolist(),
+        provenance=Provenance(entry="shop", model=None, version=None, readings=300, confidence=0.6),
+    )
+
+
+def advanced(
+    letters: str,
+    fresh_from: int = 0,
+    state: IncidentState = NONE_OPEN,
+    found: Evaluation | None = None,
+    metric: Metric = METRIC,
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Advance by the evaluation of these letters, or by another one of the same readings."""
+    values = np.array([np.nan if letter == " " else 0.0 for letter in letters])
+    known = MetricState(metric, NOON_MS, values)
+    found = found or evaluation(letters, fresh_from)
+    return advance(state, metric, known.series, known.end, found)
+
+
+def period(time: int) -> int:
+    return (time - NOON_MS) // STEP
+
+
+def transitions(steps: list[Opened | Closed]) -> list[tuple]:
+    """Return where incidents opened, and where and why they closed."""
+    return [
+        ("opened", period(step.incident.first_seen))
+        if isinstance(step, Opened)
+        else ("closed", period(step.incident.last_seen), step.reason)
+        for step in steps
+    ]
+
+
+def test_consecutive_anomalous_readings_are_one_incident() -> None:
+    state, [step] = advanced("...!aaa")
+    assert step == Opened(state.incident)
+    incident = state.incident
+    assert (period(incident.first_seen), period(incident.last_seen), incident.readings) == (3, 6, 4)
+
+
+def test_further_readings_of_an_incident_cause_no_transition() -> None:
+    state, _ = advanced("...!")
+    state, steps = advanced("...!aa.a", fresh_from=4, state=state)
+    assert steps == []
+    assert state.incident.readings == 4
+
+
+def test_readings_that_are_normal_or_only_out_of_bounds_open_nothing() -> None:
+    assert advanced("..oo..o...") == (NONE_OPEN, [])
+
+
+def test_an_incident_stays_open_while_readings_are_out_of_bounds() -> None:
+    state, steps = advanced("!" + "o" * 5 * RECOVERY_PERIODS)
+    assert transitions(steps) == [("opened", 0)]
+    assert period(state.incident.last_seen) == 5 * RECOVERY_PERIODS
+    assert state.incident.readings == 1 + 5 * RECOVERY_PERIODS
+
+
+def test_an_incident_closes_after_the_recovery_periods() -> None:
+    state, steps = advanced("..!a" + "." * (RECOVERY_PERIODS - 1))
+    assert transitions(steps) == [("opened", 2)]
+    state, steps = advanced(
+        "..!a" + "." * RECOVERY_PERIODS, fresh_from=RECOVERY_PERIODS + 3, state=state
+    )
+    assert transitions(steps) == [("closed", 3, "recovered")]
+    assert state.incident is None
+
+
+def test_an_unusual_reading_during_the_recovery_keeps_it_open() -> None:
+    state, steps = advanced("!" + "." * (RECOVERY_PERIODS - 1) + "a")
+    assert transitions(steps) == [("opened", 0)]
+    assert period(state.incident.last_seen) == RECOVERY_PERIODS
+
+
+def test_the_incident_of_a_metric_without_data_closes() -> None:
+    assert transitions(advanced("..!a" + " " * (RECOVERY_PERIODS - 1))[1]) == [("opened", 2)]
+    assert transitions(advanced("..!a" + " " * RECOVERY_PERIODS)[1]) == [
+        ("opened", 2),
+        ("closed", 3, "no data"),
+    ]
+
+
+def test_one_normal_reading_before_the_data_ends_is_a_recovery() -> None:
+    _, steps = advanced("!." + " " * RECOVERY_PERIODS)
+    assert transitions(steps) == [("opened", 0), ("closed", 0, "recovered")]
+
+
+def test_a_backlog_of_hours_is_handled_in_order() -> None:
+    _, steps = advanced("!aa" + "." * 30 + "!a" + "." * 30 + "!")
+    assert transitions(steps) == [
+        ("opened", 0),
+        ("closed", 2, "recovered"),
+        ("opened", 33),
+        ("closed", 34, "recovered"),
+        ("opened", 65),
+    ]
+
+
+def test_nothing_opens_during_the_cooldown_after_a_notified_alert() -> None:
+    recovery = "!" + "." * (RECOVERY_PERIODS + 1)
+    state, steps = advanced(recovery)
+    assert transitions(steps) == [("opened", 0), ("closed", 0, "recovered")]
+    assert advanced(recovery + "aa", len(recovery), state) == (state, [])
+    assert advanced("." * len(recovery) + "aa", len(recovery), state) == (
+        state,
+        [],
+    )  # a warm detector
+
+
+def test_the_next_alert_opens_a_new_incident() -> None:
+    recovery = "!" + "." * (RECOVERY_PERIODS + 1)
+    state, _ = advanced(recovery)
+    assert transitions(advanced(recovery + "a!", len(recovery), state)[1]) == [
+        ("opened", len(recovery) + 1)
+    ]
+
+
+def test_the_same_readings_again_change_nothing() -> None:
+    letters = "..!aao"
+    state, _ = advanced(letters)
+    assert advanced(letters, len(letters), state) == (state, [])
+
+
+def test_an_alert_that_began_before_the_fresh_readings_opens_where_it_began() -> None:
+    state, steps = advanced("..!aa.a", fresh_from=4)
+    assert transitions(steps) == [("opened", 2)]
+    assert state.incident.readings == 4
+
+
+def test_an_alert_that_was_over_before_the_fresh_readings_opens_nothing() -> None:
+    assert advanced("..!aa....", fresh_from=6) == (NONE_OPEN, [])
+
+
+def test_a_late_reading_belongs_to_the_open_incident() -> None:
+    state, _ = advanced(".. .!a")
+    late = replace(evaluation("..a.!a"), fresh=[2])
+    after, steps = advanced("..a.!a", 0, state, late)
+    assert steps == []
+    assert after.incident.readings == 3
+    assert after.incident.last_seen == state.incident.last_seen
+    assert after.notified_until == state.notified_until
+
+
+def test_an_incident_opens_with_its_worst_reading_so_far() -> None:
+    found = evaluation("!aa", scores={0: 2.0, 1: 9.0, 2: 3.0})
+    _, [step] = advanced("!aa", found=found)
+    peak = step.incident.peak
+    assert (period(peak.time), peak.score, peak.severity, peak.reason) == (1, 9.0, 0.9, "so high")
+    assert (peak.value, peak.expected, peak.lower, peak.upper) == (UNUSUAL, NORMAL, 0.0, 10.0)
+
+
+def test_a_less_unusual_reading_does_not_replace_the_worst() -> None:
+    state, _ = advanced("!", found=evaluation("!", scores={0: 9.0}))
+    after, _ = advanced("!a", 1, state, evaluation("!a", 1, scores={0: 9.0, 1: 2.0}))
+    assert after.incident.peak == state.incident.peak
+
+
+def test_unknown_bounds_are_none() -> None:
+    found = evaluation("!")
+    nothing = np.array([np.nan])
+    unknown = replace(found.detection, expected=nothing, lower=nothing, upper=nothing)
+    _, [step] = advanced("!", found=replace(found, detection=unknown))
+    peak = step.incident.peak
+    assert (peak.expected, peak.lower, peak.upper) == (None, None, None)
+
+
+def test_an_incident_has_the_same_id_whoever_finds_it() -> None:
+    _, [mine] = advanced("..!aa")
+    _, [theirs] = advanced("..!aaa.o", fresh_from=3)
+    assert mine.incident.id == theirs.incident.id
+
+
+def test_incidents_of_other_metrics_and_times_have_other_ids() -> None:
+    letters = "!" + "." * 20 + "!"
+    other = replace(METRIC, name="Visits")
+    steps = [step for metric in (METRIC, other) for step in advanced(letters, metric=metric)[1]]
+    assert len({step.incident.id for step in steps if isinstance(step, Opened)}) == 4
+
+
+def test_a_single_reading_out_of_bounds_does_not_prolong_the_recovery() -> None:
+    _, steps = advanced("!...o" + "." * RECOVERY_PERIODS)
+    assert (
+        transitions(steps)[-1] == transitions(advanced("!" + "." * (RECOVERY_PERIODS + 4))[1])[-1]
+    )
+
+
+def test_a_backlog_with_a_long_gap_closes_for_lack_of_data() -> None:
+    _, steps = advanced("!" + " " * (RECOVERY_PERIODS + 2) + "!")
+    assert [step.reason for step in steps if isinstance(step, Closed)] == ["no data"]
+
+
+def test_a_severe_reading_opens_an_incident_even_during_the_cooldown() -> None:
+    recovery = "." * (RECOVERY_PERIODS + 1)
+    state, _ = advanced(f"!{recovery}")
+    letters = f"!{recovery}a"
+    last = len(letters) - 1
+    _, steps = advanced(letters, last, state)
+    assert steps == []
+    severe = evaluation(letters, last, scores={last: 5.0})
+    _, [opened] = advanced(letters, last, state, severe)
+    assert opened.incident.first_seen == opened.incident.peak.time == severe.series.times[-1]
+
+
+RUNS = st.sampled_from([".", " "]).flatmap(
+    lambda letter: st.integers(1, RECOVERY_PERIODS + 3).map(lambda count: letter * count)
+)
+LETTERS = st.lists(RUNS | st.sampled_from("!ao"), max_size=30).map("".join)
+
+
+def consistent(letters: str) -> str:
+    """Make every anomaly belong to an alert, as those of every detector do."""
+    before, bang, after = letters.partition("!")
+    return before.replace("a", ".") + bang + after
+
+
+@given(LETTERS.map(consistent), st.sets(st.integers(1, 200)), st.booleans())
+def test_incidents_do_not_depend_on_how_readings_are_divided_into_evaluations(
+    letters: str, cuts: set[int], is_warm: bool
+) -> None:
+    _, together = advanced(letters)
+    state, steps, seen = NONE_OPEN, [], 0
+    for until in [*sorted(cut for cut in cuts if cut < len(letters)), len(letters)]:
+        history = letters[:seen]
+        if is_warm:  # a detector that resumes reports no earlier alerts
+            history = "".join(" " if letter == " " else "." for letter in history)
+        state, found = advanced(history + letters[seen:until], seen, state)
+        steps, seen = [*steps, *found], until
+    assert all(isinstance(step, Opened) for step in steps[::2])
+    assert all(isinstance(step, Closed) for step in steps[1::2])
+    assert [step.incident.id for step in steps] == [step.incident.id for step in together]
