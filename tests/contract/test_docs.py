@@ -69,7 +69,7 @@ def test_modules_that_are_run_exist() -> None:
 def test_commands_and_their_options_exist() -> None:
     from training.__main__ import command_line
 
-    commands = command_line().commands  # type: ignore[attr-defined]
+    commands = command_line().commands
     options = {
         name: set(chain.from_iterable(option.opts for option in command.params))
         for name, command in commands.items()
