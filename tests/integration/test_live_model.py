@@ -127,7 +127,7 @@ def test_models_are_listed_and_described(
     detail = requests.get(f"{api.url}/models/{MODEL}", timeout=20).json()
     assert (detail["version"], detail["kind"]) == (live.version_id, KINDS[1])
     assert detail["created"] == stored_run.record["created"]
-    assert detail["figures"]["windows"] == stored_run.record["honest"][1]["windows"]
+    assert detail["figures"]["windows"] == stored_run.record["out_of_sample"][1]["windows"]
     health = requests.get(f"{api.url}/health", timeout=20).json()
     assert (health["status"], health["version"]) == ("ok", live.version_id)
     assert json.dumps(detail, allow_nan=False)

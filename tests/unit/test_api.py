@@ -68,8 +68,10 @@ def test_the_errors_of_head_have_no_body_either(api: Api, path: str, status: int
     assert (head["statusCode"], head["body"]) == (status, "")
 
 
-@pytest.mark.parametrize("path", ["/models/\n", "/models/%0A", "/models\n", "/health\n", "/\n"])
-def test_a_path_with_a_newline_is_no_other_path(api: Api, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/models/\n", "/models/%0A", "/models\n", "/health\n", "/\n", "/models/\ud800"]
+)
+def test_a_path_with_a_control_character_is_no_other_path(api: Api, path: str) -> None:
     response = api.call("GET", path)
     assert is_problem(response, response[0])
     assert response[0] in (404, 422)

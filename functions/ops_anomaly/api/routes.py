@@ -132,12 +132,7 @@ def root(service: Service) -> Response[str]:
     return respond(Status(status="API is running"))
 
 
-@route(
-    "GET",
-    "/health",
-    response=Health,
-    errors=(HTTPStatus.SERVICE_UNAVAILABLE,),
-)
+@route("GET", "/health", response=Health, errors=(HTTPStatus.SERVICE_UNAVAILABLE,))
 def health(service: Service) -> Response[str]:
     """Version and age of the default model."""
     model = service.model(None)
@@ -266,8 +261,8 @@ class Api(APIGatewayRestResolver):
     def resolve(self, event: Any, context: Any) -> dict[str, Any]:
         """Respond to one REST proxy event."""
         path, is_head = event["path"], event["httpMethod"] == "HEAD"
-        if not path.isprintable():  # a route's pattern would match with a newline at its end
-            event = event | {"path": quote(path)}
+        if not path.isprintable():  # a route's pattern would also match with a newline at the end
+            event = event | {"path": quote(path, errors="replace")}
         if not is_head:
             return super().resolve(event, context)
         return super().resolve(event | {"httpMethod": "GET"}, context) | {"body": ""}
