@@ -13,13 +13,15 @@ import pytest
 from hypothesis import settings
 
 from local.stack import CREDENTIALS, local_bucket
-from training.job import Run, Settings, train
+from training.candidates import KINDS
 from training.publishing import publish, s3_client
-from training.report.page import write_report
-from training.run_folder import StoredRun, read_run, write_run
-from training.sources.nab import SEED_FILE, Nab, cached_nab
-from training.sources.series import Series
-from training.sources.simulated import simulate_ec2_cpu
+from training.run import Run, Settings, StoredRun, read_run, write_run
+from training.sources import simulate_ec2_cpu
+from training.sources.files import BASELINE_FILE, Nab, cached_nab
+from training.sources.series import LabelledSeries
+
+SETTINGS = Settings("ec2-cpu", max_epochs=6, max_places=2)
+"""Of the run that tests share: its figures are no matter, but it has all the parts."""
 
 # a slow or busy machine is no failure of the property
 settings.register_profile("patient", deadline=None)
@@ -82,24 +84,26 @@ def new_bucket(s3_url: str) -> Bucket:
 
 
 @pytest.fixture(scope="session")
-def simulated() -> Series:
+def simulated() -> LabelledSeries:
     return simulate_ec2_cpu()
 
 
 @pytest.fixture(scope="session")
-def nab_series() -> Series:
-    """The seed's series, from NAB_ROOT or the cache; nothing is downloaded in a test."""
+def nab_series() -> LabelledSeries:
+    """The baseline experiment's series, from NAB_ROOT or the cache; no test downloads it."""
     root = os.environ.get("NAB_ROOT")
-    nab = Nab(Path(root)) if root else cached_nab(SEED_FILE)
+    nab = Nab(Path(root)) if root else cached_nab(BASELINE_FILE)
     if nab is None:
         pytest.skip("NAB is not here: set NAB_ROOT to a copy, or run make demo online once")
-    return nab.series(SEED_FILE)
+    return nab.series(BASELINE_FILE)
 
 
 @pytest.fixture(scope="session")
-def run(simulated: Series) -> Run:
-    """The candidates, fitted on the simulated series."""
-    return train(simulated, Settings("ec2-cpu"), lambda *_: None)
+def run(simulated: LabelledSeries) -> Run:
+    """The candidates, fitted on the simulated series and compared."""
+    from training.job import train  # imports scikit-learn
+
+    return train(simulated, SETTINGS, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
@@ -114,11 +118,13 @@ def stored_run(
     with (shared / "runs.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # closing it lets the next one in
         if not folder.exists():
+            from training.report import write_report
+
             write_run(request.getfixturevalue("run"), folder, write_report)
     return read_run(folder)
 
 
-@pytest.fixture(scope="session", params=["value-forest", "contextual-forest", "lstm-autoencoder"])
+@pytest.fixture(scope="session", params=KINDS)
 def published_model(
     request: pytest.FixtureRequest, s3_url: str, stored_run: StoredRun
 ) -> PublishedModel:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers, Mask
 
     Fault = Callable[[Floats, slice, float, int], Floats]
-    """Values of a series (n,), NaN in known incidents; where k readings of it are; a height in units
-    of the series; readings a day -> (k,) the faulty readings."""
+    """Values of a series (n,), NaN in known incidents; where k readings of it are; a height in the
+    series' unit; readings a day -> (k,) the faulty readings."""
 
 UNLIKE = 3.0
 """A pattern is at the wrong time if it differs from the readings here so many times as much as
@@ -195,14 +195,16 @@ class Plan:
     lead: int
 
 
-def plan_injections(series: LabelledSeries, cut: int, seed: int) -> Plan:
+def plan_injections(
+    series: LabelledSeries, cut: int, seed: int, max_places: int = MAX_PLACES
+) -> Plan:
     """Choose places in the part of a series that begins at `cut`, and make the faults.
 
     No fault is in an anomaly window or what is left out, or near one.
     """
     units, part = Units.of(series.part(0, cut)), series.part(cut, len(series))
     lead = int(EVENT_MS / part.series.step) + 1
-    places = choose_places(part.in_window, lead, seed)
+    places = choose_places(part.in_window, lead, seed, max_places)
     values = np.where(series.in_window, np.nan, series.values)
     return Plan(
         part=part,
@@ -220,7 +222,7 @@ def plan_injections(series: LabelledSeries, cut: int, seed: int) -> Plan:
     )
 
 
-def choose_places(is_known: Mask, lead: int, seed: int) -> Integers:
+def choose_places(is_known: Mask, lead: int, seed: int, max_places: int = MAX_PLACES) -> Integers:
     """Draw places that have space for the longest fault, one from each of equal parts.
 
     Parameters
@@ -238,7 +240,7 @@ def choose_places(is_known: Mask, lead: int, seed: int) -> Integers:
         return np.empty(0, np.int64)
     is_near = np.lib.stride_tricks.sliding_window_view(is_known, needed).any(axis=1)
     possible: Integers = np.flatnonzero(~is_near) + lead
-    count = min(MAX_PLACES, -(-len(possible) // (2 * APART)))
+    count = min(max_places, -(-len(possible) // (2 * APART)))
     edges = np.linspace(0, len(possible), count + 1).astype(np.int64)
     random = np.random.default_rng(seed)
     drawn = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +62,12 @@ def train_run(
     return stored
 
 
-def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -> Run:
+def train(
+    series: LabelledSeries,
+    settings: Settings,
+    on_progress: OnProgress,
+    candidates: Sequence[CandidateKind] = CANDIDATES,
+) -> Run:
     """Fit, evaluate and compare the candidates.
 
     Raises
@@ -71,9 +77,9 @@ def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -
     """
     cut = split(series, settings.train_share)
     training_part, test_part = series.part(0, cut), series.part(cut, len(series))
-    fitted = {row.kind: fit(row, training_part, settings, on_progress) for row in CANDIDATES}
+    fitted = {row.kind: fit(row, training_part, settings, on_progress) for row in candidates}
     evaluations = [evaluate_candidate(candidate, test_part) for candidate in fitted.values()]
-    plan = plan_injections(series, cut, settings.seed)
+    plan = plan_injections(series, cut, settings.seed, settings.max_places)
     backtests = {}
     for done, (kind, candidate) in enumerate(fitted.items()):
         on_progress(f"Backtest of the {TITLES[kind]}", done, len(fitted))

@@ -18,7 +18,15 @@ from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.detection.types import ArtifactError
 from training import RunError
-from training.backtest import FAULT_KINDS, GRACE, Backtest, Plan, median_delay, share_found
+from training.backtest import (
+    FAULT_KINDS,
+    GRACE,
+    MAX_PLACES,
+    Backtest,
+    Plan,
+    median_delay,
+    share_found,
+)
 from training.candidates import KINDS, LIBRARIES, MAX_EPOCHS
 from training.comparison import BaselineRow, Evaluation, Figures, Proposal
 from training.sources.series import LabelledSeries
@@ -45,12 +53,15 @@ class Settings:
         Of the candidates' random numbers.
     max_epochs : int
         Of candidates that are trained by epochs.
+    max_places : int
+        Where each fault of the backtest is tried.
     """
 
     name: str
     train_share: float = 0.5
     seed: int = 42
     max_epochs: int = MAX_EPOCHS
+    max_places: int = MAX_PLACES
 
 
 @dataclass(frozen=True)

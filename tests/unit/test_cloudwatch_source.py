@@ -1,4 +1,4 @@
-"""Series from CloudWatch: gaps stay, what is not there is named, many are read together."""
+"""Series from CloudWatch: gaps stay, missing metrics are named, many are read together."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from botocore.exceptions import EndpointConnectionError
 
 from ops_anomaly.aws.cloudwatch import Metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
-from training.errors import SourceError
+from training import SourceError
 from training.sources.cloudwatch import fetch_series, missing
 
 NOON = 1_795_608_000
@@ -29,9 +29,9 @@ def test_gaps_stay_gaps_and_nothing_is_labelled() -> None:
     cloudwatch.put(machine(1), NOON - 288 * 300, values)
     series = fetch(cloudwatch, machine(1))[machine(1)]
     assert len(series) == 278
-    assert np.diff(series.timestamps).max() == np.timedelta64(11 * 300, "s")
+    assert np.diff(series.times).max() == 11 * 300_000
     assert series.values.tolist() == values[~np.isnan(values)].tolist()
-    assert series.timestamps[0] == np.datetime64(NOON - 86_400, "s")
+    assert series.times[0] == 1000 * (NOON - 86_400)
     assert series.labels is None
     assert series.origin == f"CloudWatch {machine(1)}, 1 days"
 
@@ -57,7 +57,7 @@ def test_more_metrics_than_a_call_takes_are_read_page_by_page() -> None:
     assert done[-1] == (1_100, 1_100)
 
 
-def test_what_has_no_readings_is_left_out_and_named() -> None:
+def test_a_metric_without_readings_is_left_out_and_named() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.put(machine(1), NOON - 600, [1.0, 2.0])
     assert set(fetch(cloudwatch, machine(1), machine(2))) == {machine(1)}
@@ -70,12 +70,12 @@ def test_what_has_no_readings_is_left_out_and_named() -> None:
     ("failure", "message"),
     [
         (client_error("AccessDenied", "GetMetricData"), "the role needs cloudwatch:GetMetricData"),
-        (client_error("ExpiredToken", "GetMetricData"), "look at the credentials"),
+        (client_error("ExpiredToken", "GetMetricData"), "check the credentials"),
         (EndpointConnectionError(endpoint_url="x"), "the network, then try again"),
         (client_error("ValidationError", "GetMetricData"), "refused: made up"),
     ],
 )
-def test_what_goes_wrong_says_what_to_do(failure: Exception, message: str) -> None:
+def test_an_error_says_what_to_do(failure: Exception, message: str) -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [failure]
     with pytest.raises(SourceError, match=message):
@@ -83,7 +83,7 @@ def test_what_goes_wrong_says_what_to_do(failure: Exception, message: str) -> No
 
 
 @pytest.mark.parametrize(("period", "days", "kept"), [(60, 16, 15), (300, 64, 63), (900, 64, 63)])
-def test_what_cloudwatch_no_longer_keeps_is_not_asked_for(
+def test_readings_that_cloudwatch_no_longer_keeps_are_not_requested(
     period: int, days: int, kept: int
 ) -> None:
     with pytest.raises(SourceError, match=f"for {kept} days; give --days {kept} or less"):

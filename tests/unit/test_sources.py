@@ -1,8 +1,9 @@
-"""Series from files: what is wrong is named with its line; the simulation is what it says."""
+"""Series from files, with errors that name the line; NAB; the simulated series."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -10,15 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ops_anomaly.detection.types import alerts_of_events
-from training.errors import SourceError
-from training.evaluation import judge
-from training.sources import obtain
-from training.sources.csv_file import read_csv_series
-from training.sources.nab import LABELS, SEED_FILE, WINDOWS, Nab
-from training.sources.obtain import SourceOptions, obtain_series
-from training.sources.series import Series, label_windows
-from training.sources.simulated import INCIDENTS, simulate_ec2_cpu
+from ops_anomaly.detection.timeline import utc
+from tests.support.fakes import small_forest
+from training import SourceError, sources
+from training.backtest import false_alarms
+from training.sources import INCIDENTS, SourceOptions, obtain_series, simulate_ec2_cpu
+from training.sources.files import BASELINE_FILE, LABELS, WINDOWS, Nab, read_csv_series
+from training.sources.series import LabelledSeries, label_windows
 
 START = datetime(2026, 1, 1)
 
@@ -36,7 +35,7 @@ def test_a_csv_file_is_read(tmp_path: Path) -> None:
     series = read_csv_series(write(tmp_path / "cpu.csv", rows()))
     assert len(series) == 400
     assert series.values[:3].tolist() == [0.0, 0.1, 0.2]
-    assert series.step == np.timedelta64(300, "s")
+    assert series.series.step == 300_000
     assert series.labels is None
     assert series.windows.shape == (0, 2)
 
@@ -44,7 +43,7 @@ def test_a_csv_file_is_read(tmp_path: Path) -> None:
 def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
     lines = [f"{START + timedelta(minutes=5 * i)}+02:00,1" for i in range(300)]
     series = read_csv_series(write(tmp_path / "cpu.csv", lines))
-    assert str(series.timestamps[0]) == "2025-12-31T22:00:00"
+    assert utc(int(series.times[0])) == "2025-12-31T22:00:00Z"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +73,7 @@ def test_a_file_without_the_columns_is_refused(tmp_path: Path, header: str) -> N
         read_csv_series(write(tmp_path / "cpu.csv", rows(), header))
 
 
-def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cpu.csv"
     path.write_bytes(b"timestamp,value\n\xff\xfe")
     with pytest.raises(SourceError, match="can't be read"):
@@ -83,21 +82,23 @@ def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
         read_csv_series(tmp_path / "missing.csv")
 
 
-def test_too_short_a_series_is_refused(tmp_path: Path) -> None:
+def test_a_series_of_one_reading_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="has 1 readings; at least 2"):
         read_csv_series(write(tmp_path / "cpu.csv", rows(1)))
 
 
-def test_labels_are_times_and_windows(tmp_path: Path) -> None:
+def test_labels_are_times_or_windows(tmp_path: Path) -> None:
     path = write(tmp_path / "cpu.csv", rows())
     labels = tmp_path / "labels.json"
     window = ["2026-01-02 00:00:00", "2026-01-02 02:00:00"]
     labels.write_text(json.dumps(["2026-01-01 10:00:00", window]))
     series = read_csv_series(path, labels)
-    assert [str(label) for label in series.labels] == ["2026-01-01T10:00:00", "2026-01-02T01:00:00"]
+    assert [*map(utc, series.labels.tolist())] == ["2026-01-01T10:00:00Z", "2026-01-02T01:00:00Z"]
     # a bare time gets NAB's window: 10 % of 400 readings, 20 to either side
-    assert str(series.windows[0][0]) == "2026-01-01T08:20:00"
-    assert str(series.windows[0][1]) == "2026-01-01T11:40:00"
+    assert [*map(utc, series.windows[0].tolist())] == [
+        "2026-01-01T08:20:00Z",
+        "2026-01-01T11:40:00Z",
+    ]
     assert series.in_window.sum() == 41 + 25
     labels.write_text(json.dumps({"mine/cpu.csv": [window]}))
     assert len(read_csv_series(path, labels).windows) == 1
@@ -114,18 +115,17 @@ def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> Non
         read_csv_series(write(tmp_path / "cpu.csv", rows()), labels)
 
 
-def test_a_window_that_is_cut_is_anomalous_on_both_sides_and_found_on_none(
-    simulated: Series,
+def test_a_window_that_is_cut_is_anomalous_in_both_parts_and_to_be_found_in_neither(
+    simulated: LabelledSeries,
 ) -> None:
-    cut = int(np.searchsorted(simulated.timestamps, simulated.labels[1]))  # within a window
+    cut = int(np.searchsorted(simulated.times, simulated.labels[1]))  # within a window
     before, after = simulated.part(0, cut), simulated.part(cut, len(simulated))
     assert (len(before.windows), len(after.windows)) == (1, 3)
     in_either = np.concatenate([before.in_window, after.in_window])
     np.testing.assert_array_equal(in_either, simulated.in_window)
-    flags = np.zeros(len(after), bool)
-    flags[0] = True  # within the window that was cut
-    figures = judge(after, flags, alerts_of_events(after.timestamps, flags.astype(float), flags))
-    assert (figures.windows, figures.windows_found, figures.false_alarms) == (3, 0, 0)
+    in_cut_window = small_forest().detect(replace(after.series, values=np.eye(len(after))[0] * 2))
+    assert len(in_cut_window.alerts) == 1
+    assert false_alarms(after, in_cut_window) == 0
 
 
 def test_labels_belong_to_the_nearest_reading_and_must_be_within_the_series(tmp_path: Path) -> None:
@@ -133,20 +133,20 @@ def test_labels_belong_to_the_nearest_reading_and_must_be_within_the_series(tmp_
     labels.write_text('["2026-01-01 10:02:29", ["2026-01-02 00:00:00", "2026-01-02 00:05:00"]]')
     series = read_csv_series(path, labels)
     assert series.is_label.sum() == 2
-    assert str(series.labels[0]) == "2026-01-01T10:00:00"
+    assert utc(int(series.labels[0])) == "2026-01-01T10:00:00Z"
     labels.write_text('["2027-01-01 10:00:00"]')
-    with pytest.raises(SourceError, match="2027-01-01 10:00:00 is not within the series"):
+    with pytest.raises(SourceError, match="2027-01-01T10:00:00Z is not within the series"):
         read_csv_series(path, labels)
 
 
 def test_windows_stay_within_the_series() -> None:
-    times = np.datetime64("2026-01-01", "s") + np.arange(400) * np.timedelta64(300, "s")
+    times = 300_000 * np.arange(400)
     windows = label_windows(times[[0, -1]], times)
     assert windows[0, 0] == times[0]
     assert windows[1, 1] == times[-1]
 
 
-def test_the_simulation_has_its_incidents_and_repeats_itself(simulated: Series) -> None:
+def test_the_simulation_has_its_incidents_and_repeats_itself(simulated: LabelledSeries) -> None:
     assert simulate_ec2_cpu().digest == simulated.digest != simulate_ec2_cpu(seed=1).digest
     assert len(simulated.labels) == len(INCIDENTS) == len(simulated.windows)
     assert simulated.days == 14
@@ -157,30 +157,30 @@ def test_the_simulation_has_its_incidents_and_repeats_itself(simulated: Series) 
 
 
 def nab_folder(root: Path) -> Path:
-    write_to = root / "data" / SEED_FILE
+    write_to = root / "data" / BASELINE_FILE
     write_to.parent.mkdir(parents=True)
     write(write_to, rows())
     (root / "labels").mkdir()
     window = ["2026-01-01 08:20:00.000000", "2026-01-01 11:40:00.000000"]
-    (root / LABELS).write_text(json.dumps({SEED_FILE: ["2026-01-01 10:00:00"]}))
-    (root / WINDOWS).write_text(json.dumps({SEED_FILE: [window]}))
+    (root / LABELS).write_text(json.dumps({BASELINE_FILE: ["2026-01-01 10:00:00"]}))
+    (root / WINDOWS).write_text(json.dumps({BASELINE_FILE: [window]}))
     return root
 
 
 def test_a_folder_laid_out_as_nab_is_read(tmp_path: Path) -> None:
     series = Nab(nab_folder(tmp_path)).series()
-    assert series.origin == f"NAB {SEED_FILE}"
+    assert series.origin == f"NAB {BASELINE_FILE}"
     assert (len(series.labels), len(series.windows)) == (1, 1)
 
 
-def test_of_a_time_that_nab_repeats_the_first_reading_stays(tmp_path: Path) -> None:
+def test_of_a_time_that_nab_repeats_the_first_reading_is_kept(tmp_path: Path) -> None:
     root = nab_folder(tmp_path)
     lines = rows()
-    write(root / "data" / SEED_FILE, [*lines[:200], "2026-01-01 16:35:00,9", *lines[200:]])
+    write(root / "data" / BASELINE_FILE, [*lines[:200], "2026-01-01 16:35:00,9", *lines[200:]])
     assert Nab(root).series().values.max() < 9
 
 
-def test_what_is_missing_in_a_folder_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_nabs_parts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="data is missing"):
         Nab(tmp_path)
     nab = Nab(nab_folder(tmp_path))
@@ -203,8 +203,8 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise SourceError("out of reach")
 
-    monkeypatch.setattr(obtain, "cached_nab", lambda _: None)
-    monkeypatch.setattr(obtain, "download_nab", fail)
+    monkeypatch.setattr(sources, "cached_nab", lambda _: None)
+    monkeypatch.setattr(sources, "download_nab", fail)
 
 
 def test_without_nab_a_series_is_simulated_and_a_line_says_so(
@@ -215,7 +215,7 @@ def test_without_nab_a_series_is_simulated_and_a_line_says_so(
     assert "No NAB: out of reach. Using a simulated EC2 CPU series" in console.export_text()
 
 
-def test_what_was_asked_for_by_name_is_never_replaced(nowhere: None, console: Console) -> None:
+def test_a_source_that_was_named_is_never_replaced(nowhere: None, console: Console) -> None:
     with pytest.raises(SourceError):
         obtain_series(SourceOptions(nab_file="realTweets/other.csv"), console)
     with pytest.raises(SourceError, match="not laid out as NAB"):

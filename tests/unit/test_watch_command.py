@@ -1,4 +1,4 @@
-"""A watch file before it is published: what it stands for, costs, and which models it asks for."""
+"""A watch file before it is published: what it matches, costs and raises; its models."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pytest
 from rich.console import Console
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.detection.types import Series
+from ops_anomaly.watcher.fleet import Watched, shard_count
 from ops_anomaly.watcher.watch_file import Options, parse_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
-from training.errors import SourceError
+from training import SourceError
 from training.fleet import (
     alerts_a_week,
     cost_of,
@@ -24,7 +25,7 @@ from training.fleet import (
     select,
     show_fleet,
 )
-from training.sources.series import Series
+from training.sources.series import LabelledSeries
 
 ENTRY = {"name": "web", "metric": "AWS/EC2 CPUUtilization InstanceId=i-1 Average 300"}
 SELECTOR = {
@@ -44,9 +45,8 @@ def machines(count: int, period: int = 300) -> list[Metric]:
     ]
 
 
-def series(length: int) -> Series:
-    times = np.datetime64("2026-01-01", "s") + np.arange(length) * np.timedelta64(300, "s")
-    return Series("x", "x", times, np.zeros(length), None, np.empty((0, 2), "datetime64[s]"))
+def series(length: int) -> LabelledSeries:
+    return LabelledSeries("x", "x", Series(300_000 * np.arange(length), np.zeros(length)))
 
 
 @pytest.mark.parametrize(
@@ -55,17 +55,17 @@ def series(length: int) -> Series:
         ("a: [", "can't be read"),
         ("metrics: []", "version: Field required"),
         ("{version: 1, metrics: [{name: A, metric: x}]}", "metrics.0.name"),
-        ("just words", "is no watch file"),
+        ("just words", "is not a valid watch file"),
     ],
 )
-def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_watch_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "watch.yaml"
     path.write_text(text)
     with pytest.raises(SourceError, match=message):
         read_watch_file(path)
 
 
-def test_without_the_permission_to_list_it_is_named() -> None:
+def test_a_missing_permission_to_list_metrics_is_named() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.failures = [client_error("AccessDenied", "ListMetrics")]
     with pytest.raises(SourceError, match="needs cloudwatch:ListMetrics"):
@@ -93,7 +93,7 @@ def test_each_model_is_trained_on_the_metric_with_the_most_readings() -> None:
         ([Watched(Options(name="gone", model="a"), [])], "no metric matches the entries of a"),
     ],
 )
-def test_a_file_without_models_to_train_says_so(fleet: list[Watched], message: str) -> None:
+def test_a_watch_file_without_models_to_train_says_so(fleet: list[Watched], message: str) -> None:
     with pytest.raises(SourceError, match=message):
         metrics_by_model(fleet)
 
@@ -110,7 +110,7 @@ def fleet_of(count: int, period: int, **options: Any) -> tuple[Any, list[Watched
         (1, 60, 0.0876, 0.0473),  # no more often than every five minutes
         (1, 300, 0.0876, 0.0473),
         (1, 3_600, 0.0073, 0.00394),
-        (1_001, 300, 87.69, 0.1419),  # three objects
+        (1_001, 300, 87.69, 4 * 0.0473),  # four shards
     ],
 )
 def test_the_cost(count: int, period: int, reading: float, state: float) -> None:
@@ -122,7 +122,7 @@ def test_the_cost(count: int, period: int, reading: float, state: float) -> None
     assert scored.total - cost.total == pytest.approx(0.3 * count)
 
 
-def test_the_alerts_to_expect() -> None:
+def test_the_expected_alerts_are_the_sensitivity_within_what_is_possible() -> None:
     def expected(count: int, period: int, sensitivity: float) -> float:
         _, [watched] = fleet_of(count, period, sensitivity=sensitivity)
         return alerts_a_week(watched)
@@ -133,7 +133,13 @@ def test_the_alerts_to_expect() -> None:
     assert expected(1, 3_600, 0.5) == pytest.approx(0.14, abs=0.01)
 
 
-def test_the_table_fits_80_columns_and_says_what_is_empty() -> None:
+@pytest.mark.parametrize("count", [1, 400, 401, 10_000])
+def test_the_invocations_are_those_of_the_watchers_shards(count: int) -> None:
+    ticks_a_month = 730 * 12
+    assert cost_of(*fleet_of(count, 300)).invocations == ticks_a_month * (1 + shard_count(count))
+
+
+def shown(fixed: dict[str, str] | None, width: int = 80) -> str:
     watch_file = parse_watch_file(
         {
             "version": 1,
@@ -141,11 +147,28 @@ def test_the_table_fits_80_columns_and_says_what_is_empty() -> None:
             "selectors": [SELECTOR],
         }
     )
-    cloudwatch = FakeCloudWatch()
     text = StringIO()
-    fleet = resolve_watch_file(cloudwatch, watch_file)
-    show_fleet(watch_file, fleet, Console(file=text, width=80))
-    assert "web-1-cpu" in text.getvalue()
-    assert "…" not in text.getvalue()
-    assert "all: stands for nothing at the moment" in text.getvalue()
-    assert "1 metrics of 2 entries; expect 0.5 false alerts a week" in text.getvalue()
+    fleet = resolve_watch_file(FakeCloudWatch(), watch_file)
+    show_fleet(watch_file, fleet, fixed, Console(file=text, width=width))
+    return text.getvalue()
+
+
+def test_the_table_fits_80_columns_and_an_entry_without_metrics_is_named() -> None:
+    text = shown(fixed={})
+    assert "web-1-cpu" in text
+    assert "…" not in text
+    assert "all: matches nothing at the moment" in text
+    assert "1 metrics of 2 entries; expect 0.5 false alerts a week" in text
+    assert "sensitivity has no effect" not in text
+
+
+def test_a_sensitivity_without_effect_is_named_and_not_forecast() -> None:
+    text = shown(fixed={"web-1-cpu": "value forest"}, width=200)
+    assert "web: sensitivity has no effect: its model web-1-cpu is a value forest" in text
+    assert "expect 0.0 false alerts a week" in text
+    assert "no effect" in shown(fixed={"web-1-cpu": "value forest"})
+    assert "…" not in shown(fixed={"web-1-cpu": "value forest"})
+
+
+def test_where_models_were_not_read_the_forecast_says_so() -> None:
+    assert "Models were not read" in shown(fixed=None)
