@@ -1,0 +1,326 @@
+"""How unusual an alarm is: which series it is about, and what their history says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops_anomaly.aws.errors import ServiceUnavailableError
+from ops_anomaly.watcher.alarm_evaluation import (
+    MAX_ALARMS,
+    MIN_READINGS,
+    AlarmQuery,
+    Verdict,
+    alarm_names_in_rule,
+    evaluate_query,
+    queries_of_composite,
+    query_from_description,
+    query_from_event,
+)
+from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.notifications import verdict_sentence
+from tests.support.alarms import CPU, PREFIX, change, on_expression, on_metric
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.shard_jobs import DAY, NAN, PERIOD, SPIKE, normal_load
+from tests.support.watcher import NOON, NOON_MS, machines
+
+STEP = 1000 * PERIOD
+[MACHINE] = machines(1)
+AT = NOON_MS + 72_000
+ON_METRIC = [on_metric()]
+ON_EXPRESSION = [on_expression("e1", "2 * m1", label="Twice"), on_metric(returnData=False)]
+
+
+@pytest.fixture
+def cloudwatch() -> FakeCloudWatch:
+    """A machine with a normal load for three days."""
+    fake = FakeCloudWatch()
+    fake.put(MACHINE, NOON - 3 * DAY * PERIOD, normal_load(0))
+    fake.expressions["2 * m1"] = lambda by_id: {t: 2 * v for t, v in by_id["m1"].items()}
+    return fake
+
+
+def set_value(cloudwatch: FakeCloudWatch, value: float, *periods: int) -> None:
+    for period in periods:
+        cloudwatch.put(MACHINE, NOON + period * PERIOD, [value])
+
+
+def evaluated(
+    cloudwatch: FakeCloudWatch,
+    metrics: list[dict[str, Any]] = ON_METRIC,
+    evaluated_from: int | None = None,
+) -> Verdict:
+    return evaluate_query(cloudwatch, query_from_event("cpu-high", metrics), AT, evaluated_from)
+
+
+def test_an_unusual_series_has_a_beginning_and_a_reason(
+    cloudwatch: FakeCloudWatch,
+) -> None:
+    set_value(cloudwatch, SPIKE, -3, -2, -1)
+    verdict = evaluated(cloudwatch)
+    assert verdict.is_unusual
+    assert (verdict.value, verdict.since) == (SPIKE, NOON_MS - 3 * STEP)
+    assert verdict.lower < verdict.expected < verdict.upper < SPIKE
+    assert 0.5 < verdict.severity <= 1
+    sentence = verdict_sentence(verdict)
+    assert sentence.startswith(
+        "CPUUtilization of i-00000 has been unusual since Wednesday 25 November, 11:45 UTC, "
+        "severity 0."
+    )
+    assert verdict.reason in sentence
+
+
+def test_a_normal_series_has_a_normal_range(cloudwatch: FakeCloudWatch) -> None:
+    verdict = evaluated(cloudwatch)
+    assert (verdict.is_unusual, verdict.since, verdict.reason) == (False, None, None)
+    assert verdict.severity < 0.5
+    sentence = verdict_sentence(verdict)
+    assert ", which is not unusual (normal range " in sentence
+    assert "Compared with 864 datapoints since Sunday 22 November, 12:00 UTC." in sentence
+
+
+def test_the_current_period_is_evaluated(cloudwatch: FakeCloudWatch) -> None:
+    set_value(cloudwatch, SPIKE, 0)
+    assert evaluated(cloudwatch).since == NOON_MS
+
+
+def test_an_anomaly_long_ago_counts_only_if_the_alarm_evaluated_it(
+    cloudwatch: FakeCloudWatch,
+) -> None:
+    set_value(cloudwatch, SPIKE, -30)
+    assert evaluated(cloudwatch).is_unusual is False
+    assert evaluated(cloudwatch, evaluated_from=NOON_MS - 36 * STEP).is_unusual is True
+
+
+def test_a_series_that_stopped_is_evaluated_by_its_last_readings(
+    cloudwatch: FakeCloudWatch,
+) -> None:
+    for period in range(-24, 0):
+        del cloudwatch.series[MACHINE][NOON + period * PERIOD]
+    set_value(cloudwatch, SPIKE, -25)
+    assert evaluated(cloudwatch).is_unusual is True
+
+
+def test_an_expression_is_evaluated_by_what_it_returns(cloudwatch: FakeCloudWatch) -> None:
+    set_value(cloudwatch, SPIKE, -1)
+    verdict = evaluated(cloudwatch, ON_EXPRESSION)
+    assert (verdict.value, verdict.metric, verdict.title) == (2 * SPIKE, "2 * m1", "Twice")
+    [call] = cloudwatch.calls
+    returned = {query["Id"]: query["ReturnData"] for query in call["MetricDataQueries"]}
+    assert returned == {"e1": True, "m1": False}
+
+
+def test_two_weeks_are_read_in_whole_periods(cloudwatch: FakeCloudWatch) -> None:
+    evaluated(cloudwatch)
+    [call] = cloudwatch.calls
+    assert call["EndTime"].timestamp() == NOON + PERIOD
+    assert (call["EndTime"] - call["StartTime"]).days == 14
+
+
+@pytest.mark.parametrize("count", [0, 1, MIN_READINGS - 1])
+def test_too_few_readings_can_not_be_evaluated(count: int) -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.put(MACHINE, NOON - count * PERIOD, [1.0] * count)
+    verdict = evaluated(cloudwatch)
+    why = f"CloudWatch has {count} datapoints, at least 30 are needed"
+    assert verdict.unavailable_because == why
+    assert (verdict.is_unusual, verdict.severity, verdict.value) == (None, None, None)
+    assert verdict_sentence(verdict) == f"CPUUtilization of i-00000 could not be evaluated: {why}."
+
+
+def test_just_enough_readings_are_evaluated() -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.put(MACHINE, NOON - MIN_READINGS * PERIOD, [1.0, NAN, *[1.0] * MIN_READINGS])
+    assert evaluated(cloudwatch).is_unusual is False
+
+
+def test_a_refused_expression_can_not_be_evaluated(
+    cloudwatch: FakeCloudWatch,
+) -> None:
+    verdict = evaluated(cloudwatch, [on_expression("e1", "NONSENSE(m1)"), *ON_METRIC[1:]])
+    assert "refused: unknown function" in verdict.unavailable_because
+
+
+def test_a_missing_permission_is_named(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.failures = [client_error("AccessDenied", "GetMetricData")]
+    assert "the role needs cloudwatch:GetMetricData" in evaluated(cloudwatch).unavailable_because
+
+
+def test_a_forbidden_series_can_not_be_evaluated(cloudwatch: FakeCloudWatch) -> None:
+    cloudwatch.status["m1"] = "Forbidden"
+    assert "Forbidden" in evaluated(cloudwatch).unavailable_because
+
+
+@pytest.mark.parametrize("code", ["Throttling", "InternalServiceError"])
+def test_a_retry_is_needed_if_cloudwatch_does_not_answer(
+    cloudwatch: FakeCloudWatch, code: str
+) -> None:
+    cloudwatch.failures = [client_error(code, "GetMetricData")]
+    with pytest.raises(ServiceUnavailableError):
+        evaluated(cloudwatch)
+
+
+def test_an_unavailable_series_is_not_read(cloudwatch: FakeCloudWatch) -> None:
+    assert evaluated(cloudwatch, [on_metric(), on_metric("m2")]).unavailable_because is not None
+    assert not cloudwatch.calls
+
+
+# --- which series an alarm is about ---------------------------------------------------------
+
+CPU_SERIES = "AWS/EC2 CPUUtilization InstanceId=i-00000 Average 300"
+CPU_QUERY = {
+    "Metric": {
+        "Namespace": "AWS/EC2",
+        "MetricName": "CPUUtilization",
+        "Dimensions": [{"Name": "InstanceId", "Value": "i-00000"}],
+    },
+    "Period": 300,
+    "Stat": "Average",
+}
+
+
+def description(name: str, **more: Any) -> dict[str, Any]:
+    """Return a metric alarm as DescribeAlarms does."""
+    return {
+        "AlarmName": name,
+        "Namespace": "AWS/EC2",
+        "MetricName": "CPUUtilization",
+        "Dimensions": [{"Name": "InstanceId", "Value": "i-00000"}],
+        "Period": 300,
+        "Statistic": "Average",
+    } | more
+
+
+def queries_of(alarm: AlarmChange, *alarms: dict[str, Any]) -> list[AlarmQuery]:
+    """Return the queries of a composite alarm, if CloudWatch has these alarms."""
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.alarms = list(alarms)
+    return queries_of_composite(cloudwatch, alarm)
+
+
+def test_an_alarm_on_a_metric_queries_it_under_a_valid_id() -> None:
+    query = query_from_event("cpu-high", [on_metric("5c0f7a52-91d4-4c6e")])
+    assert query.queries == [{"Id": "q0", "MetricStat": CPU_QUERY, "ReturnData": True}]
+    assert (query.result_id, query.period, query.unavailable_because) == ("q0", 300, None)
+    assert (query.series, query.title) == (CPU_SERIES, "CPUUtilization of i-00000")
+
+
+def test_an_alarm_on_an_expression_queries_what_it_returns() -> None:
+    share = on_expression("share", "errors / requests", label="Share of errors")
+    parts = [on_metric(name, 60, returnData=False) for name in ("errors", "requests")]
+    query = query_from_event("shop", [share, *parts])
+    assert [query["Id"] for query in query.queries] == ["share", "errors", "requests"]
+    assert (query.result_id, query.period) == ("share", 60)
+    assert (query.series, query.title) == ("errors / requests", "Share of errors")
+
+
+def test_an_alarm_on_a_band_queries_the_metric_alone() -> None:
+    query = query_from_event(
+        "odd", [on_metric(), on_expression("ad1", "ANOMALY_DETECTION_BAND(m1)")]
+    )
+    assert [query["Id"] for query in query.queries] == ["m1"]
+    assert query.series == CPU_SERIES
+
+
+def test_the_account_and_the_unit_of_a_metric_are_kept() -> None:
+    stat = {"metric": CPU, "period": 300, "stat": "p99", "unit": "Percent"}
+    query = query_from_event("a", [on_metric(metricStat=stat, accountId="123456789012")])
+    [query] = query.queries
+    assert (query["AccountId"], query["MetricStat"]["Unit"]) == ("123456789012", "Percent")
+
+
+def test_an_expression_may_have_a_period() -> None:
+    assert query_from_event("a", [on_expression("q1", "SELECT 1", period=60)]).period == 60
+
+
+@pytest.mark.parametrize("returning", [0, 2])
+def test_an_alarm_that_does_not_return_one_series_is_unavailable(returning: int) -> None:
+    metrics = [on_metric(f"m{n}", returnData=n < returning) for n in range(3)]
+    assert (
+        query_from_event("a", metrics).unavailable_because
+        == f"its metrics return {returning} series, not one"
+    )
+
+
+@pytest.mark.parametrize("metric", [{}, "m1", {"id": "m1", "metricStat": {}}, {"id": 1}])
+def test_malformed_metrics_are_unavailable(metric: Any) -> None:
+    assert "is malformed" in (query_from_event("a", [metric]).unavailable_because or "")
+
+
+def test_a_described_alarm_has_the_same_query_as_its_event() -> None:
+    event = query_from_event("cpu-high", [on_metric()])
+    looked_up = query_from_description(description("cpu-high"))
+    assert (looked_up.series, looked_up.title) == (event.series, event.title)
+    assert looked_up.queries == [{"Id": "m1", "MetricStat": CPU_QUERY}]
+    p99 = query_from_description(description("a", ExtendedStatistic="p99", Statistic=None))
+    assert p99.series.endswith(" p99 300")
+
+
+def test_an_alarm_on_an_expression_can_be_description() -> None:
+    metrics = [{"Id": "e1", "Expression": "2 * m1"}, {"Id": "m1", "MetricStat": CPU_QUERY}]
+    metrics[1]["ReturnData"] = False
+    assert query_from_description({"AlarmName": "a", "Metrics": metrics}).series == "2 * m1"
+
+
+# --- composite alarms ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "names"),
+    [
+        ("ALARM(a)", ["a"]),
+        ('ALARM("a b") OR (NOT OK(c) AND INSUFFICIENT_DATA( d ))', ["a b", "c", "d"]),
+        ("ALARM('it is (so)') AND ALARM(a)", ["it is (so)", "a"]),
+        (f'ALARM("{PREFIX}a: b")', ["a: b"]),
+        ("TRUE", []),
+        ("", []),
+    ],
+)
+def test_the_alarms_in_a_rule(rule: str, names: list[str]) -> None:
+    assert alarm_names_in_rule(rule) == names
+
+
+def test_a_composite_alarm_queries_the_alarms_that_triggered_it() -> None:
+    alarm = change(rule="ALARM(a) OR ALARM(b)", triggered_by=["b"])
+    [query] = queries_of(alarm, description("a"), description("b"))
+    assert (query.alarm, query.series) == ("b", CPU_SERIES)
+
+
+def test_a_composite_alarm_without_triggers_queries_all_alarms_in_its_rule() -> None:
+    alarm = change(rule="ALARM(a) OR ALARM(b)")
+    assert [q.alarm for q in queries_of(alarm, description("a"), description("b"))] == ["a", "b"]
+
+
+def test_nested_composite_alarms_are_looked_up_and_each_alarm_is_queried_once() -> None:
+    alarm = change(name="top", rule="ALARM(middle) OR ALARM(a)")
+    middle = {"AlarmName": "middle", "AlarmRule": "ALARM(a) OR ALARM(b) OR ALARM(top)"}
+    queries = queries_of(alarm, middle, description("a"), description("b"))
+    assert [query.alarm for query in queries] == ["a", "b"]
+
+
+def test_an_alarm_that_no_longer_exists_is_unavailable() -> None:
+    queries = queries_of(change(rule="ALARM(a) OR ALARM(gone)"), description("a"))
+    assert {query.alarm: query.unavailable_because for query in queries} == {
+        "a": None,
+        "gone": "the alarm no longer exists",
+    }
+
+
+def test_no_more_alarms_are_looked_up_than_one_call_allows() -> None:
+    rule = " OR ".join(f"ALARM(a{number})" for number in range(MAX_ALARMS + 1))
+    assert len(queries_of(change(rule=rule))) == MAX_ALARMS
+
+
+def test_the_permission_to_describe_alarms_is_named() -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.failures = [client_error("AccessDenied", "DescribeAlarms")]
+    [query] = queries_of_composite(cloudwatch, change(rule="ALARM(a)"))
+    assert "the role needs cloudwatch:DescribeAlarms" in (query.unavailable_because or "")
+
+
+def test_a_retry_is_needed_if_alarms_can_not_be_description() -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.failures = [client_error("Throttling", "DescribeAlarms")]
+    with pytest.raises(ServiceUnavailableError):
+        queries_of_composite(cloudwatch, change(rule="ALARM(a)"))
