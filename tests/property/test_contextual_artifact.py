@@ -14,7 +14,7 @@ from ops_anomaly.detection.tensors import RawTensor
 from ops_anomaly.detection.types import CorruptArtifactError
 from training.candidates.contextual_forest import fit_contextual_forest
 from training.sources.series import Series
-from training.sources.simulated import simulate_ec2_cpu
+from training.sources import simulate_ec2_cpu
 
 STEP = np.timedelta64(300_000, "ms")
 

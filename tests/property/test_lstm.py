@@ -20,9 +20,9 @@ from ops_anomaly.detection.lstm_autoencoder import (
 )
 from ops_anomaly.detection.types import CorruptArtifactError, ValueOutOfRangeError
 from tests.support.series import raw, series_of
-from training.candidates.candidate import Candidate
+from training.candidates import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
-from training.job import Run
+from training.run import Run
 
 WINDOW, UNITS = 30, 32
 

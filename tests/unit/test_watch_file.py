@@ -1,4 +1,4 @@
-"""The watch file: what is left out has a default, and what is wrong is named with its place."""
+"""The watch file: options have defaults, and every fault is named with its place."""
 
 from __future__ import annotations
 
@@ -40,59 +40,21 @@ def places(error: InvalidWatchFileError) -> list[str]:
     return [line.partition(":")[0] for line in str(error).splitlines()]
 
 
-def test_an_entry_says_how_its_metrics_are_watched() -> None:
+def test_an_entry_has_options() -> None:
     options = {"model": "m", "sensitivity": 1, "history_days": 7, "score_metric": True}
     [entry] = watch_file(exact(**options)).metrics
     assert {name: getattr(entry, name) for name in options} == options
 
 
-def test_what_an_entry_leaves_out_has_a_default() -> None:
+def test_options_have_defaults() -> None:
     [entry] = watch_file(exact()).metrics
     assert (entry.model, entry.sensitivity) == (None, 0.2)
     assert (entry.history_days, entry.score_metric) == (14, False)
 
 
-def test_what_is_published_reads_as_what_was_written() -> None:
+def test_a_published_file_is_read_as_it_was_written() -> None:
     written = watch_file(exact(sensitivity=0.5), selector(period=3600))
     assert parse_watch_file(json.loads(write_watch_file(written))) == written
-
-
-PUBLISHED = b"""{
-  "version": 1,
-  "metrics": [
-    {
-      "name": "orders",
-      "model": null,
-      "sensitivity": 1.0,
-      "history_days": 14,
-      "score_metric": false,
-      "metric": "shop Orders Stage=live Sum 300"
-    }
-  ],
-  "selectors": [
-    {
-      "name": "cpu",
-      "model": "ec2-cpu",
-      "sensitivity": 0.2,
-      "history_days": 7,
-      "score_metric": true,
-      "namespace": "AWS/EC2",
-      "metric": "CPUUtilization",
-      "dimensions": {
-        "InstanceId": "*"
-      },
-      "statistic": "Average",
-      "period": 300
-    }
-  ]
-}"""
-
-
-def test_what_earlier_versions_published_is_live_as_it_is() -> None:
-    options = {"model": "ec2-cpu", "history_days": 7, "score_metric": True}
-    live = watch_file(exact(sensitivity=1), selector(**options))
-    assert parse_watch_file(json.loads(PUBLISHED)) == live
-    assert write_watch_file(live) == PUBLISHED  # so that publishing it again changes nothing
 
 
 @pytest.mark.parametrize(
@@ -174,21 +136,21 @@ def test_a_missing_field_is_named(missing: str) -> None:
         watch_file(entry)
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_all_faults_are_named_together() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact(name="A", history_days=0), selector(period=1))
     expected = ["metrics.0.name", "metrics.0.history_days", "selectors.0.period"]
     assert places(caught.value) == expected
 
 
-def test_metrics_that_cannot_be_read_are_told_with_all_else_that_is_wrong() -> None:
+def test_malformed_metrics_are_named_with_all_other_faults() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact("A", metric="a"), exact("b", metric=1), exact("c", metric="c"))
     expected = ["metrics.0.name", "metrics.1.metric", "metrics.0.metric", "metrics.2.metric"]
     assert places(caught.value) == expected
 
 
-def test_a_metric_that_cannot_be_read_is_told_what_to_write() -> None:
+def test_a_malformed_metric_is_answered_with_an_example() -> None:
     with pytest.raises(InvalidWatchFileError, match="NAMESPACE METRIC"):
         watch_file(exact(metric="CPUUtilization"))
 
@@ -214,6 +176,6 @@ def test_a_file_of_another_form_is_refused(content: Any, place: str) -> None:
         parse_watch_file(content)
 
 
-def test_two_entries_of_one_name_are_refused() -> None:
-    with pytest.raises(InvalidWatchFileError, match="two entries are named 'same'"):
+def test_duplicate_entry_names_are_refused() -> None:
+    with pytest.raises(InvalidWatchFileError, match="duplicate entry name 'same'"):
         watch_file(exact("same"), selector("same"))

@@ -1,4 +1,4 @@
-"""Whatever arrives is known, or is logged and left: what is unknown is not retried."""
+"""Any event is handled, or logged and ignored: an unknown one is not retried."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_anomaly.watcher.documents import UnknownEventError
-from ops_anomaly.watcher.events import recognise
+from ops_anomaly.watcher.events import UnknownEventError, recognise
 from tests.support.fakes import FakeStore
 from tests.support.watcher import WallClock, make_watcher
 
@@ -59,19 +58,19 @@ def unreachable(service: str) -> Any:
 
 
 @given(ANYTHING | EVENTS)
-def test_any_event_is_known_or_is_logged_and_left(event: Any) -> None:
+def test_any_event_is_recognised_or_ignored(event: Any) -> None:
     try:
         recognise(event)
     except UnknownEventError:
         store = FakeStore()
-        make_watcher(store, unreachable, WallClock()).take(event)
+        make_watcher(store, unreachable, WallClock()).dispatch(event)
         assert (store.reads, store.writes) == (0, 0)
 
 
-def test_what_is_unknown_is_logged_by_its_keys_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_event_is_logged_by_its_keys_alone(caplog: pytest.LogCaptureFixture) -> None:
     event = {"source": "aws.ec2", "detail": {"password": "secret"}}
-    make_watcher(FakeStore(), unreachable, WallClock()).take(event)
+    make_watcher(FakeStore(), unreachable, WallClock()).dispatch(event)
     [record] = caplog.records
-    assert record.message == "unknown event left alone"
+    assert record.message == "unknown event ignored"
     assert "detail" in record.reason
     assert "secret" not in record.reason
