@@ -17,6 +17,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHER = "functions/ops_anomaly/watcher/"
+NOT_CHARTS = ("README.md", "docs/", "functions/", "notebooks/", "tests/")
 
 
 class Rule(NamedTuple):
@@ -25,39 +26,52 @@ class Rule(NamedTuple):
     words: str
     instead: str
     except_for: str = ""
-    below: str = ""
+    below: str | tuple[str, ...] = ""
 
 
 # A rule in capitals is about constants only. Identifiers are split into words first:
 # `first_look` and `FirstLook` both contain "look".
 RULES = (
-    Rule("look|looks|looked|looking", "evaluate, evaluation", r"look\w* (up|for|like)"),
+    Rule(
+        "look|looks|looked|looking",
+        "evaluate, evaluation",
+        r"look\w*[ -](up|for|like|ahead|unusual)",
+    ),
     Rule("turn|turns|turned", "shard job, evaluation", r"turn\w* (.* )?(on|off|into)|in turn"),
-    Rule("door|doors", "gateway, entry point"),
+    Rule("door|doors", "gateway, entry point", r"front door"),
     Rule("surround|surrounds|surrounded|surroundings", "local stack", r"surrounding"),
     Rule("shelf|shelves", "checkpoint store"),
-    Rule("go on|goes on|going on|went on", "continue, resume"),
+    Rule("go on|goes on|went on", "continue, resume"),
     Rule("notebook|notebooks", "versioned document", below="functions/"),
-    Rule("page|pages", "document, snapshot", r"for page in|page\[|page get|pages", below=WATCHER),
+    Rule(
+        "page|pages", "document, snapshot", r"pages|page (in|to) |page\.get|page\[", below=WATCHER
+    ),
     Rule("memory", "state", r"in memory|memory (size|limit)", below=WATCHER),
     Rule("remember|remembers|remembered", "store, recent series"),
     Rule("grid|grids", "periods", r"(axes|axis|plot|plt)\.grid|axes grid|show grid|grid\("),
     Rule("slot|slots", "periods", r"slots ?= ?true|__slots__"),
     Rule("course|courses", "incident state", r"of course"),
     Rule("over because", "close reason"),
-    Rule("quiet", "recovery", r"--quiet|quiet=true"),
+    Rule("quiet", "recovery", r"--quiet|quiet=true", below=("functions/", "docs/", "tests/")),
     Rule("judge|judges|judged|judging|judgement|judgements", "evaluate, score"),
-    Rule("tell|tells|telling|told", "notify, say", r"tell\w* .*apart"),
+    Rule(
+        "tell|tells|telling|told", "notify, say", r"tell\w* .*apart|told (apart|otherwise)|\.tell\("
+    ),
     Rule("hear|hears|heard", "be notified"),
     Rule("notice|noticed|notices", "notification"),
     Rule("question|questions", "query"),
-    Rule("answer|answers|answered|answering", "response, respond, result"),
+    Rule("answer|answers|answered|answering", "response, respond", r"not answer\w*"),
     Rule("cannot", "unavailable_because", below="docs/event"),
     Rule("children", "composite's alarms", below=WATCHER),
-    Rule("past|pasts", "history, earlier"),
+    Rule("past|pasts", "history, earlier", r"past incidents?"),
     Rule("asked", "query, queries", r"asked (for|to)", below="functions/"),
     Rule("onset|onsets", "first seasonal"),
-    Rule("bar|bars", "threshold", r"(progress|error|stacked) bars?|\.bar\(|bar chart"),
+    Rule(
+        "bar|bars",
+        "threshold",
+        r"(progress|error) bars?|\.bar\(|bar (chart|column)",
+        below=NOT_CHARTS,
+    ),
     Rule("vigilance|vigilant", "alert state"),
     Rule("habituate|habituates|habituation|habituated", "adaptive threshold"),
     Rule("louder|loud", "boost"),
@@ -66,7 +80,7 @@ RULES = (
     Rule("weighed|contributions", "components"),
     Rule("nearest runs?|runs? of readings|runs? of \\d+", "subsequence"),
     Rule("silent for|settling", "with_warm_up, season warm-up"),
-    Rule("follow|follows|followed", "update", r"as follows|followed by", below="functions/"),
+    Rule(r"def follow|follow(?=\()|followed", "update", r"followed by", below="functions/"),
     Rule("foretell|foretells|foretold|foretelling", "predict"),
     Rule(
         "the seed|seed's (table|experiment)", "baseline experiment", r"the (random )?seed (of|for)"
