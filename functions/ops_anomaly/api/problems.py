@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from ops_anomaly.validation import Fault
 
 
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = "5"
+
 MAX_FAULTS = 20
-"""Faults in one response: nobody would read more."""
+MAX_FIELD = 100
+"""Faults in one response, and characters of a fault's location: nobody would read more."""
 
 
 class RequestError(ValueError):
@@ -61,10 +65,6 @@ class InvalidRequestError(RequestError):
         super().__init__("Invalid request: see /docs.")
         self.faults = list(islice(faults, MAX_FAULTS))
 
-
-CONTENT_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = "5"
-MAX_FIELD = 100
 
 TABLE: dict[type[Exception], tuple[HTTPStatus, str | None]] = {
     # error -> status, and the detail where the error's own message is not for callers
