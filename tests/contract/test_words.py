@@ -134,16 +134,28 @@ def split_identifiers(line: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", line.replace("_", " "))
 
 
+@cache
+def lines_of_words() -> list[tuple[Path, int, str, str]]:
+    """Return every line: its file, its number, and the line as written and split."""
+    return [
+        (path, number, line, split_identifiers(line))
+        for path in text_files()
+        for number, line in numbered_lines(path)
+    ]
+
+
 def findings(rule: Rule) -> Iterator[Finding]:
     """Yield every place where a rule's words occur outside of its exceptions."""
     flags = re.NOFLAG if rule.words.isupper() else re.IGNORECASE
     words = re.compile(rf"\b(?:{rule.words})\b", flags)
     allowed = re.compile(rule.except_for or r"(?!)", re.IGNORECASE)
-    for path in text_files():
-        if path.as_posix().startswith(rule.below):
-            for number, line in numbered_lines(path):
-                if words.search(allowed.sub("", split_identifiers(line))):
-                    yield Finding(rule, path, number, line)
+    for path, number, line, split in lines_of_words():
+        if path.as_posix().startswith(rule.below) and words.search(allowed.sub("", split)):
+            yield Finding(rule, path, number, line)
+
+
+def test_words_are_found_inside_identifiers() -> None:
+    assert split_identifiers("first_look = TheFirstLook") == "first look = The First Look"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.words.split("|")[0])
