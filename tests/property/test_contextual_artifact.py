@@ -10,11 +10,10 @@ import pytest
 
 from ops_anomaly.detection.artifact import digest, pack, unpack
 from ops_anomaly.detection.contextual_forest import ContextualForest
-from ops_anomaly.detection.tensors import RawTensor
-from ops_anomaly.detection.types import CorruptArtifactError
+from ops_anomaly.detection.types import CorruptArtifactError, RawTensor
 from training.candidates.contextual_forest import fit_contextual_forest
-from training.sources.series import Series
 from training.sources import simulate_ec2_cpu
+from training.sources.series import Series
 
 STEP = np.timedelta64(300_000, "ms")
 

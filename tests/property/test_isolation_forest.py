@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from sklearn import ensemble
 
 from ops_anomaly.detection.isolation_forest import IsolationForest
-from ops_anomaly.detection.tensors import RawTensor
-from ops_anomaly.detection.types import CorruptArtifactError
+from ops_anomaly.detection.types import CorruptArtifactError, RawTensor
 from training.candidates.contextual_forest import clipped, export_isolation_forest
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ops_anomaly.detection.tensors import RawTensor, Stored
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection.types import RawTensor, Series, Stored
 
 FIVE_MINUTES = 300_000
 DTYPES = {"float64": "F64", "float32": "F32", "int64": "I64", "uint8": "U8", "uint16": "U16"}

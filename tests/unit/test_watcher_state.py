@@ -252,7 +252,7 @@ class Detector:
         self.size = size
 
     def checkpoint(self) -> Any:
-        from ops_anomaly.detection.tensors import Stored
+        from ops_anomaly.detection.types import Stored
 
         return Stored({"history": np.zeros(self.size, np.uint8)}, {"size": float(self.size)})
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError, deserialize
 
-from ops_anomaly.detection.tensors import RawTensor, scalar
-from ops_anomaly.detection.types import CorruptArtifactError, UnsupportedArtifactError
+from ops_anomaly.detection.tensors import scalar
+from ops_anomaly.detection.types import CorruptArtifactError, RawTensor, UnsupportedArtifactError
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Detector

@@ -50,11 +50,13 @@ from ops_anomaly.detection.tails import (
     tails_of,
     usual_step,
 )
-from ops_anomaly.detection.tensors import RawTensor, Stored, scalar, whole, within
+from ops_anomaly.detection.tensors import scalar, whole, within
 from ops_anomaly.detection.types import (
     WEEK_MS,
     CorruptArtifactError,
     Detection,
+    RawTensor,
+    Stored,
     alerts_from,
     check_values,
 )

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ops_anomaly.detection.tensors import RawTensor, expect, whole
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError
+from ops_anomaly.detection.tensors import expect, whole
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.tails import Calibration

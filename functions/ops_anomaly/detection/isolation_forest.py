@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from ops_anomaly.detection.tensors import RawTensor, expect
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError
+from ops_anomaly.detection.tensors import expect
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats

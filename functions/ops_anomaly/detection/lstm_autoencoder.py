@@ -21,12 +21,14 @@ import numpy.typing as npt
 
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.tails import Tail
-from ops_anomaly.detection.tensors import RawTensor, Stored, expect, within
+from ops_anomaly.detection.tensors import expect, within
 from ops_anomaly.detection.types import (
     FLOAT32_MAX,
     WEEK_MS,
     CorruptArtifactError,
     Detection,
+    RawTensor,
+    Stored,
     alerts_of_events,
     check_value,
     check_values,

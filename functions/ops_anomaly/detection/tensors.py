@@ -1,56 +1,15 @@
-"""Tensors as a safetensors file stores them, and the checks they pass before use."""
+"""Checks that stored tensors and scalars pass before use."""
 
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from ops_anomaly.detection.types import CorruptArtifactError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
-
-TYPECODES: dict[str, Literal["d", "f", "q", "H", "B"]] = {
-    "F64": "d",
-    "F32": "f",
-    "I64": "q",
-    "U16": "H",
-    "U8": "B",
-}
-NUMPY_DTYPES = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U16": "<u2", "U8": "u1"}
-
-
-@dataclass(frozen=True)
-class RawTensor:
-    """One named array of an artifact: dtype code, shape, little-endian bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-    def to_array(self) -> array[float]:
-        """Return the numbers, flat, without importing numpy (a value forest needs none)."""
-        numbers: array[float] = array(TYPECODES[self.dtype])
-        numbers.frombytes(self.data)
-        return numbers
-
-    def to_numpy(self) -> npt.NDArray[Any]:
-        """Return the numbers as a numpy array of the tensor's dtype and shape."""
-        import numpy as np
-
-        numbers: npt.NDArray[Any] = np.frombuffer(self.data, NUMPY_DTYPES[self.dtype])
-        return numbers.reshape(self.shape)
-
-
-class Stored(NamedTuple):
-    """A detector, or its history, as arrays and scalars by name."""
-
-    tensors: dict[str, npt.NDArray[Any]]
-    parameters: dict[str, float]
+    from ops_anomaly.detection.types import RawTensor
 
 
 def expect(

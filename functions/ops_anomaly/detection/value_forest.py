@@ -18,10 +18,12 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ops_anomaly.detection.tensors import RawTensor, Stored, expect
+from ops_anomaly.detection.tensors import expect
 from ops_anomaly.detection.types import (
     CorruptArtifactError,
     FixedSensitivityError,
+    RawTensor,
+    Stored,
     check_value,
     check_values,
 )

@@ -20,8 +20,7 @@ from safetensors.numpy import save
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import ObjectNotFoundError, StoreUnavailableError
 from ops_anomaly.aws.objects import checkpoint_key
-from ops_anomaly.detection.tensors import RawTensor
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, Series
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, Series
 from ops_anomaly.validation import Contract
 from ops_anomaly.watcher.incidents import Incident, IncidentState
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
