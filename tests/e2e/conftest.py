@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -14,18 +12,11 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-ROOT = Path(__file__).parents[2]
-RUNTIME = "awslambdaric==4.2.2"
-BOTO3 = f"boto3=={importlib.metadata.version('boto3')}"
-
-# uname -m -> the Lambda's name for it
-ARCHITECTURES = {"x86_64": "x86_64", "aarch64": "arm64"}
-
-UNREACHABLE = re.compile(r"Failed to fetch|error sending request|dns error|Connection refused")
+from benchmarks.speed.installation import ARCHITECTURES, BOTO3, ROOT, RUNTIME, UNREACHABLE
 
 
 def run(*command: str) -> str:
-    """Run what needs the package index; without the index the test is skipped."""
+    """Run a command that needs the package index; without the index the test is skipped."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     if done.returncode != 0 and UNREACHABLE.search(output):
@@ -36,7 +27,7 @@ def run(*command: str) -> str:
 
 @pytest.fixture(scope="session")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return what builds the folder that would be deployed; the same one is built once."""
+    """Return a function that builds the deployed folder, once for the same arguments."""
 
     @cache
     def build(architecture: str, *variables: str) -> Path:
@@ -76,7 +67,7 @@ def python313() -> str:
 
 @pytest.fixture(scope="session")
 def runtime(tmp_path_factory: pytest.TempPathFactory, python313: str) -> Path:
-    """Return a folder with what Lambda's own image holds: its interface client, and boto3."""
+    """Return a folder with the libraries of Lambda's own image: its interface client, and boto3."""
     target = tmp_path_factory.mktemp("runtime")
     run(
         *(find_uv_bin(), "pip", "install", RUNTIME, BOTO3, "--target", str(target)),

@@ -1,4 +1,4 @@
-"""What is deployed: lean, complete, and right under the real Lambda runtime."""
+"""The deployed package: lean, complete, and right under the real Lambda runtime."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ from tests.support.lambda_runtime import LambdaRuntime
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
-ROOMS = ("ops_anomaly",)
+PACKAGE = "ops_anomaly"
 NOT_DEPLOYED = (
     *("sklearn", "scipy", "pandas", "joblib", "keras", "jax", "matplotlib"),
-    *("boto3", "botocore", "moto", "pytest", "pydantic", "tests", "training", "local"),
+    *(
+        "boto3",
+        "botocore",
+        "moto",
+        "pytest",
+        "pydantic",
+        "tests",
+        "training",
+        "local",
+        "benchmarks",
+    ),
     *("Makefile", "requirements.txt", "bin", ".lock"),
 )
 # Lambda takes 250 MiB, but every cold start fetches them. Machine code alone is 45 on x86_64.
@@ -37,7 +47,7 @@ PREDICTIONS = {
 }
 
 
-def test_only_the_pinned_libraries_are_in_it(package: Path) -> None:
+def test_it_contains_the_pinned_libraries_only(package: Path) -> None:
     pins = re.findall(r"^[\w-]+==\S+", (ROOT / "functions/requirements.txt").read_text(), re.M)
     installed = [
         re.sub(r"^(.+)-(.+)$", r"\1==\2", folder.stem).replace("_", "-")
@@ -62,38 +72,36 @@ def test_it_is_small(
 
 
 def test_bytecode_replaces_the_sources_of_libraries_only(package: Path, python313: str) -> None:
-    assert {file.relative_to(package).parts[0] for file in package.rglob("*.py")} == set(ROOMS)
+    assert {file.relative_to(package).parts[0] for file in package.rglob("*.py")} == {PACKAGE}
     assert (package / "msgspec/structs.pyc").exists()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_its_bytecode_is_used_whatever_the_mtimes(package: Path, python313: str, room: str) -> None:
-    sources = list((package / room).rglob("*.py"))
+def test_its_bytecode_is_used_whatever_the_mtimes(package: Path, python313: str) -> None:
+    sources = list((package / PACKAGE).rglob("*.py"))
     assert sources
     for source in sources:
         bytecode = source.parent / "__pycache__" / f"{source.stem}.cpython-313.pyc"
         assert int.from_bytes(bytecode.read_bytes()[4:8], "little") == UNCHECKED_HASH
 
 
-BROUGHT_BY_THE_RUNTIME = ("boto3", "botocore")
+PROVIDED_BY_THE_RUNTIME = ("boto3", "botocore")
 
 
 def names_used(source: Path) -> Iterator[str]:
-    """Yield what a module imports, inside functions too, and its `np.` names, as code."""
+    """Yield a module's imports, inside functions too, and its `np.` names, as code."""
     for node in ast.walk(ast.parse(source.read_text())):
         match node:
-            case ast.Import(names=[ast.alias(name=name)]) if name in BROUGHT_BY_THE_RUNTIME:
+            case ast.Import(names=[ast.alias(name=name)]) if name in PROVIDED_BY_THE_RUNTIME:
                 pass
             case ast.Import() | ast.Attribute(value=ast.Name("np")):
                 yield ast.unparse(node)
             case ast.ImportFrom(module=str(module)):
-                if module.split(".")[0] not in ("__future__", *ROOMS, *BROUGHT_BY_THE_RUNTIME):
+                if module.split(".")[0] not in ("__future__", PACKAGE, *PROVIDED_BY_THE_RUNTIME):
                     yield ast.unparse(node)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_nothing_was_dropped_that_its_code_names(package: Path, python313: str, room: str) -> None:
-    used = {name for source in (package / room).rglob("*.py") for name in names_used(source)}
+def test_every_name_that_its_code_uses_was_kept(package: Path, python313: str) -> None:
+    used = {name for source in (package / PACKAGE).rglob("*.py") for name in names_used(source)}
     code = "\n".join(["import numpy as np", *sorted(used)])
     subprocess.run([python313, "-c", code], env={"PYTHONPATH": str(package)}, check=True)
 
@@ -102,7 +110,7 @@ def test_nothing_was_dropped_that_its_code_names(package: Path, python313: str, 
 def function(
     package: Path, runtime: Path, python313: str, published_model: Any
 ) -> Iterator[LambdaRuntime]:
-    """Run the package as Lambda does; nothing of this process's environment comes along."""
+    """Run the package as Lambda does, without any of this process's environment."""
     environment = {
         "AWS_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -123,28 +131,30 @@ def function(
         yield function
 
 
-def answer(function: LambdaRuntime, name: str) -> dict[str, Any]:
+def invoke(function: LambdaRuntime, name: str) -> dict[str, Any]:
     return function.invoke(json.loads((EVENTS / f"{name}.json").read_text()))
 
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in EVENTS.glob("predict-*.json")))
-def test_it_judges_one_reading(function: LambdaRuntime, published_model: Any, name: str) -> None:
+def test_predict_evaluates_one_value(
+    function: LambdaRuntime, published_model: Any, name: str
+) -> None:
     status, body = PREDICTIONS[name]
-    given = answer(function, name)
-    assert given["statusCode"] == status
+    response = invoke(function, name)
+    assert response["statusCode"] == status
     is_on_edge = (published_model.kind, name) == ("lstm-autoencoder", "predict-anomaly-small")
     if body is not None and not is_on_edge:  # as in test_live_model
-        assert json.loads(given["body"]) == body
+        assert json.loads(response["body"]) == body
 
 
-def test_it_judges_a_series(function: LambdaRuntime) -> None:
-    given = answer(function, "detect")
-    assert given["statusCode"] == 200
-    (alert,) = json.loads(given["body"])["alerts"]
+def test_detect_evaluates_a_series(function: LambdaRuntime) -> None:
+    response = invoke(function, "detect")
+    assert response["statusCode"] == 200
+    (alert,) = json.loads(response["body"])["alerts"]
     assert alert["peak"] == "2026-01-01T15:00:00.000Z"
     assert alert["reason"] == "never seen before: 2.5, nearest 0.134"
 
 
 @pytest.mark.parametrize("name", ["root", "health", "models", "model", "docs", "openapi"])
-def test_it_answers_every_other_route(function: LambdaRuntime, name: str) -> None:
-    assert answer(function, name)["statusCode"] == 200
+def test_every_other_route_responds(function: LambdaRuntime, name: str) -> None:
+    assert invoke(function, name)["statusCode"] == 200

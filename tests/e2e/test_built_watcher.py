@@ -1,4 +1,4 @@
-"""The watcher as it is deployed, under the real Lambda runtime, over moto's server."""
+"""The deployed watcher, under the real Lambda runtime, over moto's server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def sample(name: str) -> dict[str, Any]:
     return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_a_tick_and_the_turns_that_it_gives(
+def test_a_tick_and_its_shard_jobs(
     function: LambdaRuntime, bucket: Bucket, stack: WatchStack
 ) -> None:
     until = int(time.time() - 60) // PERIOD * PERIOD
@@ -81,5 +81,5 @@ def test_a_tick_and_the_turns_that_it_gives(
 @pytest.mark.parametrize(
     "name", [*sorted(file.stem for file in EVENTS.glob("alarm-*.json")), "unknown", "shard"]
 )
-def test_every_sample_event_is_taken(function: LambdaRuntime, name: str) -> None:
+def test_every_sample_event_is_accepted(function: LambdaRuntime, name: str) -> None:
     assert function.invoke(sample(name)) is None

@@ -54,7 +54,7 @@ def test_serving_ends_on_either_signal_whatever_is_going_on(attempt: int) -> Non
             while not stopped.is_set():
                 try:
                     session.get(url, timeout=2)
-                except requests.ConnectionError:
+                except requests.RequestException:
                     return
 
     clients = [threading.Thread(target=client) for _ in range(attempt % 3)]
