@@ -16,7 +16,7 @@ from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
 from tests.support.command import ROOT, command
 from tests.support.fakes import small_artifact
-from training.sources.series import Series
+from training.sources.series import LabelledSeries
 
 READINGS = 700
 
@@ -43,7 +43,7 @@ def load(host: str) -> Metric:
 
 
 @pytest.fixture(scope="module")
-def shop(s3_url: str, simulated: Series) -> str:
+def shop(s3_url: str, simulated: LabelledSeries) -> str:
     """Three hosts in moto's CloudWatch, one of them not there for long."""
     cloudwatch = boto3.client("cloudwatch", endpoint_url=s3_url)
     until = int(time.time() - 60) // 300 * 300
@@ -62,7 +62,8 @@ def watch_file(tmp_path: Path) -> Path:
 def test_a_model_is_trained_on_a_metric(shop: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done = command(
-        *("train", "--cloudwatch", str(load("a")), "--days", "3", "--name", "shop"),
+        *("train", "--cloudwatch", str(load("a")), "--days", "3", "--epochs", "2"),
+        *("--name", "shop"),
         *("--out", str(folder)),
         AWS_ENDPOINT_URL=shop,
     )
@@ -77,7 +78,9 @@ def test_every_model_of_a_watch_file_is_trained(
     shop: str, watch_file: Path, tmp_path: Path
 ) -> None:
     done = command(
-        *("train", "--watch", str(watch_file), "--days", "3"), cwd=tmp_path, AWS_ENDPOINT_URL=shop
+        *("train", "--watch", str(watch_file), "--days", "3", "--epochs", "2"),
+        cwd=tmp_path,
+        AWS_ENDPOINT_URL=shop,
     )
     assert done.returncode == 0, done.stderr
     assert f"Of 2 metrics, the one with the most readings: {load('c')}" in done.stdout
@@ -92,12 +95,12 @@ def test_every_model_of_a_watch_file_is_trained(
     [
         (("--cloudwatch", "Shop/Web Lod Average 300"), "no readings of the last 2 days"),
         (("--cloudwatch", str(load("b"))), "has 30 readings"),
-        (("--cloudwatch", "Load"), "is no metric; write NAMESPACE METRIC"),
+        (("--cloudwatch", "Load"), "NAMESPACE METRIC"),
         (("--cloudwatch", str(load("a")), "--simulated"), "exclude each other"),
-        (("--watch", "watch.yaml", "--simulated"), "leave --csv"),
+        (("--watch", "watch.yaml", "--simulated"), "leave out --csv"),
     ],
 )
-def test_what_can_not_be_trained_on_is_one_message(
+def test_a_metric_that_cannot_be_trained_on_is_one_message(
     shop: str, arguments: tuple[str, ...], message: str
 ) -> None:
     done = command("train", *arguments, "--days", "2", AWS_ENDPOINT_URL=shop)
@@ -112,6 +115,7 @@ def test_a_watch_file_is_shown_checked_and_published(
     shown = command("watch", str(watch_file), AWS_ENDPOINT_URL=shop)
     assert shown.returncode == 0, shown.stderr
     assert "3 metrics of 2 entries; expect 0.8 false alerts a week" in shown.stdout
+    assert "Models were not read" in shown.stdout
     assert "Not published" in shown.stdout
 
     publishing = ("watch", str(watch_file), "--bucket", bucket.name)
@@ -124,11 +128,13 @@ def test_a_watch_file_is_shown_checked_and_published(
     done = command(*publishing, AWS_ENDPOINT_URL=shop)
     assert done.returncode == 0, done.stderr
     assert f"Published s3://{bucket.name}/{WATCH_KEY}" in done.stdout
+    assert "rest: sensitivity has no effect: its model shop-rest is a value forest" in done.stdout
+    assert "expect 0.0 false alerts a week" in done.stdout
     live = bucket.s3.get_object(Bucket=bucket.name, Key=WATCH_KEY)
     assert live["VersionId"] in done.stdout
     entries = parse_watch_file(json.loads(live["Body"].read())).entries
     assert [entry.model for entry in entries] == ["shop-a", "shop-rest"]
-    assert "live already" in command(*publishing, AWS_ENDPOINT_URL=shop).stdout
+    assert "already live" in command(*publishing, AWS_ENDPOINT_URL=shop).stdout
 
 
 def test_the_example_beside_the_readme_is_a_watch_file(shop: str) -> None:

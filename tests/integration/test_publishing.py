@@ -1,4 +1,4 @@
-"""Publishing and rolling back against moto's server: atomic, refused when somebody was faster."""
+"""Publishing and rolling back on moto's server: atomic, refused when somebody was faster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from ops_anomaly.aws.objects import INDEX_KEY, model_key
 from tests.conftest import Bucket
-from training.errors import PublishConflictError, PublishError
+from training import PublishConflictError, PublishError
 from training.publishing import (
     ATTEMPTS,
     check_bucket,
@@ -21,7 +21,7 @@ from training.publishing import (
     roll_back,
     write_if_unchanged,
 )
-from training.run_folder import StoredRun
+from training.run import StoredRun
 
 FOREST, LSTM = "value-forest", "lstm-autoencoder"
 
@@ -32,7 +32,7 @@ def publish_to(bucket: Bucket, run: StoredRun, kind: str = FOREST, name: str = "
 
 
 def test_of_two_concurrent_publishers_one_is_refused(bucket: Bucket, stored_run: StoredRun) -> None:
-    # both look at the same champion (none), then both write
+    # both read the same champion (none), then both write
     winner = publish(bucket.s3, bucket.name, "ec2-cpu", stored_run, FOREST, None)
     with pytest.raises(PublishConflictError, match="somebody else"):
         publish(bucket.s3, bucket.name, "ec2-cpu", stored_run, LSTM, None)
@@ -43,7 +43,7 @@ def test_of_two_concurrent_publishers_one_is_refused(bucket: Bucket, stored_run:
         publish(bucket.s3, bucket.name, "ec2-cpu", stored_run, LSTM, winner)
 
 
-def test_the_report_lies_beside_the_model(bucket: Bucket, stored_run: StoredRun) -> None:
+def test_the_report_is_uploaded_beside_the_model(bucket: Bucket, stored_run: StoredRun) -> None:
     publish_to(bucket, stored_run)
     prefix = f"runs/ec2-cpu/{stored_run.record['run']}/"
     listed = bucket.s3.list_objects_v2(Bucket=bucket.name, Prefix=prefix)["Contents"]
@@ -58,13 +58,13 @@ def test_the_index_names_every_model_once(bucket: Bucket, stored_run: StoredRun)
     assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
 
 
-def test_what_else_lies_in_the_bucket_does_not_matter(
+def test_other_objects_and_a_broken_index_do_not_matter(
     bucket: Bucket, stored_run: StoredRun
 ) -> None:
     bucket.s3.put_object(Bucket=bucket.name, Key="models/Bad_Name/x", Body=b"")
     publish_to(bucket, stored_run, name="web")
     bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=b'{"names": [1]}')
-    publish_to(bucket, stored_run, name="db")  # writes a broken index anew
+    publish_to(bucket, stored_run, name="db")  # rebuilds a broken index
     index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
     assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
 
@@ -79,13 +79,13 @@ def test_a_bucket_without_versions_is_refused(bucket: Bucket) -> None:
         check_bucket(bucket.s3, "no-such-bucket")
 
 
-def test_rolling_back_to_what_is_not_there_or_live_is_refused(
+def test_rolling_back_to_a_missing_or_live_version_is_refused(
     bucket: Bucket, stored_run: StoredRun
 ) -> None:
     live = publish_to(bucket, stored_run)
     with pytest.raises(PublishError, match="no version"):
         roll_back(bucket.s3, bucket.name, "ec2-cpu", "11111111-2222-3333-4444-555555555555")
-    with pytest.raises(PublishError, match="live already"):
+    with pytest.raises(PublishError, match="already live"):
         roll_back(bucket.s3, bucket.name, "ec2-cpu", live.version_id)
 
 
@@ -107,9 +107,7 @@ def test_a_deleted_model_can_be_brought_back(bucket: Bucket, stored_run: StoredR
     assert roll_back(bucket.s3, bucket.name, "ec2-cpu", live.version_id).digest == live.digest
 
 
-def test_versions_that_cannot_be_read_are_listed_all_the_same(
-    bucket: Bucket, stored_run: StoredRun
-) -> None:
+def test_a_version_that_cannot_be_read_is_listed_too(bucket: Bucket, stored_run: StoredRun) -> None:
     bucket.s3.put_object(Bucket=bucket.name, Key=model_key("ec2-cpu"), Body=b"no artifact")
     publish_to(bucket, stored_run)
     manifests = [v.manifest for v in list_versions(bucket.s3, bucket.name, "ec2-cpu")]
@@ -118,7 +116,7 @@ def test_versions_that_cannot_be_read_are_listed_all_the_same(
 
 
 class FakeWrite:
-    """Answers writes with these HTTP statuses in turn; moto knows no 409 on conditional puts."""
+    """Responds to writes with these HTTP statuses; moto has no 409 on conditional puts."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
@@ -128,14 +126,14 @@ class FakeWrite:
         self.requests.append(request)
         status = self.statuses.pop(0)
         if status != 200:
-            answer = {
+            response = {
                 "Error": {"Code": str(status)},
                 "ResponseMetadata": {"HTTPStatusCode": status},
             }
-            raise ClientError(answer, "PutObject")
+            raise ClientError(response, "PutObject")
 
 
-def test_a_409_is_asked_again_under_the_same_condition() -> None:
+def test_a_409_is_repeated_under_the_same_condition() -> None:
     write = FakeWrite(409, 409, 200)
     write_if_unchanged("writing", write, '"etag"', Key="k")
     assert write.requests == [{"Key": "k", "IfMatch": '"etag"'}] * 3
@@ -149,7 +147,7 @@ def test_a_409_is_asked_again_under_the_same_condition() -> None:
         ([403], PublishError),
     ],
 )
-def test_what_ends_a_conditional_write(statuses: list[int], error: type[Exception]) -> None:
+def test_a_conditional_write_gives_up(statuses: list[int], error: type[Exception]) -> None:
     write = FakeWrite(*statuses)
     with pytest.raises(error):
         write_if_unchanged("writing", write, None, Key="k")

@@ -1,37 +1,43 @@
-"""The job: what it finds, writes and refuses, from the inside and by its command line."""
+"""The training job: what it finds, writes and refuses, by its functions and by command."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ops_anomaly.detection.artifact import digest, unpack
-from tests.conftest import Bucket
-from tests.support.command import command
-from training.candidates.value_forest import fit_as_the_seed_did
-from training.comparison import flags_of
-from training.errors import RunError, SourceError
-from training.evaluation import confusion
-from training.job import Run, Settings, train
-from training.run_folder import StoredRun, check_replaceable, read_run, write_run
-from training.sources.series import Series
+from tests.conftest import SETTINGS, Bucket
+from tests.support.command import ROOT, command
+from training import RunError, SourceError
+from training.candidates import CANDIDATES, KINDS
+from training.candidates.value_forest import fit_baseline_forest
+from training.comparison import confusion, flags_of
+from training.job import train
+from training.report import result_tables
+from training.run import Run, Settings, StoredRun, check_replaceable, read_run, write_run
+from training.sources.series import LabelledSeries
 
 
-def test_the_seeds_table_comes_out_of_the_seeds_file(nab_series: Series) -> None:
-    forest = fit_as_the_seed_did(nab_series)
+def test_the_baseline_experiment_is_reproduced(nab_series: LabelledSeries) -> None:
+    forest = fit_baseline_forest(nab_series)
     figures = confusion(nab_series.is_label, flags_of(forest, nab_series))
     assert (figures.precision, figures.recall) == (1.0, 0.5)
     assert figures.f1 == pytest.approx(2 / 3)
     assert [forest.predict(value) for value in (0.13, 2.0, 95.0)] == [False, True, True]
 
 
-def test_on_the_seeds_file_both_candidates_find_something(nab_series: Series) -> None:
+def test_on_the_baseline_file_every_candidate_finds_something(nab_series: LabelledSeries) -> None:
     run = train(nab_series, Settings("ec2-cpu"), lambda *_: None)
-    for each in run.judged:
+    for each in run.evaluations:
         assert each.figures.f1 > 0, each.candidate.kind
         assert each.figures.false_alarms <= 3
         data = run.artifacts[each.candidate.kind]
@@ -39,23 +45,37 @@ def test_on_the_seeds_file_both_candidates_find_something(nab_series: Series) ->
         assert [detector.predict(value) for value in (0.13, 2.0, 95.0)] == [False, True, True]
 
 
-def test_the_same_data_give_the_same_bytes(run: Run, simulated: Series) -> None:
-    again = train(simulated, Settings("ec2-cpu"), lambda *_: None)
+def test_the_same_data_and_seed_give_the_same_bytes(run: Run, simulated: LabelledSeries) -> None:
+    again = train(simulated, SETTINGS, lambda *_: None)
     assert again.artifacts == run.artifacts
-    assert train(simulated, Settings("ec2-cpu", seed=7), lambda *_: None).artifacts != run.artifacts
+    forest = CANDIDATES[:1]
+    other = train(simulated, replace(SETTINGS, seed=7), lambda *_: None, forest)
+    assert other.artifacts[KINDS[0]] != run.artifacts[KINDS[0]]
 
 
-def test_training_never_sees_the_judged_part(run: Run, simulated: Series) -> None:
+def test_nothing_is_fitted_on_the_test_part(run: Run, simulated: LabelledSeries) -> None:
     cut = len(simulated) // 2
     values = simulated.values.copy()
     values[cut:] = 50.0
-    other = train(replace(simulated, values=values), Settings("ec2-cpu"), lambda *_: None)
-    for one, two in zip(run.judged, other.judged, strict=True):
+    changed = replace(simulated, series=replace(simulated.series, values=values))
+    forests = [row for row in CANDIDATES if not row.has_epochs]
+    other = train(changed, SETTINGS, lambda *_: None, forests)
+    for one, two in zip(run.evaluations, other.evaluations, strict=False):
         assert one.candidate.detector.threshold == two.candidate.detector.threshold
 
 
-def test_the_manifest_says_what_was_measured(run: Run, simulated: Series) -> None:
-    for each in run.judged:
+def test_each_stage_is_reported_as_it_begins(simulated: LabelledSeries) -> None:
+    reported: list[str] = []
+    train(simulated, SETTINGS, lambda stage, *_: reported.append(stage), CANDIDATES[:1])
+    assert reported == [
+        "Fitting the value forest",
+        "Backtest of the value forest",
+        "Sensitivities of the value forest",
+    ]
+
+
+def test_the_manifest_holds_what_was_measured(run: Run, simulated: LabelledSeries) -> None:
+    for each in run.evaluations:
         data = run.artifacts[each.candidate.kind]
         _, manifest = unpack(data, digest(data))
         assert manifest.training_data["sha256"] == simulated.digest
@@ -68,32 +88,18 @@ def test_the_manifest_says_what_was_measured(run: Run, simulated: Series) -> Non
 
 def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> None:
     names = {path.name for path in stored_run.folder.iterdir()}
-    assert names == {
-        "backtest.png",
-        "confusion-contextual-forest.png",
-        "confusion-lstm-autoencoder.png",
-        "confusion-value-forest.png",
-        "contextual-forest.joblib",
-        "contextual-forest.safetensors",
-        "loss-lstm-autoencoder.png",
-        "lstm-autoencoder.keras",
-        "lstm-autoencoder.safetensors",
-        "metrics.json",
-        "report.html",
-        "scores-contextual-forest.png",
-        "scores-lstm-autoencoder.png",
-        "scores-value-forest.png",
-        "series.png",
-        "value-forest.joblib",
-        "value-forest.safetensors",
-    }
+    pictures = {f"{name}-{kind}.png" for kind in KINDS for name in ("confusion", "scores")}
+    pictures |= {"backtest.png", "series.png", "loss-lstm-autoencoder.png"}
+    estimators = {f"{row.kind}{'.keras' if row.has_epochs else '.joblib'}" for row in CANDIDATES}
+    artifacts = {f"{kind}.safetensors" for kind in KINDS}
+    assert names == {"metrics.json", "report.html"} | pictures | estimators | artifacts
     page = (stored_run.folder / "report.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == 9
+    assert page.count("data:image/png;base64,") == len(pictures)
     assert not re.search(r'(src|href)="(?!data:)', page), "the page is not self-contained"
     record = json.loads((stored_run.folder / "metrics.json").read_text(encoding="utf-8"))
-    kinds = [row["kind"] for row in record["honest"]]
-    assert kinds == ["value-forest", "contextual-forest", "lstm-autoencoder"]
-    assert len(record["seed_experiment"]) == 2
+    kinds = [row["kind"] for row in record["out_of_sample"]]
+    assert kinds == list(KINDS)
+    assert len(record["baseline_experiment"]) == 2
     assert [row["kind"] for row in record["backtest"]["candidates"]] == kinds
     assert len(record["backtest"]["candidates"][0]["faults"]) == 17
     assert len(record["backtest"]["sensitivities_of_the_winner"]) == 5
@@ -113,13 +119,13 @@ def test_a_run_is_written_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:
     assert read_run(folder).record == earlier.record
 
 
-def test_a_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:
+def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(RunError, match=r"holds precious\.txt"):
         check_replaceable(tmp_path)
     with pytest.raises(RunError, match="is a file"):
         check_replaceable(tmp_path / "precious.txt")
-    # somebody else's metrics.json makes no training run of a folder
+    # a metrics.json of something else doesn't make the folder a run
     (tmp_path / "precious.txt").unlink()
     (tmp_path / "metrics.json").write_text('{"auc": 1}')
     with pytest.raises(RunError, match="no valid name"):
@@ -143,8 +149,8 @@ def test_a_record_edited_by_hand_is_refused(stored_run: StoredRun, tmp_path, cha
         read_run(tmp_path)
 
 
-def test_parts_too_short_are_refused_before_anything_is_fitted(simulated: Series) -> None:
-    with pytest.raises(SourceError, match="100 to fit on and 300 to judge by"):
+def test_a_series_too_short_is_refused_before_anything_is_fitted(simulated: LabelledSeries) -> None:
+    with pytest.raises(SourceError, match="100 to fit on and 300 to evaluate by"):
         train(simulated.part(0, 400), Settings("x", train_share=0.25), lambda *_: None)
 
 
@@ -160,14 +166,14 @@ def test_an_artifact_changed_after_the_run_is_not_published(run: Run, tmp_path: 
 
 def test_publish_models_and_rollback_by_command(bucket: Bucket, stored_run: StoredRun) -> None:
     where = ("--bucket", bucket.name, "--endpoint-url", bucket.endpoint_url)
-    assert "holds no model yet" in command("models", *where).stdout
+    assert "has no models yet" in command("models", *where).stdout
     first = command("publish", str(stored_run.folder), *where)
     assert first.returncode == 0, first.stderr
     version = re.search(r"VersionId +(\S+)", first.stdout)[1]
     second = command("publish", str(stored_run.folder), "--candidate", "lstm-autoencoder", *where)
     assert "Live until now: " in second.stdout
     rolled = command("rollback", "ec2-cpu", "--to", version, *where)
-    assert f"ec2-cpu is version {version} again" in rolled.stdout
+    assert f"ec2-cpu is back at version {version}" in rolled.stdout
     listed = command("models", *where).stdout
     assert len(re.findall(r"^ *\*", listed, re.MULTILINE)) == 1
     assert listed.count(version) == 1
@@ -178,13 +184,31 @@ def test_publish_models_and_rollback_by_command(bucket: Bucket, stored_run: Stor
     [
         (("train", "--csv", "missing.csv"), "missing.csv can't be read"),
         (("train", "--nab-root", "nowhere"), "not laid out as NAB"),
-        (("train", "--simulated", "--name", "No Name"), "no model name"),
+        (("train", "--simulated", "--name", "No Name"), "Invalid model name"),
         (("publish", "nowhere", "--bucket", "b"), "holds no training run"),
         (("models", "--bucket", "b", "--endpoint-url", "http://127.0.0.1:9"), "listing bucket b"),
     ],
 )
-def test_what_goes_wrong_is_one_message(arguments: tuple[str, ...], message: str) -> None:
+def test_an_error_is_one_message(arguments: tuple[str, ...], message: str) -> None:
     done = command(*arguments, AWS_MAX_ATTEMPTS="1")
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_tables_fit_80_columns(run: Run) -> None:
+    text = StringIO()
+    Console(file=text, width=80).print(*result_tables(run))
+    assert "…" not in text.getvalue()
+
+
+def test_the_module_runs_the_command_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "training", "--help"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(name in done.stdout for name in ("train", "publish", "models", "rollback", "watch"))

@@ -93,7 +93,8 @@ def test_labels_are_times_or_windows(tmp_path: Path) -> None:
     window = ["2026-01-02 00:00:00", "2026-01-02 02:00:00"]
     labels.write_text(json.dumps(["2026-01-01 10:00:00", window]))
     series = read_csv_series(path, labels)
-    assert [*map(utc, series.labels.tolist())] == ["2026-01-01T10:00:00Z", "2026-01-02T01:00:00Z"]
+    labelled = ["2026-01-01T10:00:00Z", "2026-01-02T01:00:00Z"]
+    assert [*map(utc, series.labels.tolist())] == labelled
     # a bare time gets NAB's window: 10 % of 400 readings, 20 to either side
     assert [*map(utc, series.windows[0].tolist())] == [
         "2026-01-01T08:20:00Z",
