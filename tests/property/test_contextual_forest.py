@@ -102,7 +102,7 @@ def test_point_by_point_it_judges_as_in_one_beyond_its_history(monkeypatch) -> N
 def test_reading_by_reading_a_trained_model_judges_as_in_one(
     trained: ContextualForest, simulated: Series
 ) -> None:
-    times, values = simulated.timestamps[700:1000], simulated.values[700:1000]
+    times, values = simulated.times[700:1000], simulated.values[700:1000]
     whole, detector, scores, starts = trained.detect(times, values), trained, [], []
     for at in range(len(values)):
         now = slice(at, at + 1)
@@ -115,7 +115,7 @@ def test_reading_by_reading_a_trained_model_judges_as_in_one(
 
 
 def test_each_column_is_calibrated_on_what_came_before_its_block(simulated: Series) -> None:
-    times = simulated.timestamps.astype("datetime64[ms]").astype(np.int64)[:700]
+    times = simulated.times[:700]
     context = extend(Past.nothing(), times, simulated.values[:700], None)
     got = contributions(context)
     for t in (64, 127, 128, 300, 699):
@@ -170,7 +170,7 @@ def test_nothing_to_judge_is_no_fault(trained: ContextualForest) -> None:
 
 
 def test_a_series_without_a_model_learns_before_it_alerts(simulated: Series) -> None:
-    times, values = simulated.timestamps, simulated.values
+    times, values = simulated.times, simulated.values
     detector = ContextualForest.untrained(probation=600)
     detection = detector.detect(times, values)
     assert not detection.is_anomaly[:600].any()
@@ -200,7 +200,7 @@ def test_a_lower_sensitivity_raises_fewer_alerts(simulated: Series) -> None:
     counts = [
         len(
             detector.detect(
-                simulated.timestamps, simulated.values, detector.threshold_for(per_week, 2016)
+                simulated.times, simulated.values, detector.threshold_for(per_week, 2016)
             ).alerts
         )
         for per_week in (1.5, 0.5, 0.1)

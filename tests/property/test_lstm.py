@@ -28,7 +28,7 @@ WINDOW, UNITS = 30, 32
 
 
 def candidate_of(run: Run) -> Candidate:
-    return next(each.candidate for each in run.judged if each.candidate.kind == "lstm-autoencoder")
+    return next(each.candidate for each in run.evaluations if each.candidate.kind == "lstm-autoencoder")
 
 
 @pytest.fixture(scope="module")
