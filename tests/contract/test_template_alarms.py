@@ -1,4 +1,4 @@
-"""Alarms mean something: each says what missing data is, and watches what is published."""
+"""The alarms of the stack: each handles missing data, and watches what is published."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.cloudformation import (
     RESOURCES,
     TEMPLATE,
     dead_letter_queues,
-    room,
+    package,
 )
 
 NAMESPACE = "OpsAnomaly"
 OWN = {name for name, alarm in ALARMS.items() if alarm["Namespace"] == NAMESPACE}
 HEARTBEATS = {name for name, alarm in ALARMS.items() if alarm["TreatMissingData"] == "breaching"}
-TOLD = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+ACTIONS = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
 
-# What each function that loads models promises to have an alarm on.
+# Each function that loads models has an alarm on these.
 MODEL_FAULTS = ("ModelRefreshFailed", "ModelLoadFailed")
 
 
@@ -35,14 +35,14 @@ def services() -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_alarm_says_what_to_do_and_whom_it_tells(name: str) -> None:
+def test_an_alarm_has_a_description_and_actions(name: str) -> None:
     assert ALARMS[name]["AlarmDescription"]
-    assert ALARMS[name]["AlarmActions"] == TOLD
-    assert ALARMS[name]["OKActions"] == TOLD
+    assert ALARMS[name]["AlarmActions"] == ACTIONS
+    assert ALARMS[name]["OKActions"] == ACTIONS
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_missing_data_is_a_fault_only_where_a_heartbeat_is_missed(name: str) -> None:
+def test_missing_data_is_a_fault_of_heartbeats_only(name: str) -> None:
     alarm = ALARMS[name]
     if name in HEARTBEATS:
         assert alarm["ComparisonOperator"] == "LessThanThreshold"
@@ -52,30 +52,30 @@ def test_missing_data_is_a_fault_only_where_a_heartbeat_is_missed(name: str) -> 
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_alarm_belongs_to_the_stack_by_its_name(name: str) -> None:
-    # CloudFormation's name begins with the stack's: the rule for alarms leaves these out by it
+def test_an_alarm_is_named_after_the_stack(name: str) -> None:
+    # by CloudFormation: the rule for alarms leaves these out by that prefix
     assert "AlarmName" not in ALARMS[name]
 
 
 @pytest.mark.parametrize("name", sorted(OWN))
-def test_alarm_watches_a_metric_as_a_function_publishes_it(name: str) -> None:
+def test_an_alarm_watches_a_metric_that_a_function_publishes(name: str) -> None:
     alarm = ALARMS[name]
     [dimension] = alarm["Dimensions"]
     assert dimension["Name"] == "service"
     [function] = [name for name, service in services().items() if service == dimension["Value"]]
     environment = FUNCTIONS[function]["Environment"]["Variables"]
     assert environment["POWERTOOLS_METRICS_NAMESPACE"] == NAMESPACE
-    sources = room(function).rglob("*.py")
+    sources = package(function).rglob("*.py")
     assert any(f'"{alarm["MetricName"]}"' in source.read_text() for source in sources)
 
 
-def test_functions_do_not_trip_each_others_alarms() -> None:
+def test_functions_publish_metrics_under_different_services() -> None:
     names = [str(service) for service in services().values()]
     assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(("function", "metric"), list(product(FUNCTIONS, MODEL_FAULTS)))
-def test_broken_model_is_noticed_by_whoever_serves_it(function: str, metric: str) -> None:
+def test_a_broken_model_raises_an_alarm(function: str, metric: str) -> None:
     dimensions = [{"Name": "service", "Value": services()[function]}]
     assert [
         a for a in ALARMS.values() if (a["MetricName"], a["Dimensions"]) == (metric, dimensions)
@@ -83,7 +83,7 @@ def test_broken_model_is_noticed_by_whoever_serves_it(function: str, metric: str
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_crash_of_any_function_is_noticed(function: str) -> None:
+def test_a_crash_of_any_function_raises_an_alarm(function: str) -> None:
     [alarm] = [
         each
         for each in ALARMS.values()
@@ -96,7 +96,7 @@ def test_crash_of_any_function_is_noticed(function: str) -> None:
 # --- the watcher --------------------------------------------------------------------------------
 
 
-def test_watch_that_stops_is_noticed_by_its_missing_heartbeat() -> None:
+def test_a_watcher_that_stops_raises_an_alarm() -> None:
     [name] = HEARTBEATS
     alarm = ALARMS[name]
     assert alarm["MetricName"] == "Ticks"
@@ -105,34 +105,34 @@ def test_watch_that_stops_is_noticed_by_its_missing_heartbeat() -> None:
     assert alarm["Period"] == {"Ref": "WatchPeriodSeconds"}
 
 
-def test_watch_that_is_switched_off_is_no_fault() -> None:
+def test_a_disabled_watcher_has_no_heartbeat_alarm() -> None:
     [name] = HEARTBEATS
     assert RESOURCES[name]["Condition"] == "Watches"
     assert TEMPLATE["Conditions"]["Watches"] == {"Fn::Equals": [{"Ref": "WatchState"}, "ENABLED"]}
 
 
-def test_heartbeat_suits_the_schedule() -> None:
+def test_the_heartbeat_has_the_period_of_the_schedule() -> None:
     parameters = TEMPLATE["Parameters"]
     minutes = re.fullmatch(r"rate\((\d+) minutes\)", parameters["WatchSchedule"]["Default"])
     assert minutes is not None
     assert parameters["WatchPeriodSeconds"]["Default"] == 60 * int(minutes[1])
 
 
-def test_alerts_that_wait_for_three_looks_are_noticed() -> None:
+def test_alerts_undelivered_for_three_ticks_raise_an_alarm() -> None:
     [alarm] = [each for each in ALARMS.values() if each["MetricName"] == "AlertsPending"]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Maximum", 1)
     assert alarm["EvaluationPeriods"] == 3
     assert alarm["Period"] == {"Ref": "WatchPeriodSeconds"}  # there is no data in between
 
 
-def test_state_that_was_lost_is_noticed_at_once() -> None:
+def test_a_rebuilt_state_raises_an_alarm() -> None:
     [alarm] = [each for each in ALARMS.values() if each["MetricName"] == "StateRebuilt"]
     assert (alarm["Statistic"], alarm["Threshold"]) == ("Sum", 1)
     assert alarm["EvaluationPeriods"] == 1
 
 
 @pytest.mark.parametrize("name", sorted(dead_letter_queues()))
-def test_dead_letter_is_noticed(name: str) -> None:
+def test_a_dead_letter_raises_an_alarm(name: str) -> None:
     [alarm] = [
         each
         for each in ALARMS.values()
@@ -144,7 +144,7 @@ def test_dead_letter_is_noticed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(QUEUES.keys() - dead_letter_queues()))
-def test_queue_that_grows_is_noticed_before_messages_expire(name: str) -> None:
+def test_a_growing_queue_raises_an_alarm_before_messages_expire(name: str) -> None:
     [alarm] = [
         each
         for each in ALARMS.values()

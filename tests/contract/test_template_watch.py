@@ -28,7 +28,7 @@ FORTNIGHT = 14 * 86_400
 [(WATCHER, _, SCHEDULE)] = events("ScheduleV2")
 [(_, RULE_NAME, RULE)] = events("EventBridgeRule")
 
-# Functions that EventBridge invokes without waiting for an answer, and by what.
+# Functions that EventBridge invokes asynchronously, and by what.
 ASYNCHRONOUS = [
     pytest.param(function, properties, id=name)
     for function, name, properties in events("ScheduleV2", "EventBridgeRule")
@@ -45,7 +45,7 @@ def policy_of(kind: str, attribute: str, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("function", "properties"), ASYNCHRONOUS)
-def test_event_that_is_not_taken_is_retried_and_kept(
+def test_an_event_that_is_not_delivered_is_retried_and_kept(
     function: str, properties: dict[str, Any]
 ) -> None:
     assert {"MaximumEventAgeInSeconds", "MaximumRetryAttempts"} == set(properties["RetryPolicy"])
@@ -54,7 +54,7 @@ def test_event_that_is_not_taken_is_retried_and_kept(
 
 
 @pytest.mark.parametrize("function", sorted({param.values[0] for param in ASYNCHRONOUS}))
-def test_event_that_fails_is_retried_and_kept(function: str) -> None:
+def test_an_event_that_fails_is_retried_and_kept(function: str) -> None:
     config = FUNCTIONS[function]["EventInvokeConfig"]
     assert config["MaximumRetryAttempts"] == 2
     assert config["MaximumEventAgeInSeconds"] == 3600
@@ -64,7 +64,7 @@ def test_event_that_fails_is_retried_and_kept(function: str) -> None:
 
 
 @pytest.mark.parametrize("mapping", MAPPINGS)
-def test_message_that_fails_is_retried_and_kept(mapping: str) -> None:
+def test_a_message_that_fails_is_retried_and_kept(mapping: str) -> None:
     queue = QUEUES[MAPPINGS[mapping]["EventSourceArn"]["Fn::GetAtt"].removesuffix(".Arn")]
     timeout = FUNCTIONS[MAPPINGS[mapping]["FunctionName"]["Ref"]]["Timeout"]
     tries = queue["RedrivePolicy"]["maxReceiveCount"]
@@ -73,16 +73,16 @@ def test_message_that_fails_is_retried_and_kept(mapping: str) -> None:
     assert queue["MessageRetentionPeriod"] > 2 * tries * queue["VisibilityTimeout"]
 
 
-def test_retry_of_a_shard_comes_before_the_next_look() -> None:
+def test_a_shard_job_is_retried_before_the_next_tick() -> None:
     assert QUEUES["WatchQueue"]["VisibilityTimeout"] < PARAMETERS["WatchPeriodSeconds"]["Default"]
 
 
 @pytest.mark.parametrize("name", sorted(dead_letter_queues()))
-def test_dead_letters_outlast_what_they_come_from(name: str) -> None:
+def test_dead_letters_are_kept_for_two_weeks(name: str) -> None:
     assert QUEUES[name]["MessageRetentionPeriod"] == FORTNIGHT
 
 
-def test_rule_may_write_dead_letters() -> None:
+def test_the_rule_may_write_dead_letters() -> None:
     [statement] = [
         each
         for each in policy_of("AWS::SQS::QueuePolicy", "Queues", "WatchDeadLetters")
@@ -99,13 +99,13 @@ def test_rule_may_write_dead_letters() -> None:
 
 
 @pytest.mark.parametrize("name", QUEUES)
-def test_queue_is_encrypted_by_a_key_that_services_may_use(name: str) -> None:
+def test_queues_are_encrypted_by_a_key_that_services_may_use(name: str) -> None:
     assert QUEUES[name]["SqsManagedSseEnabled"] is True
     assert "KmsMasterKeyId" not in QUEUES[name]
 
 
 @pytest.mark.parametrize("name", TOPICS)
-def test_topic_is_encrypted(name: str) -> None:
+def test_topics_are_encrypted(name: str) -> None:
     assert TOPICS[name]["KmsMasterKeyId"] == "alias/aws/sns"
 
 
@@ -116,7 +116,9 @@ def test_topic_is_encrypted(name: str) -> None:
         *(("AWS::SNS::TopicPolicy", "Topics", name, "sns:Publish") for name in TOPICS),
     ],
 )
-def test_it_takes_tls_only(kind: str, attribute: str, name: str, action: str) -> None:
+def test_queues_and_topics_accept_only_tls(
+    kind: str, attribute: str, name: str, action: str
+) -> None:
     [statement] = [each for each in policy_of(kind, attribute, name) if each["Effect"] == "Deny"]
     assert statement["Principal"] == "*"
     assert statement["Action"] == action
@@ -127,31 +129,31 @@ def test_it_takes_tls_only(kind: str, attribute: str, name: str, action: str) ->
 # --- what invokes it ----------------------------------------------------------------------------
 
 
-def test_schedule_sends_the_tick_that_the_sample_shows() -> None:
+def test_the_schedule_sends_the_tick_of_the_sample() -> None:
     sample = json.loads((ROOT / "events/schedule.json").read_text())
     assert json.loads(SCHEDULE["Input"]) == sample | {"time": "<aws.scheduler.scheduled-time>"}
 
 
-def test_schedule_is_on_time_and_can_be_switched_off() -> None:
+def test_the_schedule_is_punctual_and_can_be_disabled() -> None:
     assert SCHEDULE["ScheduleExpression"] == {"Ref": "WatchSchedule"}
     assert SCHEDULE["FlexibleTimeWindow"] == {"Mode": "OFF"}
     assert SCHEDULE["State"] == {"Ref": "WatchState"}
     assert PARAMETERS["WatchState"]["AllowedValues"] == ["ENABLED", "DISABLED"]
 
 
-def test_two_stacks_in_an_account_share_no_name() -> None:
+def test_two_stacks_in_an_account_do_not_collide() -> None:
     assert SCHEDULE["OmitName"] is True
     assert "RuleName" not in RULE
     for name, properties in (QUEUES | TOPICS | FUNCTIONS).items():
         assert not {"QueueName", "TopicName", "FunctionName"} & set(properties), name
 
 
-def test_look_has_time_until_the_next() -> None:
+def test_a_job_ends_before_the_next_tick() -> None:
     assert FUNCTIONS[WATCHER]["Timeout"] < PARAMETERS["WatchPeriodSeconds"]["Default"]
     assert SCHEDULE["RetryPolicy"]["MaximumEventAgeInSeconds"] == {"Ref": "WatchPeriodSeconds"}
 
 
-def test_shards_are_looked_at_one_an_invocation_and_several_at_once() -> None:
+def test_each_invocation_runs_one_shard_job_and_several_run_in_parallel() -> None:
     [mapping] = MAPPINGS.values()
     assert mapping["FunctionName"] == {"Ref": WATCHER}
     assert mapping["EventSourceArn"] == {"Fn::GetAtt": "WatchQueue.Arn"}
@@ -161,7 +163,7 @@ def test_shards_are_looked_at_one_an_invocation_and_several_at_once() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(f.name for f in (ROOT / "events").glob("alarm-*.json")))
-def test_rule_takes_alarms_but_not_those_of_the_stack(name: str) -> None:
+def test_the_rule_matches_alarms_but_not_those_of_the_stack(name: str) -> None:
     pattern, event = RULE["Pattern"], json.loads((ROOT / "events" / name).read_text())
     assert set(pattern) == {"source", "detail-type", "detail"}
     assert event["source"] in pattern["source"]
@@ -170,12 +172,12 @@ def test_rule_takes_alarms_but_not_those_of_the_stack(name: str) -> None:
     assert pattern["detail"] == {"alarmName": [{"anything-but": own}]}
 
 
-def test_judging_alarms_can_be_switched_off() -> None:
-    assert RULE["State"] == {"Fn::If": ["JudgesAlarms", "ENABLED", "DISABLED"]}
-    assert CONDITIONS["JudgesAlarms"] == {"Fn::Equals": [{"Ref": "JudgeAlarms"}, "Yes"]}
+def test_evaluation_of_alarms_can_be_disabled() -> None:
+    assert RULE["State"] == {"Fn::If": ["EvaluatesAlarms", "ENABLED", "DISABLED"]}
+    assert CONDITIONS["EvaluatesAlarms"] == {"Fn::Equals": [{"Ref": "EvaluateAlarms"}, "Yes"]}
 
 
-def test_alarms_of_this_account_and_region_may_name_it_as_their_action() -> None:
+def test_alarms_of_this_account_and_region_may_have_it_as_their_action() -> None:
     [permission] = of_type("AWS::Lambda::Permission").values()
     account, region = "${AWS::AccountId}", "${AWS::Region}"
     assert permission == {
@@ -190,7 +192,7 @@ def test_alarms_of_this_account_and_region_may_name_it_as_their_action() -> None
 # --- what it sends ------------------------------------------------------------------------------
 
 
-def test_it_tells_the_bus_and_the_topic_that_it_may_tell() -> None:
+def test_it_is_configured_with_the_bus_topic_and_queue_of_the_stack() -> None:
     variables = FUNCTIONS[WATCHER]["Environment"]["Variables"]
     assert variables["EVENT_BUS_NAME"] == {
         "Fn::If": ["OwnsEventBus", {"Ref": "AlertBus"}, "default"]
@@ -199,7 +201,7 @@ def test_it_tells_the_bus_and_the_topic_that_it_may_tell() -> None:
     assert variables["SHARD_QUEUE_URL"] == {"Ref": "WatchQueue"}
 
 
-def test_it_can_speak_for_itself_alone() -> None:
+def test_it_can_only_send_events_of_its_own_source() -> None:
     [statement] = [each for each in statements(WATCHER) if each["Action"] == "events:PutEvents"]
     assert statement["Condition"] == {
         "ForAllValues:StringEquals": {"events:source": "ops-anomaly"},
@@ -218,12 +220,14 @@ def test_it_can_speak_for_itself_alone() -> None:
         ),
     ],
 )
-def test_it_is_made_only_if_wanted(name: str, condition: str, equals: dict[str, Any]) -> None:
+def test_optional_resources_have_a_condition(
+    name: str, condition: str, equals: dict[str, Any]
+) -> None:
     assert RESOURCES[name]["Condition"] == condition
     assert CONDITIONS[condition] == equals
 
 
-def test_outputs_say_where_alerts_and_dead_letters_are() -> None:
+def test_outputs_name_where_alerts_and_dead_letters_are() -> None:
     values = [output["Value"] for output in TEMPLATE["Outputs"].values()]
     for name in (WATCHER, "AlertTopic", "WatchDeadLetters"):
         assert {"Ref": name} in values
