@@ -1,6 +1,6 @@
-"""Alarms as they fire: every sample event, by both routes, over moto and a CloudWatch in memory.
+"""Alarms as they fire: every sample event, by both routes, with moto and a CloudWatch in memory.
 
-moto lacks metric math and alarm actions: where a sample needs them, `FakeCloudWatch` answers.
+moto lacks metric math and alarm actions: `FakeCloudWatch` has them.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pytest
 from local.stack import WatchStack, make_watch_stack
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.objects import S3ObjectStore
-from ops_anomaly.watcher.documents import UndeliveredError
 from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.outbox import UndeliveredError
 from ops_anomaly.watcher.service import Settings
 from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import FakeCloudWatch, Series, client_error
@@ -62,18 +62,18 @@ class Alarms:
         return self.cloudwatch if service == "cloudwatch" else self.stack.client(service)
 
     def seed_metrics(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
-        """Give each metric of an alarm three ordinary days, and a last reading of its own."""
+        """Give each metric of an alarm three normal days, and a last reading of its own."""
         change = AlarmChange.from_event(event)
-        self.clock.seconds = change.at + 5
-        end = int(change.at) // 300 * 300
+        self.clock.seconds = change.at / 1000 + 5
+        end = change.at // 1000 // 300 * 300
         stats = [each["metricStat"] for each in change.metrics if "metricStat" in each]
         for stat in stats:
             self.put(event_metric(stat), end, at_the_end)
         for each in change.metrics:
             if "expression" in each:
                 self.cloudwatch.expressions[each["expression"]] = first_series
-        for child in change.children:
-            self.cloudwatch.alarms.append(described(child.rpartition(":")[2]))
+        for arn in change.triggered_by:
+            self.cloudwatch.alarms.append(described(arn.rpartition(":")[2]))
             self.put(CPU, end, at_the_end)
 
     def put(self, metric: Metric, end: int, at_the_end: float | None) -> None:
@@ -82,12 +82,12 @@ class Alarms:
             values[-1] = at_the_end
         self.cloudwatch.put(metric, end - (READINGS - 1) * metric.period, values)
 
-    def take(self, event: Any) -> list[dict[str, Any]]:
-        """Hand over an event; return what comes over the bus, which is as documented."""
-        self.watcher.take(event)
+    def handle(self, event: Any) -> list[dict[str, Any]]:
+        """Dispatch an event; return what comes over the bus, which is as documented."""
+        self.watcher.dispatch(event)
         events = self.stack.drain_events()
-        for told in events:
-            jsonschema.validate(told, SCHEMA)
+        for event in events:
+            jsonschema.validate(event, SCHEMA)
         return events
 
 
@@ -120,12 +120,12 @@ def alarms(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Alarms:
 
 
 @pytest.mark.parametrize("name", [name for kind in KINDS for name in either(kind)])
-def test_an_alarm_on_something_unusual_is_told_so(alarms: Alarms, name: str) -> None:
+def test_an_alarm_on_something_unusual_is_unusual(alarms: Alarms, name: str) -> None:
     event = sample(name)
     alarms.seed_metrics(event, at_the_end=95.0)
-    [told] = alarms.take(event)
-    detail = told["detail"]
-    assert told["detail-type"] == "Alarm Judged"
+    [sent] = alarms.handle(event)
+    detail = sent["detail"]
+    assert sent["detail-type"] == "Alarm Evaluated"
     assert detail["is_unusual"] is True
     assert detail["severity"] > 0.8
     assert "95" in detail["verdict"]
@@ -135,82 +135,82 @@ def test_an_alarm_on_something_unusual_is_told_so(alarms: Alarms, name: str) -> 
 
 
 @pytest.mark.parametrize("name", either("metric"))
-def test_an_alarm_on_something_ordinary_is_told_so(alarms: Alarms, name: str) -> None:
+def test_an_alarm_on_something_normal_is_not_unusual(alarms: Alarms, name: str) -> None:
     event = sample(name)
     alarms.seed_metrics(event, at_the_end=None)
-    [told] = alarms.take(event)
-    assert told["detail"]["is_unusual"] is False
-    assert "not unusual" in told["detail"]["verdict"]
-    assert "864 readings" in told["detail"]["judged"][0]["compared_with"]
+    [sent] = alarms.handle(event)
+    assert sent["detail"]["is_unusual"] is False
+    assert "not unusual" in sent["detail"]["verdict"]
+    assert "864 datapoints" in sent["detail"]["series"][0]["compared_with"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_both_routes_together_tell_once(alarms: Alarms, kind: str) -> None:
+def test_both_routes_together_notify_once(alarms: Alarms, kind: str) -> None:
     alarms.seed_metrics(sample(f"alarm-{kind}"), at_the_end=95.0)
-    told = [alarms.take(sample(name)) for name in (*either(kind), *either(kind))]
-    assert [len(events) for events in told] == [1, 0, 0, 0]
+    sent = [alarms.handle(sample(name)) for name in (*either(kind), *either(kind))]
+    assert [len(events) for events in sent] == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_ok_closes_what_alarm_opened_and_nothing_else(alarms: Alarms, route: str) -> None:
+def test_ok_clears_the_alarm_once(alarms: Alarms, route: str) -> None:
     fired, over = sample(f"alarm-metric{route}"), sample(f"alarm-metric-ok{route}")
     alarms.seed_metrics(fired, at_the_end=95.0)
-    [opened] = alarms.take(fired)
-    [closed] = alarms.take(over)
+    [opened] = alarms.handle(fired)
+    [closed] = alarms.handle(over)
     assert closed["detail-type"] == "Alarm Cleared"
     assert closed["detail"]["id"] == opened["detail"]["id"]
     assert closed["detail"]["lasted_seconds"] > 0
-    assert alarms.take(over) == []
-    assert alarms.take(fired) == [], "an older event changes nothing"
+    assert alarms.handle(over) == []
+    assert alarms.handle(fired) == [], "an older event changes nothing"
 
 
-def test_ok_without_an_alarm_before_tells_nothing(alarms: Alarms) -> None:
-    assert alarms.take(sample("alarm-metric-ok")) == []
+def test_ok_without_an_alarm_before_is_not_notified(alarms: Alarms) -> None:
+    assert alarms.handle(sample("alarm-metric-ok")) == []
 
 
-def test_a_lack_of_data_is_no_alarm_and_ends_none(alarms: Alarms) -> None:
-    assert alarms.take(sample("alarm-insufficient")) == []
+def test_a_lack_of_data_is_not_notified(alarms: Alarms) -> None:
+    assert alarms.handle(sample("alarm-insufficient")) == []
 
 
 @pytest.mark.parametrize("failure", ["AccessDenied", "ValidationError"])
-def test_what_cannot_be_judged_is_said(alarms: Alarms, failure: str) -> None:
+def test_an_alarm_that_cannot_be_evaluated_has_a_reason(alarms: Alarms, failure: str) -> None:
     alarms.cloudwatch.failures = [client_error(failure, "GetMetricData", "because")]
-    [told] = alarms.take(sample("alarm-metric"))
-    assert told["detail"]["is_unusual"] is None
-    assert told["detail"]["severity"] is None
-    cannot = told["detail"]["judged"][0]["cannot"]
-    assert "because" in cannot
-    assert ("cloudwatch:GetMetricData" in cannot) == (failure == "AccessDenied")
+    [sent] = alarms.handle(sample("alarm-metric"))
+    assert sent["detail"]["is_unusual"] is None
+    assert sent["detail"]["severity"] is None
+    why = sent["detail"]["series"][0]["unavailable_because"]
+    assert "because" in why
+    assert ("cloudwatch:GetMetricData" in why) == (failure == "AccessDenied")
 
 
 @pytest.mark.parametrize(
     "name", ["alarm-metric", "alarm-math", "alarm-composite", "alarm-insights"]
 )
-def test_an_alarm_without_data_is_told_as_not_judged(alarms: Alarms, name: str) -> None:
-    [told] = alarms.take(sample(name))
-    assert told["detail"]["is_unusual"] is None
-    assert all(each["cannot"] for each in told["detail"]["judged"])
+def test_an_alarm_without_data_is_neither_usual_nor_unusual(alarms: Alarms, name: str) -> None:
+    [sent] = alarms.handle(sample(name))
+    assert sent["detail"]["is_unusual"] is None
+    assert all(each["unavailable_because"] for each in sent["detail"]["series"])
 
 
-def test_what_cannot_be_told_is_told_by_the_retry(alarms: Alarms) -> None:
+def test_an_undelivered_message_is_sent_by_the_retry(alarms: Alarms) -> None:
     alarms.seed_metrics(sample("alarm-metric"), at_the_end=95.0)
     topic = {"Name": alarms.stack.alert_topic.rpartition(":")[2]}
     alarms.stack.client("sns").delete_topic(TopicArn=alarms.stack.alert_topic)
     with pytest.raises(UndeliveredError):
-        alarms.take(sample("alarm-metric"))
+        alarms.handle(sample("alarm-metric"))
     alarms.stack.client("sns").create_topic(**topic)
-    assert len(alarms.take(sample("alarm-metric"))) == 1, "the event had arrived, and no second"
+    assert len(alarms.handle(sample("alarm-metric"))) == 1, "the event had arrived, and no second"
 
 
 @pytest.mark.parametrize("name", ["unknown", "env", "predict-normal"])
-def test_an_unknown_event_is_logged_and_left(
+def test_an_unknown_event_is_logged_and_ignored(
     alarms: Alarms, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert alarms.take(sample(name)) == []
-    assert "unknown event left alone" in caplog.messages
+    assert alarms.handle(sample(name)) == []
+    assert "unknown event ignored" in caplog.messages
 
 
-def test_a_crash_after_the_decision_is_made_good_by_the_retry(alarms: Alarms) -> None:
+def test_the_retry_delivers_after_a_crash(alarms: Alarms) -> None:
     event = sample("alarm-metric")
     alarms.seed_metrics(event, at_the_end=95.0)
     whole: Callable[[str], Any] = alarms.client
@@ -224,7 +224,7 @@ def test_a_crash_after_the_decision_is_made_good_by_the_retry(alarms: Alarms) ->
         S3ObjectStore(alarms.settings.bucket), crashing, alarms.clock, alarms.settings
     )
     with pytest.raises(MemoryError):
-        broken.take(event)
+        broken.dispatch(event)
     alarms.clock.seconds += 60
-    assert [told["detail-type"] for told in alarms.take(event)] == ["Alarm Judged"]
-    assert alarms.take(event) == []
+    assert [sent["detail-type"] for sent in alarms.handle(event)] == ["Alarm Evaluated"]
+    assert alarms.handle(event) == []

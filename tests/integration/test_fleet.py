@@ -1,4 +1,4 @@
-"""A fleet on a schedule, end to end: whatever goes wrong, nothing is lost, nothing told twice."""
+"""A fleet on a schedule, end to end: whatever goes wrong, nothing is lost, nothing sent twice."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def bucket_of_moto(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def fleet(bucket: Bucket) -> WatchedFleet:
-    """Three machines that the watcher has looked at once."""
-    return looked_at(WatchedFleet(bucket, machines=3))
+    """Three machines after their first evaluation."""
+    return evaluated(WatchedFleet(bucket, machines=3))
 
 
-def looked_at(fleet: WatchedFleet) -> WatchedFleet:
+def evaluated(fleet: WatchedFleet) -> WatchedFleet:
     fleet.publish_watch_file()
     fleet.put_history()
     fleet.tick()
-    assert fleet.told() == [], "what came before the first look teaches"
+    assert fleet.sent() == [], "history is not notified"
     return fleet
 
 
-def pass_quietly(fleet: WatchedFleet, periods: int) -> None:
+def pass_normal_periods(fleet: WatchedFleet, periods: int) -> None:
     for _ in range(periods):
         fleet.pass_period()
         fleet.tick()
 
 
-def test_one_of_fifty_runs_away_and_comes_back(bucket: Bucket) -> None:
-    fleet = looked_at(WatchedFleet(bucket, machines=50))
+def test_one_of_fifty_machines_runs_away_and_recovers(bucket: Bucket) -> None:
+    fleet = evaluated(WatchedFleet(bucket, machines=50))
     for cpu in (95.0, 96.0, 94.5):
         fleet.pass_period(m17=cpu)
         fleet.tick()
@@ -55,97 +55,97 @@ def test_one_of_fifty_runs_away_and_comes_back(bucket: Bucket) -> None:
     assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0017: 95, expected")
     assert detail["reason"] in message["Message"]
 
-    pass_quietly(fleet, RECOVERY_PERIODS + 4)
+    pass_normal_periods(fleet, RECOVERY_PERIODS + 4)
     [closed] = fleet.stack.drain_events()
     assert closed["detail-type"] == CLOSED
     assert closed["detail"]["id"] == detail["id"]
-    assert closed["detail"]["closed_because"] == "quiet"
+    assert closed["detail"]["close_reason"] == "recovered"
     assert closed["detail"]["readings"] >= 3
     [message] = fleet.stack.drain_messages()
-    assert message["Subject"].startswith(f"Over: CPUUtilization of i-{fleet.tag}-0017")
+    assert message["Subject"].startswith(f"Resolved: CPUUtilization of i-{fleet.tag}-0017")
 
 
-def test_a_turn_that_comes_twice_does_nothing_the_second_time(fleet: WatchedFleet) -> None:
+def test_a_repeated_tick_does_nothing(fleet: WatchedFleet) -> None:
     fleet.pass_period(m1=95.0)
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0001")]
+    assert fleet.sent() == [(OPENED, "0001")]
     for _ in range(2):
         fleet.tick()
     fleet.watcher = fleet.new_watcher()
     fleet.tick()
-    assert fleet.told() == []
+    assert fleet.sent() == []
 
 
-def test_a_late_reading_is_judged_when_it_comes(fleet: WatchedFleet) -> None:
-    late, slot = fleet.machines[2], fleet.now + 1_800
+def test_a_late_reading_is_evaluated_when_it_comes(fleet: WatchedFleet) -> None:
+    late, end = fleet.machines[2], fleet.now + 1_800
     fleet.pass_period(silent=[late])
     fleet.tick()
-    pass_quietly(fleet, 1)
-    assert fleet.told() == []
-    fleet.put(late, [95.0], until=slot)
+    pass_normal_periods(fleet, 1)
+    assert fleet.sent() == []
+    fleet.put(late, [95.0], until=end)
     fleet.pass_period()
     fleet.tick()
     [event] = fleet.stack.drain_events()
     assert (event["detail-type"], event["detail"]["value"]) == (OPENED, 95.0)
 
 
-def test_a_gap_is_no_anomaly(fleet: WatchedFleet) -> None:
+def test_a_gap_is_not_an_anomaly(fleet: WatchedFleet) -> None:
     for _ in range(5):
         fleet.pass_period(silent=fleet.machines)
         fleet.tick()
-    pass_quietly(fleet, 2)
-    assert fleet.told() == []
+    pass_normal_periods(fleet, 2)
+    assert fleet.sent() == []
 
 
-def test_the_incident_of_a_machine_that_vanishes_ends(fleet: WatchedFleet) -> None:
+def test_the_incident_of_a_machine_without_data_closes(fleet: WatchedFleet) -> None:
     fleet.pass_period(m0=95.0)
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0000")]
+    assert fleet.sent() == [(OPENED, "0000")]
     for _ in range(RECOVERY_PERIODS + 1):
         fleet.pass_period(silent=fleet.machines[:1])
         fleet.tick()
     [event] = fleet.stack.drain_events()
-    assert (event["detail-type"], event["detail"]["closed_because"]) == (CLOSED, "no data")
+    assert (event["detail-type"], event["detail"]["close_reason"]) == (CLOSED, "no data")
 
 
 def test_a_new_machine_is_watched_within_the_hour(fleet: WatchedFleet) -> None:
     fleet.machines.append(fleet.machine(3))
-    fleet.put(fleet.machines[3], fleet.ordinary(144))
-    pass_quietly(fleet, 3)
+    fleet.put(fleet.machines[3], fleet.normal_load(144))
+    pass_normal_periods(fleet, 3)
     fleet.pass_period(m3=95.0)
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0003")]
+    assert fleet.sent() == [(OPENED, "0003")]
 
 
-def test_a_metric_that_leaves_the_watch_file_takes_its_incident_along(fleet: WatchedFleet) -> None:
+def test_the_incident_of_a_metric_that_leaves_the_watch_file_closes(fleet: WatchedFleet) -> None:
     fleet.pass_period(m0=95.0)
     fleet.tick()
     fleet.publish_watch_file(dimensions={"InstanceId": "*-0001"})
     fleet.pass_period()
     fleet.tick()
     [_, closed] = fleet.stack.drain_events()
-    assert closed["detail"]["closed_because"] == "no longer watched"
+    assert closed["detail"]["close_reason"] == "no longer watched"
 
 
-def test_what_sns_refuses_is_told_with_the_next_look(fleet: WatchedFleet) -> None:
+def test_a_message_that_sns_refuses_is_sent_with_the_next_tick(fleet: WatchedFleet) -> None:
     sns = fleet.stack.client("sns")
     sns.delete_topic(TopicArn=fleet.stack.alert_topic)
     fleet.pass_period(m1=95.0)
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0001")]
+    assert fleet.sent() == [(OPENED, "0001")]
     sns.create_topic(Name=fleet.stack.alert_topic.rpartition(":")[2])
     queue = fleet.stack.client("sqs").get_queue_attributes(
-        QueueUrl=fleet.stack.heard_messages, AttributeNames=["QueueArn"]
+        QueueUrl=fleet.stack.message_queue, AttributeNames=["QueueArn"]
     )
     sns.subscribe(
         TopicArn=fleet.stack.alert_topic,
         Protocol="sqs",
         Endpoint=queue["Attributes"]["QueueArn"],
     )
-    pass_quietly(fleet, 2)
+    pass_normal_periods(fleet, 2)
     [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0001: 95")
-    assert fleet.told() == [], "the event had arrived"
+    assert fleet.sent() == [], "the event had arrived"
 
 
 def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> None:
@@ -155,12 +155,12 @@ def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> N
         fleet.tick()
     fleet.client = fleet.stack.client
     fleet.watcher = fleet.new_watcher()
-    pass_quietly(fleet, 2)
-    assert fleet.told() == [(OPENED, "0001")]
+    pass_normal_periods(fleet, 2)
+    assert fleet.sent() == [(OPENED, "0001")]
     assert len(fleet.stack.drain_messages()) == 1
 
 
-def test_when_cloudwatch_throttles_the_turn_comes_again(fleet: WatchedFleet) -> None:
+def test_a_throttled_job_is_retried(fleet: WatchedFleet) -> None:
     class Throttled:
         def get_metric_data(self, **_: object) -> None:
             raise client_error("Throttling", "GetMetricData", "Rate exceeded")
@@ -175,12 +175,12 @@ def test_when_cloudwatch_throttles_the_turn_comes_again(fleet: WatchedFleet) -> 
     queue = {"QueueUrl": fleet.stack.shard_queue}
     sqs = fleet.stack.client("sqs")
     state = sqs.get_queue_attributes(**queue, AttributeNames=["All"])["Attributes"]
-    assert state["ApproximateNumberOfMessagesNotVisible"] == "1", "the turn is not lost"
+    assert state["ApproximateNumberOfMessagesNotVisible"] == "1", "the job is not lost"
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0001")]
+    assert fleet.sent() == [(OPENED, "0001")]
 
 
-def test_a_state_that_cannot_be_read_is_built_anew(
+def test_a_state_that_cannot_be_read_is_rebuilt(
     fleet: WatchedFleet, caplog: pytest.LogCaptureFixture
 ) -> None:
     fleet.bucket.s3.put_object(
@@ -188,16 +188,16 @@ def test_a_state_that_cannot_be_read_is_built_anew(
     )
     fleet.pass_period(m2=95.0)
     fleet.tick()
-    assert fleet.told() == [(OPENED, "0002")]
-    assert "state unreadable: built anew from CloudWatch" in caplog.messages
+    assert fleet.sent() == [(OPENED, "0002")]
+    assert "state unreadable, rebuilt from CloudWatch" in caplog.messages
 
 
 def crash_at(service: str, client):
-    """Return clients of which one takes the function down, as running out of memory does."""
+    """Return clients of which one crashes the function, as running out of memory does."""
 
-    def crashing(asked: str):
-        if asked == service:
+    def crashing(name: str):
+        if name == service:
             raise MemoryError
-        return client(asked)
+        return client(name)
 
     return crashing

@@ -1,4 +1,4 @@
-"""A fleet over moto's server: CloudWatch, S3, EventBridge to SQS, SNS to SQS, and SQS for turns."""
+"""A fleet in moto: CloudWatch, S3, EventBridge and SNS into SQS, and SQS for shard jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.watcher import NOON, WallClock, make_watcher
 
 PERIOD = 1_800
 HISTORY = 3 * 48
-"""Readings before the first look: moto reads each of them slowly."""
+"""Readings before the first evaluation: moto reads each of them slowly."""
 
 
 class WatchedFleet:
@@ -34,7 +34,7 @@ class WatchedFleet:
     def __init__(self, bucket: Bucket, machines: int) -> None:
         self.stack: WatchStack = make_watch_stack(bucket.endpoint_url, f"w-{uuid.uuid4().hex[:12]}")
         self.bucket, self.clock, self.now = bucket, WallClock(), NOON
-        self.tag = uuid.uuid4().hex[:8]  # moto tells namespaces apart only without dimensions
+        self.tag = uuid.uuid4().hex[:8]  # moto ignores namespaces of metrics with dimensions
         self.namespace = f"Fleet/{self.tag}"
         self.client: Callable[[str], Any] = self.stack.client
         self.random = np.random.default_rng(7)
@@ -46,7 +46,7 @@ class WatchedFleet:
         return Metric(self.namespace, "CPUUtilization", dimensions, "Average", PERIOD)
 
     def new_watcher(self) -> Watcher:
-        """Return another instance of the function, which knows nothing yet."""
+        """Return another instance of the function, which has nothing in memory."""
         settings = Settings(
             bucket=self.bucket.name,
             event_bus=self.stack.event_bus,
@@ -77,28 +77,28 @@ class WatchedFleet:
             Bucket=self.bucket.name, Key="watch/watch.json", Body=write_watch_file(watch_file)
         )
 
-    def ordinary(self, count: int) -> np.ndarray:
-        """Return so many ordinary readings, the last of them now."""
+    def normal_load(self, count: int) -> np.ndarray:
+        """Return so many normal readings, the last of them now."""
         times = self.now + PERIOD * np.arange(1 - count, 1)
-        by_day = 6.0 * np.sin(2 * np.pi * times / 86_400)
-        return (30.0 + by_day + self.random.normal(0.0, 0.8, count)).round(3)
+        daily = 6.0 * np.sin(2 * np.pi * times / 86_400)
+        return (30.0 + daily + self.random.normal(0.0, 0.8, count)).round(3)
 
     def put_history(self) -> None:
         for metric in self.machines:
-            put_series(self.stack.client("cloudwatch"), metric, self.now, self.ordinary(HISTORY))
+            put_series(self.stack.client("cloudwatch"), metric, self.now, self.normal_load(HISTORY))
 
     def put(self, metric: Metric, values: Iterable[float], until: int | None = None) -> None:
         put_series(self.stack.client("cloudwatch"), metric, until or self.now, values)
 
     def pass_period(self, *, silent: Iterable[Metric] = (), **unusual: float) -> None:
-        """Let a period pass; machines have an ordinary reading, or what `unusual` says (m3=95)."""
+        """Let a period pass; machines have a normal reading, or an unusual one (m3=95)."""
         self.now += PERIOD
         for number, metric in enumerate(self.machines):
             if metric not in silent:
-                self.put(metric, [unusual.get(f"m{number}", float(self.ordinary(1)[0]))])
+                self.put(metric, [unusual.get(f"m{number}", float(self.normal_load(1)[0]))])
 
     def tick(self) -> None:
-        """Let the schedule tick, and all shards have their turn."""
+        """Let the schedule tick, and run all shard jobs."""
         self.clock.seconds = self.now + 90.0
         self.watcher.dispatch({"watch": "fleet"})
         self.run_shard_jobs()
@@ -106,8 +106,8 @@ class WatchedFleet:
     def run_shard_jobs(self) -> int:
         return self.stack.run_shard_jobs(lambda event, _: self.watcher.dispatch(event), None)
 
-    def told(self) -> list[tuple[str, str]]:
-        """Return what has come over the bus since the last time: its type, and the machine."""
+    def sent(self) -> list[tuple[str, str]]:
+        """Return type and machine of the events that have come over the bus since the last time."""
         return [
             (event["detail-type"], event["detail"]["metric"]["dimensions"]["InstanceId"][-4:])
             for event in self.stack.drain_events()
