@@ -23,4 +23,4 @@ class PublishError(TrainingError):
 
 
 class PublishConflictError(PublishError):
-    """Somebody else published in between: see what is live now, then decide again."""
+    """Somebody else published in between: check which version is live, then decide again."""

@@ -1,4 +1,4 @@
-"""The command line: train models, publish the winner, list what is live, roll back; watch metrics.
+"""The command line: train models, publish the winner, list versions, roll back; watch metrics.
 
 To begin: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
 """
@@ -122,7 +122,7 @@ def train_command(
 
 
 def train_all(path: Path, days: int, train_share: float, seed: int, epochs: int) -> None:
-    """Train every model that a watch file names, and print what comes next."""
+    """Train every model that a watch file names, and print the next commands."""
     from training.fleet import read_watch_file
     from training.job import train_watched
     from training.run import Settings
@@ -157,7 +157,7 @@ def publish_command(
 
 
 def models(bucket: Bucket, endpoint_url: EndpointUrl = None) -> None:
-    """List every model and version, with figures, and which is live."""
+    """List every version of every model, with figures; * is live."""
     from training.publishing import list_models, s3_client, versions_table
 
     s3 = s3_client(endpoint_url)

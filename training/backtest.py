@@ -117,7 +117,7 @@ class Units:
 
 
 def spread_of(values: Floats) -> float:
-    """Return the 5-95 % range, or what stands for it where nearly all values are equal.
+    """Return the 5-95 % range, or a substitute where nearly all values are equal.
 
     Examples
     --------
@@ -200,7 +200,7 @@ def plan_injections(
 ) -> Plan:
     """Choose places in the part of a series that begins at `cut`, and make the faults.
 
-    No fault is in an anomaly window or what is left out, or near one.
+    No fault is in, or near, an anomaly window or a left-out range.
     """
     units, part = Units.of(series.part(0, cut)), series.part(cut, len(series))
     lead = int(EVENT_MS / part.series.step) + 1
@@ -280,7 +280,7 @@ class Backtest:
     Attributes
     ----------
     sensitivity : float or None
-        The false alerts a week that were accepted; None stands for the detector's own threshold.
+        The false alerts a week that were accepted; None: the detector's own threshold.
     alerts_a_week : float
         On the test part as it is, outside of known incidents.
     """

@@ -308,7 +308,7 @@ def baseline_flags(lstm: LstmAutoencoder, series: LabelledSeries) -> Mask:
 
 MAX_PROPOSALS = 5
 MIN_SEVERITY = 2 / 3
-"""Of a score that is twice the threshold; what is less is unusual, but hardly an incident."""
+"""Of a score that is twice the threshold; anything less is unusual, but hardly an incident."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A watch file before it is published: what it stands for, costs and raises; which models it names.
+"""A watch file before it is published: the metrics it matches, cost, false alerts, models.
 
 Each model is trained on the fullest of its entry's metrics.
 """
@@ -144,7 +144,7 @@ class Cost:
         GetMetricData; GET and PUT of S3; ListMetrics for selectors, once an hour; custom metrics
         of scores.
     stack : float
-        What is there however many metrics are watched.
+        Fixed, however many metrics are watched.
     invocations : int
         Of the function, a month, which Lambda bills apart.
     """
@@ -211,7 +211,7 @@ def show_fleet(
     fixed: Mapping[str, str] | None,
     console: Console,
 ) -> None:
-    """Print the entries, what they match, and what it would mean to watch them.
+    """Print the entries, what they match, and what watching them costs and raises.
 
     Parameters
     ----------
@@ -238,8 +238,8 @@ COLUMNS = ("entry", "metrics", "every", "model", "sensitivity", "alerts/wk")
 
 def fleet_table(fleet: Sequence[Watched], fixed: Mapping[str, str]) -> Table:
     """Return a row an entry; it fits 80 columns, but for the longest names."""
-    note = "Alerts a week: false ones, of all its metrics, expected from past ones."
-    table = new_table("What is watched", note, *COLUMNS)
+    note = "Alerts a week: false ones, of all its metrics, as expected from its sensitivity."
+    table = new_table("Watched metrics", note, *COLUMNS)
     for watched in fleet:
         options = watched.options
         periods = {metric.period for metric in watched.metrics}

@@ -448,8 +448,8 @@ def write_if_unchanged(action: str, write: Any, expected_etag: str | None, **req
                 continue
             if status == HTTPStatus.PRECONDITION_FAILED:
                 raise PublishConflictError(
-                    f"{action}: refused, as somebody else wrote it in between; see what is live "
-                    "(ops-anomaly models), then decide again"
+                    f"{action}: refused, as somebody else wrote it in between; check which "
+                    "version is live (ops-anomaly models), then decide again"
                 ) from error
             raise
     raise PublishConflictError(f"{action}: others keep writing at the same time; try again")

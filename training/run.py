@@ -186,7 +186,7 @@ def write_files(
 
 
 def replace_folder(folder: Path, new: Path, backup: Path) -> None:
-    """Move `new` to `folder`; what is there goes to `backup`, and comes back if that fails."""
+    """Move `new` to `folder`; an earlier run there goes to `backup`, and comes back on failure."""
     if folder.exists():
         folder.rename(backup)
     try:

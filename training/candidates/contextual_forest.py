@@ -33,7 +33,7 @@ def fit_contextual_forest(series: LabelledSeries, seed: int) -> Candidate:
     """Fit the forest on distances to the history, and give the detector that history.
 
     Readings in anomaly windows are left out of both: a known incident should not make the next
-    one look familiar.
+    one seem ordinary.
 
     Raises
     ------

@@ -49,8 +49,8 @@ def label_free_offset(
     The forest saturates: whatever is beyond the training values scores like the outermost of
     them. So the threshold is the highest training score but one: anything lower would flag more
     of the ordinary, anything higher nothing at all. Where the outermost values are common (more
-    than `max_flagged` readings share the highest score), the forest can't distinguish what is
-    beyond from what is normal, and nothing is flagged.
+    than `max_flagged` readings share the highest score), the forest can't distinguish values
+    beyond from normal ones, and nothing is flagged.
     """
     scores, counts = np.unique(-forest.score_samples(values[:, np.newaxis]), return_counts=True)
     if counts[-1] > max_flagged or len(scores) == 1:

@@ -2,7 +2,7 @@
 
 NAB is the Numenta Anomaly Benchmark: Lavin and Ahmad, "Evaluating real-time anomaly detection
 algorithms - the Numenta Anomaly Benchmark", ICMLA 2015. MIT licence. None of it is in this
-repository; what is downloaded is pinned, checked by its digest and cached.
+repository; downloads are pinned, checked by their digest and cached.
 """
 
 from __future__ import annotations
@@ -290,8 +290,8 @@ def download_nab(file: str, progress: Progress) -> Nab:
     Raises
     ------
     SourceError
-        If there is no checksum for the file, no connection (within `GIVE_UP_SECONDS`), or what
-        came is not what was pinned.
+        If there is no checksum for the file, no connection (within `GIVE_UP_SECONDS`), or the
+        download is not the pinned one.
     """
     if file not in CHECKSUMS:
         raise SourceError(

@@ -34,7 +34,7 @@ def no_ranges() -> Integers:
 
 @dataclass(frozen=True)
 class LabelledSeries:
-    """Readings of one metric, and what is known of its incidents.
+    """Readings of one metric, and its known incidents.
 
     All times are milliseconds since 1970, UTC where the source says.
 
@@ -109,7 +109,7 @@ class LabelledSeries:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of readings, labels and what is left out, hexadecimal."""
+        """SHA-256 of readings, labels and left-out ranges, hexadecimal."""
         parts = [self.times.astype("<i8"), self.values.astype("<f8"), self.windows]
         if self.labels is not None:
             parts.append(self.labels)
