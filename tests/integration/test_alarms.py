@@ -86,8 +86,8 @@ class Alarms:
         """Dispatch an event; return what comes over the bus, which is as documented."""
         self.watcher.dispatch(event)
         events = self.stack.drain_events()
-        for event in events:
-            jsonschema.validate(event, SCHEMA)
+        for sent in events:
+            jsonschema.validate(sent, SCHEMA)
         return events
 
 
