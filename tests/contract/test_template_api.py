@@ -1,4 +1,4 @@
-"""The HTTPS API's part of the stack: who is let in, and what the gateway itself answers."""
+"""The API's part of the stack: authorization, limits, and the gateway's own responses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ API = RESOURCES["Api"]["Properties"]
 
 
 def operations() -> list[tuple[str, dict[str, Any]]]:
-    """Return every path and operation that the gateway lets through."""
+    """Return every path and operation of the gateway."""
     paths = API["DefinitionBody"]["paths"]
     return [(path, each) for path, methods in paths.items() for each in methods.values()]
 
 
-def test_every_request_shows_a_key_or_a_signature() -> None:
+def test_every_request_needs_a_key_or_a_signature() -> None:
     assert TEMPLATE["Parameters"]["Authorization"]["Default"] == "ApiKey"
     for _, operation in operations():
         assert operation["security"] == {
@@ -42,7 +42,7 @@ def test_key_belongs_to_a_throttled_usage_plan_of_the_stage() -> None:
     assert link["UsagePlanId"] == {"Ref": "UsagePlan"}
 
 
-def test_function_answers_before_the_gateway_gives_up() -> None:
+def test_the_function_times_out_before_the_gateway() -> None:
     assert FUNCTIONS["ApiFunction"]["Timeout"] < 29
 
 
@@ -54,7 +54,7 @@ def test_all_paths_reach_the_function() -> None:
 
 
 @pytest.mark.parametrize("kind", API["GatewayResponses"])
-def test_gateway_answers_with_problem_details(kind: str) -> None:
+def test_errors_of_the_gateway_are_problem_details(kind: str) -> None:
     response = API["GatewayResponses"][kind]
     headers = response["ResponseParameters"]["Headers"]
     assert headers["Content-Type"] == "'application/problem+json'"
@@ -64,14 +64,14 @@ def test_gateway_answers_with_problem_details(kind: str) -> None:
     assert body["detail"]
 
 
-def test_gateway_answers_for_all_of_its_errors() -> None:
+def test_every_error_of_the_gateway_has_a_response() -> None:
     assert {"INVALID_API_KEY", "THROTTLED", "REQUEST_TOO_LARGE", "INTEGRATION_TIMEOUT"} <= set(
         API["GatewayResponses"]
     )
     assert {"DEFAULT_4XX", "DEFAULT_5XX"} <= set(API["GatewayResponses"])
 
 
-def test_access_log_tells_no_secrets_and_is_not_kept_for_ever() -> None:
+def test_the_access_log_has_no_secrets_and_expires() -> None:
     record = json.loads(API["AccessLogSetting"]["Format"])
     assert not {"$context.identity.apiKey", "$context.identity.sourceIp"} & set(record.values())
     group = API["AccessLogSetting"]["DestinationArn"]["Fn::GetAtt"].removesuffix(".Arn")

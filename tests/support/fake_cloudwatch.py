@@ -1,6 +1,6 @@
 """A CloudWatch in memory, for what moto lacks (metric math, faults, pages) or is slow at.
 
-It answers as boto3's client does. moto's own server is what the integration tests use.
+Its methods are those of boto3's client. The integration tests use moto's server instead.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def client_error(code: str, operation: str, message: str = "made up") -> ClientE
     """Return an error as boto3 raises it; those of the service itself have status 500."""
     status = 500 if code.startswith("Internal") else 400
     metadata = {"HTTPStatusCode": status}
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
-    return ClientError(answer, operation)
+    response = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": metadata}
+    return ClientError(response, operation)
 
 
 class FakeCloudWatch:
@@ -32,7 +32,7 @@ class FakeCloudWatch:
     Attributes
     ----------
     failures
-        Raised one by one by the next calls, before anything is answered.
+        Raised one by one by the next calls.
     calls, listed
         Every request of GetMetricData, and of ListMetrics.
     page_size

@@ -413,7 +413,7 @@ def test_refused_entries_are_returned_and_reported_by_id(channel: type[BatchChan
 @pytest.mark.parametrize(
     "failure",
     [client_error("Throttling", "x"), EndpointConnectionError(endpoint_url="https://aws")],
-    ids=["an answer", "no answer"],
+    ids=["an error", "no connection"],
 )
 def test_a_call_that_fails_refuses_its_batch_alone(
     channel: type[BatchChannel], failure: Exception

@@ -272,7 +272,7 @@ def test_new_metrics_are_postponed_if_time_runs_out(world: World) -> None:
     world.metrics = [known]
     world.run(0)
     start = NOON_MS + 390_000
-    # the evaluation begins; CloudWatch has answered late; one metric is evaluated; the other is due
+    # the evaluation begins; CloudWatch responds late; one metric is evaluated; the other is due
     moments = iter([start, start + 2 * MAX_EVALUATION_MS, start + 2 * MAX_EVALUATION_MS + 1])
 
     def clock() -> int:

@@ -150,7 +150,7 @@ def test_malformed_metrics_are_named_with_all_other_faults() -> None:
     assert places(caught.value) == expected
 
 
-def test_a_malformed_metric_is_answered_with_an_example() -> None:
+def test_the_fault_of_a_malformed_metric_has_an_example() -> None:
     with pytest.raises(InvalidWatchFileError, match="NAMESPACE METRIC"):
         watch_file(exact(metric="CPUUtilization"))
 

@@ -323,7 +323,7 @@ def _alarm_query(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery
     [result] = returned
     series, title = _series_name(result), _title(result)
     for number, each in enumerate(queries):
-        each.pop("Label", None)  # it may differ from page to page, as it may hold the last value
+        each.pop("Label", None)  # it may hold the last value, and so differ between pages
         if not re.fullmatch(QUERY_ID, each["Id"]):  # as in alarms on one metric
             each["Id"] = f"q{number}"
     periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]

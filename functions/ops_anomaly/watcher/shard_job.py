@@ -52,7 +52,7 @@ OnRefused = Callable[["Metric", Exception], None]
 
 
 class ShardRunner:
-    """Evaluates shards of the fleet; several may run at once, even of the same shard.
+    """Evaluates shards of the fleet; several may run in parallel, even of the same shard.
 
     Parameters
     ----------
