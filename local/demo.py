@@ -247,7 +247,8 @@ def show_watching(stack: WatchStack, console: Console) -> None:
     put_fleet(stack.client("cloudwatch"), until, FLEET_SIZE)
     publish_watch_file(s3_client(stack.endpoint_url), BUCKET, read_watch_file(WATCH_FILE))
     console.print(
-        f"{FLEET_SIZE} machines, two days of CPUUtilization every 5 minutes; one has just run away."
+        f"{FLEET_SIZE} machines, three days of CPUUtilization every 5 minutes; one has just run "
+        "away."
     )
     began = time.perf_counter()
     lambda_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())

@@ -1,6 +1,6 @@
 """`python -m local event`: one event for the handler that takes it, with the metrics it needs.
 
-What an event is about is put into the local CloudWatch first: two days of readings, of which the
+What an event is about is put into the local CloudWatch first: three days of readings, of which the
 last ones run away.
 """
 
@@ -45,7 +45,7 @@ RUN_FOLDER = Path("runs") / MODEL
 WATCH_FILE = Path(__file__).with_name("watch.yaml")
 
 PERIOD = 300
-READINGS = 2 * 288
+READINGS = 3 * 288
 RUNAWAY = 93.0
 RUNAWAY_READINGS = 2
 FLEET_SIZE = 8
@@ -143,7 +143,7 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
 
 
 def put_runaways(cloudwatch: Any, metrics: list[Metric], until: int) -> None:
-    """Put two days of readings of each metric, of which the last run away."""
+    """Put three days of readings of each metric, of which the last run away."""
     for number, metric in enumerate(metrics):
         put_series(cloudwatch, metric, until, machine(number, until, runs_away=True))
 
@@ -184,7 +184,7 @@ def children_of(change: AlarmChange, cloudwatch: Any) -> list[Metric]:
 
 
 def put_fleet(cloudwatch: Any, until: int, machines: int) -> None:
-    """Put two days of CPU utilisation of some machines; the last but one runs away at the end.
+    """Put three days of CPU utilisation of some machines; the last but one runs away at the end.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def put_fleet(cloudwatch: Any, until: int, machines: int) -> None:
 
 
 def machine(seed: int, until: int, *, runs_away: bool) -> Floats:
-    """Return two days of a machine that is busy by day, in per cent."""
+    """Return three days of a machine that is busy by day, in per cent."""
     random = np.random.default_rng(seed)
     times = until + PERIOD * np.arange(-READINGS, 0)
     by_day = np.sin(2 * np.pi * (times / 86_400 - 0.375))

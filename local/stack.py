@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import requests
 from moto.server import ThreadedMotoServer
 
 BUCKET = "models"
@@ -79,6 +80,7 @@ def local_bucket() -> Iterator[str]:
         s3.create_bucket(Bucket=BUCKET)
         s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield url
+        requests.post(f"{url}/moto-api/reset", timeout=10)  # moto's state is the process's
     finally:
         server.stop()
 

@@ -9,14 +9,21 @@ import signal
 import subprocess
 import sys
 import threading
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from rich.console import Console
+
+from local import LocalError
+from local.events import send_event
+from local.gateway import listen, serve
 
 ROOT = Path(__file__).parents[2]
-EVENTS = sorted((ROOT / "events").glob("*.json"))
+# env.json holds variables for `sam local invoke`
+EVENTS = sorted(path for path in (ROOT / "events").glob("*.json") if path.stem != "env")
 
 SERVE = """
 from local.gateway import listen, serve, stop_signals
@@ -77,8 +84,6 @@ class TestGateway:
 
     @pytest.fixture
     def served(self) -> Any:
-        from local.gateway import listen, serve
-
         events: list[dict[str, Any]] = []
 
         def handler(event: dict[str, Any], _: object) -> dict[str, Any]:
@@ -125,12 +130,12 @@ class TestGateway:
 
 
 DEMO_API = """
-import os
+import sys
 from local.demo import api_handler
 from local.gateway import listen, serve
 from local.stack import use_local_bucket
 import requests
-use_local_bucket(os.environ["URL"], os.environ["BUCKET"], "ec2-cpu", 300.0)
+use_local_bucket(*sys.argv[1:], "ec2-cpu", 300.0)
 with serve(api_handler(), listen(0)) as url, requests.Session() as session:
     for _ in range(120):
         assert session.post(url + "/predict", json={"value": 95.0}, timeout=20).status_code == 200
@@ -138,26 +143,71 @@ with serve(api_handler(), listen(0)) as url, requests.Session() as session:
 
 
 def test_the_demos_api_prints_no_metrics(published_model: Any) -> None:
-    os.environ.update(URL=published_model.endpoint_url, BUCKET=published_model.bucket)
-    done = start("-c", DEMO_API)
+    arguments = (published_model.endpoint_url, published_model.bucket)
+    done = start("-c", DEMO_API, *arguments)
     out, err = done.communicate(timeout=60)
     assert (done.returncode, out) == (0, ""), err
 
 
-@pytest.mark.parametrize("path", EVENTS, ids=lambda path: path.stem)
-def test_an_event_gives_json_on_standard_output(path: Path, tmp_path: Path) -> None:
-    if path.stem == "env":
-        pytest.skip("variables of `sam local invoke`, not an event")
-    done = start("-m", "local", "event", str(path), cwd=tmp_path)
+SEND_EACH = """
+import json, sys
+from io import StringIO
+from pathlib import Path
+from rich.console import Console
+from local.events import send_event
+
+for path in map(Path, sys.argv[1:]):
+    for name in ("ops_anomaly.api.handler", "ops_anomaly.watcher.handler"):
+        sys.modules.pop(name, None)  # the environment is read when it is imported
+    output = StringIO()
+    result = send_event(path, Console(file=output))
+    print(json.dumps({"result": result, "output": output.getvalue()}))
+"""
+
+SILENT = {"unknown", "alarm-insufficient", "alarm-metric-ok", "alarm-metric-ok-action"}
+"""Samples on which the watcher publishes nothing."""
+
+WITHOUT_MODEL = {"model": 404, "predict-wrong-key": 422} | dict.fromkeys(
+    ("health", "predict-normal", "predict-anomaly", "predict-anomaly-small"), 503
+)
+"""Statuses where there is no model, of requests that need one or are wrong; else 200."""
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The results of all samples, by name; sent one after another from an empty folder."""
+    process = start("-c", SEND_EACH, *map(str, EVENTS), cwd=tmp_path_factory.mktemp("events"))
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return {
+        path.stem: json.loads(line) for path, line in zip(EVENTS, out.splitlines(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", [path.stem for path in EVENTS])
+def test_every_sample_event_is_handled(sent: dict[str, Any], name: str) -> None:
+    result, output = sent[name]["result"], sent[name]["output"]
+    if "statusCode" in result:
+        assert result["statusCode"] == WITHOUT_MODEL.get(name, 200)
+        assert "No model in runs/ec2-cpu" in output
+    elif name in SILENT:
+        assert result == {"events": [], "messages": []}
+    else:
+        assert result["events"]
+        assert "run away" in output or "runs away" in output
+
+
+@pytest.mark.parametrize("name", ["detect", "docs", "alarm-metric"])
+def test_event_prints_json_alone(name: str, tmp_path: Path) -> None:
+    done = start("-m", "local", "event", str(ROOT / f"events/{name}.json"), cwd=tmp_path)
     out, err = done.communicate(timeout=60)
     assert done.returncode == 0, err
-    result = json.loads(out)
-    if "httpMethod" in json.loads(path.read_text(encoding="utf-8")):
-        assert 200 <= result["statusCode"] < 500 or "No model" in err
-    else:
-        assert set(result) == {"events", "messages"}
-        assert bool(result["events"]) == (path.stem not in SILENT), result
+    assert json.loads(out)
+    assert err
 
 
-SILENT = {"unknown"}
-"""Samples on which the watcher publishes nothing."""
+def test_a_file_without_an_event_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "event.json"
+    path.write_text("{")
+    with pytest.raises(LocalError, match="does not hold an event in JSON"):
+        send_event(path, Console(file=StringIO()))
