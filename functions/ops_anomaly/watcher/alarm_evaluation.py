@@ -250,7 +250,7 @@ def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuer
             known = {alarm["AlarmName"] for alarm in (*metric_alarms, *composite_alarms)}
             queries += [
                 AlarmQuery(
-                    name, name, f"alarm {name}", unavailable_because="the alarm no longer exists"
+                    name, name, f"Alarm {name}", unavailable_because="the alarm no longer exists"
                 )
                 for name in names
                 if name not in known

@@ -30,7 +30,7 @@ CLOSED_SUBJECTS: dict[CloseReason, str] = {
 }
 CLOSED_MESSAGES: dict[CloseReason, str] = {
     "recovered": "It is back to normal; the last unusual reading was at {last}.",
-    "no data": "There is no data since {last}: the resource is gone, or its data is late.",
+    "no data": "There has been no data since {last}: the resource is gone, or its data is late.",
     "no longer watched": "It has left the fleet or the watch file; the last unusual reading was "
     "at {last}.",
 }
