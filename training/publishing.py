@@ -15,12 +15,12 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ops_anomaly.aws.errors import CorruptIndexError
+from ops_anomaly.aws.errors import CorruptIndexError, ServiceError, translate_aws_errors
 from ops_anomaly.aws.models import parse_index, write_index
 from ops_anomaly.aws.objects import (
     CREATED_METADATA,
@@ -457,17 +457,13 @@ def write_if_unchanged(action: str, write: Any, expected_etag: str | None, **req
 
 @contextmanager
 def publish_errors(action: str) -> Iterator[None]:
-    """Turn the errors of boto3 into a `PublishError` that says what was tried.
-
-    A ValueError means that the endpoint is not a URL, or the bucket's name not valid.
-    """
+    """Turn the errors of boto3 into a `PublishError` that says what was tried."""
     try:
-        yield
-    except (
-        ClientError,
-        BotoCoreError,
-        ValueError,
-    ) as error:
+        with translate_aws_errors(action):
+            yield
+    except ServiceError as error:
+        raise PublishError(str(error)) from error.__cause__
+    except ValueError as error:  # the endpoint is not a URL, or the bucket's name not valid
         raise PublishError(f"{action}: {error}") from error
 
 
