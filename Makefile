@@ -60,8 +60,8 @@ build: $(INSTALLED)  ## the deployable package (ARCHITECTURE=arm64 or x86_64)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ARCHITECTURE=$(ARCHITECTURE) $(SAM) build \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 
-# TO=prod deploys the prod environment of samconfig.toml. The stack must be told what the package
-# was built for, and an option replaces what samconfig.toml says: hence its parameters once more.
+# TO=prod deploys the prod environment of samconfig.toml. The stack has to know what the package
+# was built for, and the option replaces samconfig.toml's parameters: hence they are repeated.
 deploy: PARAMETERS = $(shell \
 	sed -n '/^\[$(TO)\./,/^\[/ s/^parameter_overrides = "\(.*\)"/\1/p' samconfig.toml)
 deploy: build  ## build and deploy (TO=dev or prod)

@@ -371,7 +371,7 @@ def show_results(results: Results, console: Console) -> None:
         box=box.SIMPLE_HEAD,
     )
     for row in results.rows:
-        table.add_row(row.what, quantity(row.ours.median, row.unit), *against(row))
+        table.add_row(row.what, quantity(row.ours.median, row.unit), *peer_cells(row))
     console.print(table)
     for growth in results.growths:
         console.print(f"[bold]{growth.what}[/bold]: {bend_of(growth)}", highlight=False)
@@ -379,7 +379,7 @@ def show_results(results: Results, console: Console) -> None:
         console.print(f"Skipped {name}: {reason}", style="yellow", highlight=False, markup=False)
 
 
-def against(row: Row) -> tuple[str, ...]:
+def peer_cells(row: Row) -> tuple[str, ...]:
     """Return the cells about the first peer and the goal."""
     if not row.peers:
         return ()
@@ -388,8 +388,8 @@ def against(row: Row) -> tuple[str, ...]:
     if not row.goal:
         return cells
     verdict = row.goal.verdict(reached)
-    asked = rounded(row.goal.reach) + (f", {rounded(row.goal.beyond)}" if row.goal.beyond else "")
-    return (*cells, f"{asked} [{VERDICT_STYLES[verdict]}]{verdict}[/]")
+    goal = rounded(row.goal.reach) + (f", {rounded(row.goal.beyond)}" if row.goal.beyond else "")
+    return (*cells, f"{goal} [{VERDICT_STYLES[verdict]}]{verdict}[/]")
 
 
 def draw(results: Results, path: Path) -> None:

@@ -37,7 +37,7 @@ def corpus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus in NAB's layout: two simulated files, one of them with a repeated hour."""
     root = tmp_path_factory.mktemp("nab")
     labels, windows = {}, {}
-    for name, seed, length in (("quiet/cpu_one.csv", 1, 4032), ("busy/cpu_two.csv", 2, 1500)):
+    for name, seed, length in (("calm/cpu_one.csv", 1, 4032), ("busy/cpu_two.csv", 2, 1500)):
         series = simulate_ec2_cpu(seed).part(0, length)
         rows = [
             (written(time), value)
