@@ -91,9 +91,7 @@ def test_the_same_delivery_again_changes_nothing(
     np.testing.assert_array_equal(twice.values, once.values)
 
 
-@given(
-    SECONDS, st.integers(0, 100), st.integers(1, 50), st.integers(1, 80), st.integers(0, 10**9)
-)
+@given(SECONDS, st.integers(0, 100), st.integers(1, 50), st.integers(1, 80), st.integers(0, 10**9))
 def test_what_is_due_reaches_from_what_was_read_to_what_has_settled(
     seconds: int, periods_before: int, periods: int, read_until: int, now: int
 ) -> None:

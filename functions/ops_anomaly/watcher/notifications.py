@@ -29,10 +29,10 @@ CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "no longer watched": "No longer watched",
 }
 CLOSED_MESSAGES: dict[CloseReason, str] = {
-    "recovered": "It is back to normal; the last unusual reading was at {last}.",
+    "recovered": "It is back to normal; the last unusual reading was on {last}.",
     "no data": "There has been no data since {last}: the resource is gone, or its data is late.",
     "no longer watched": "It has left the fleet or the watch file; the last unusual reading was "
-    "at {last}.",
+    "on {last}.",
 }
 
 
@@ -107,7 +107,7 @@ def opened_message(incident: Incident, metric: Metric) -> str:
         [
             f"{title_of(metric)} has been unusual since {spoken(incident.first_seen)}.",
             "",
-            f"  value       {number(peak.value)} at {spoken(peak.time)}",
+            f"  value       {number(peak.value)} on {spoken(peak.time)}",
             f"  expected    {expected}{normal_range(peak.lower, peak.upper)}",
             f"  reason      {peak.reason}",
             f"  severity    {peak.severity:.2f} of 1 (0.5 is at the threshold)",
@@ -133,7 +133,7 @@ def closed_message(incident: Incident, metric: Metric, reason: CloseReason) -> t
             "",
             f"  since     {spoken(incident.first_seen)}",
             f"  duration  {lasted}, {readings}",
-            f"  worst     {number(peak.value)} at {spoken(peak.time)}",
+            f"  worst     {number(peak.value)} on {spoken(peak.time)}",
             f"  severity  {peak.severity:.2f} of 1",
             f"  reason    {peak.reason}",
             "",
