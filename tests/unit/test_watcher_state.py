@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import StoreUnavailableError
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection.types import Series, Stored
 from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.state import (
     FIRST_EVALUATION_PERIODS,
@@ -252,8 +252,6 @@ class Detector:
         self.size = size
 
     def checkpoint(self) -> Any:
-        from ops_anomaly.detection.types import Stored
-
         return Stored({"history": np.zeros(self.size, np.uint8)}, {"size": float(self.size)})
 
 
