@@ -7,6 +7,8 @@ import sys
 import typer
 from rich.console import Console
 
+from benchmarks.detection.faults import faults
+from benchmarks.detection.life import life
 from benchmarks.detection.nab import nab
 from benchmarks.fleet import fleet
 from benchmarks.speed import BenchmarkError
@@ -18,6 +20,8 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
 app.command()(nab)
+app.command()(life)
+app.command()(faults)
 app.command()(speed)
 app.command()(fleet)
 

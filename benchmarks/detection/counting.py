@@ -8,9 +8,11 @@ training prefix counts. There is no point adjustment.
 from __future__ import annotations
 
 import csv
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +32,9 @@ TRAINING_MS = 14 * DAY_MS
 TRAINING_SHARE = 0.35
 
 SLACK_MS = 15 * MINUTE_MS
+
+UNTOUCHED = "untouched"
+"""The group of series without labels or faults, in tables and results."""
 
 LAYOUT = (
     "expected unlabelled/**/*.csv (timestamp,value) and labelled/**/*.csv (timestamp,value,label)"
@@ -212,3 +217,122 @@ def daily_thresholds(scores: Floats, day: int, alerts_a_week: float) -> Floats:
     for start in range(day, len(scores), day):
         thresholds[start : start + day] = own_threshold(scores[day:start], day, alerts_a_week)
     return thresholds
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How one fault was detected at one budget.
+
+    Attributes
+    ----------
+    found : bool
+    found_before : bool or None
+        Whether the earlier one was found, where the fault is a repeated one.
+    delay : float
+        Minutes to the alert; NaN where it was not found.
+    changed_before : int
+        Flags before the fault that differ from those without it: a detector that looks ahead.
+    readings : int
+        Length of the series that the fault was placed in.
+    """
+
+    detector: str
+    series: str
+    kind: str
+    size: str
+    budget: float
+    first: int
+    last: int
+    found: bool
+    found_before: bool | None
+    delay: float
+    changed_before: int
+    readings: int
+
+    @property
+    def name(self) -> str:
+        """Kind and size."""
+        return f"{self.kind} {self.size}"
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """Alerts on one series as it is: false ones where it is unlabelled, or outside of events.
+
+    Attributes
+    ----------
+    flagged : float
+        Share of the readings after the training prefix that are flagged: a detector that always
+        fires has one long alert, but not in this.
+    """
+
+    detector: str
+    series: str
+    group: str
+    budget: float
+    counts: Counts
+    flagged: float
+
+
+def mean_share(trials: list[Trial]) -> float:
+    """Return the share found, as the mean over all pairs of a kind and a series."""
+    cells: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for trial in trials:
+        cells[trial.kind, trial.series].append(trial.found)
+    return float(np.mean([np.mean(found) for found in cells.values()])) if cells else np.nan
+
+
+def summarise(records: list[Trial | Untouched]) -> dict[str, Any]:
+    """Return the figures by detector and budget, for tables and JSON."""
+    summary: dict[str, Any] = {}
+    for name in dict.fromkeys(record.detector for record in records):
+        for budget in BUDGETS:
+            mine = [r for r in records if r.detector == name and r.budget == budget]
+            summary.setdefault(name, {})[f"{budget:g}"] = figures_of(mine)
+    return summary
+
+
+def figures_of(records: list[Trial | Untouched]) -> dict[str, Any]:
+    """Return one detector's figures at one budget."""
+    trials = [r for r in records if isinstance(r, Trial)]
+    delays = [t.delay for t in trials if t.found]
+    again = [t for t in trials if t.found_before]
+    kinds = dict.fromkeys(t.name for t in trials)
+    figures: dict[str, Any] = {
+        "faults": len(trials),
+        "mean_share": mean_share(trials),
+        "share_of_faults": share(trials),
+        "delay_minutes": float(np.median(delays)) if delays else np.nan,
+        "again_of_found_first": share(again),
+        "found_first": len(again),
+        "looked_ahead": sum(t.changed_before > 0 for t in trials),
+        "by_kind": {kind: share(t for t in trials if t.name == kind) for kind in kinds},
+        "by_series": {
+            name: share(t for t in trials if t.series == name)
+            for name in dict.fromkeys(t.series for t in trials)
+        },
+    }
+    untouched = [r for r in records if isinstance(r, Untouched)]
+    for name in dict.fromkeys(r.group for r in untouched):
+        figures[name] = totals([r for r in untouched if r.group == name])
+    return figures
+
+
+def totals(records: list[Untouched]) -> dict[str, float]:
+    """Return the figures of one group of series without injected faults."""
+    total = sum((r.counts for r in records), Counts())
+    return {
+        "events": total.events,
+        "found": total.found,
+        "false": total.false,
+        "weeks": total.weeks,
+        "false_a_week": total.false_a_week,
+        "flagged": float(np.mean([r.flagged for r in records])),
+        "delay_minutes": float(np.median(total.delays)) if total.delays else np.nan,
+    }
+
+
+def share(trials: Iterable[Trial]) -> float:
+    """Return the share of trials that were found."""
+    found = [trial.found for trial in trials]
+    return float(np.mean(found)) if found else np.nan

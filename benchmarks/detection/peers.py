@@ -458,7 +458,7 @@ def grow_forest(known: bytes, size: int, seed: int, trees: int = 25, sample: int
         roots.append(len(nodes))
         grow_tree(points[chosen], nodes, rng)
     columns = [np.array(column) for column in zip(*nodes, strict=True)]
-    return Forest(*columns, roots=np.array(roots))
+    return Forest(*columns, np.array(roots))  # type: ignore[call-arg]
 
 
 def grow_tree(points: Floats, nodes: list[list[Any]], rng: np.random.Generator) -> None:

@@ -259,7 +259,7 @@ def percent(rng: np.random.Generator, hours: Floats, period: int) -> tuple[Float
     curve = 55 * day_curve(hours, 0.25)
     wandering = 4 * slow(rng, len(hours), period, fading=3.0)
     values: Floats = curve + wandering + rng.normal(size=len(hours))
-    return curve, np.round(np.clip(values, 0.0, 100.0), 2)
+    return curve, np.round(np.minimum(np.maximum(values, 0.0), 100.0), 2)
 
 
 SHAPES: dict[str, Draw] = {
