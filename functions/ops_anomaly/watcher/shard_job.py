@@ -242,34 +242,28 @@ def evaluate_shard(
     """
     now = clock()
     options = {metric: watched.options for watched in fleet for metric in watched.metrics}
-    states = {
+    before = {
         metric: state.metrics.get(str(metric)) or MetricState.empty(metric) for metric in options
     }
-    readings = list(_read(cloudwatch, _due(states, options, now), on_refused))
-    evaluations: dict[Metric, MetricEvaluation] = {}
-    began = clock()
-    for span, series in readings:
-        if clock() - began > MAX_EVALUATION_MS:
-            break
-        metric, end = span.metric, 1000 * span.end
-        evaluations[metric] = evaluator.evaluate_metric(
-            states[metric], series, end, options[metric]
-        )
-    states |= {metric: each.state for metric, each in evaluations.items()}
-    gone = [each for each in state.metrics.values() if each.metric not in options]
-    transitions = [(metric, t) for metric, each in evaluations.items() for t in each.transitions]
-    transitions += [
-        (each.metric, Closed(each.incidents.incident, "no longer watched"))
-        for each in gone
-        if each.incidents.incident
+    readings = list(_read(cloudwatch, _due(before, options, now), on_refused))
+    evaluations = _evaluate(readings, before, options, evaluator, clock)
+    after = before | {metric: each.state for metric, each in evaluations.items()}
+    unwatched = [each for each in state.metrics.values() if each.metric not in options]
+    transitions = [
+        *((metric, each) for metric, found in evaluations.items() for each in found.transitions),
+        *(
+            (each.metric, Closed(each.incidents.incident, "no longer watched"))
+            for each in unwatched
+            if each.incidents.incident
+        ),
     ]
     notifications = [incident_notification(each, metric, now) for metric, each in transitions]
     return ShardEvaluation(
         state=ShardState(
-            {str(metric): each for metric, each in states.items() if len(each.values)},
+            {str(metric): each for metric, each in after.items() if len(each.values)},
             (*state.outbox, *notifications),
         ),
-        is_changed=bool(evaluations or gone),
+        is_changed=bool(evaluations or unwatched),
         metrics=evaluations,
         transitions=[each for _, each in transitions],
         scores={
@@ -277,9 +271,28 @@ def evaluate_shard(
             for metric, each in evaluations.items()
             if each.update and options[metric].score_metric
         },
-        missing=sum(bool(np.isnan(s.values[-MISSING_PERIODS:]).all()) for s in states.values()),
+        missing=sum(bool(np.isnan(s.values[-MISSING_PERIODS:]).all()) for s in after.values()),
         postponed=len(readings) - len(evaluations),
     )
+
+
+def _evaluate(
+    readings: Sequence[tuple[Span, Series]],
+    before: Mapping[Metric, MetricState],
+    options: Mapping[Metric, Options],
+    evaluator: Evaluator,
+    clock: Callable[[], int],
+) -> dict[Metric, MetricEvaluation]:
+    """Evaluate one metric after the other, as long as there is time."""
+    evaluations: dict[Metric, MetricEvaluation] = {}
+    began = clock()
+    for span, series in readings:
+        if clock() - began > MAX_EVALUATION_MS:
+            break
+        evaluations[span.metric] = evaluator.evaluate_metric(
+            before[span.metric], series, 1000 * span.end, options[span.metric]
+        )
+    return evaluations
 
 
 def _due(
