@@ -32,16 +32,24 @@ from ops_anomaly.detection.timeline import utc
 from training import RunError
 from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
-from training.run import StoredRun, read_run
+from training.run import Settings, StoredRun, fingerprint, read_run
 from training.sources import SourceOptions, obtain_series
 from training.sources.series import LabelledSeries
 
+SETTINGS = Settings(MODEL)
 TTL_SECONDS = 2.0
 TIMEOUT_SECONDS = 60
 TICK = Path(__file__).parents[1] / "events" / "schedule.json"
 
 
-def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> None:
+def demo(
+    port: int,
+    nab_root: Path | None,
+    *,
+    once: bool,
+    console: Console,
+    settings: Settings = SETTINGS,
+) -> None:
     """Run everything; then serve until interrupted, or with `once` end after the last response.
 
     Raises
@@ -56,7 +64,7 @@ def demo(port: int, nab_root: Path | None, *, once: bool, console: Console) -> N
         listener = started.enter_context(listen(port))
         show_step(console, 1, "Data and training")
         series = obtain_series(SourceOptions(nab_root=nab_root), console)
-        run = trained_run(series, console)
+        run = trained_run(series, settings, console)
 
         show_step(console, 2, "A versioned bucket with the winner in it")
         isolate_from_aws()
@@ -87,11 +95,8 @@ def show_step(console: Console, number: int, title: str) -> None:
     console.print(f"\n[bold]{number}. {title}[/bold]")
 
 
-def trained_run(series: LabelledSeries, console: Console) -> StoredRun:
+def trained_run(series: LabelledSeries, settings: Settings, console: Console) -> StoredRun:
     """Return the run in `RUN_FOLDER` if it is of this data and code, else train one."""
-    from training.run import Settings, fingerprint
-
-    settings = Settings(MODEL)
     try:
         run = read_run(RUN_FOLDER)
         if run.record.get("fingerprint") == fingerprint(series, settings):

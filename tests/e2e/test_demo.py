@@ -21,6 +21,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo")
 
 
+SMALL = """
+import sys
+from rich.console import Console
+from local.demo import demo
+from training.run import Settings
+
+small = Settings("ec2-cpu", max_epochs=6, max_places=2)
+demo(0, None, once="--once" in sys.argv, console=Console(), settings=small)
+"""
+"""The demo with less training: `make demo ONCE=1` runs it in full."""
+
+
 def start(workplace: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {
         "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}",
@@ -31,7 +43,7 @@ def start(workplace: Path, *arguments: str) -> subprocess.Popen[str]:
     }
     environment.pop("NAB_ROOT", None)
     return subprocess.Popen(
-        [sys.executable, "-m", "local", "demo", *arguments],
+        [sys.executable, *arguments],
         cwd=workplace,
         env=environment,
         stdout=subprocess.PIPE,
@@ -63,7 +75,7 @@ def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def test_once_runs_everything_and_ends(workplace: Path) -> None:
-    code, out, err = finished(start(workplace, "--once", "--port", "0"))
+    code, out, err = finished(start(workplace, "-c", SMALL, "--once"))
     assert code == 0, err
     assert "Using a simulated EC2 CPU series" in out
     assert "VersionId" in out
@@ -76,7 +88,7 @@ def test_once_runs_everything_and_ends(workplace: Path) -> None:
 def test_later_it_reuses_the_run_and_serves_until_stopped(
     workplace: Path, number: signal.Signals
 ) -> None:
-    process = start(workplace, "--port", "0")
+    process = start(workplace, "-c", SMALL)
     assert process.stdout
     lines = []
     try:
@@ -101,7 +113,7 @@ def test_a_port_in_use_is_reported_before_anything_else(workplace: Path) -> None
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, out, err = finished(start(workplace, "--port", str(port)))
+        code, out, err = finished(start(workplace, "-m", "local", "demo", "--port", str(port)))
     assert code == 1
     assert f"port {port} is in use" in err
     assert "Data" not in out
