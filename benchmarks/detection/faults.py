@@ -34,7 +34,6 @@ from benchmarks.detection.counting import (
 from benchmarks.detection.peers import PEERS, alerts_of, detect_each, flags_of, load
 from benchmarks.detection.report import (
     MAX_PICTURES,
-    Task,
     check_detectors,
     check_writable,
     draw,
@@ -50,6 +49,7 @@ from training import SourceError
 from training.sources.series import DAY_MS, MINUTE_MS, LabelledSeries
 
 if TYPE_CHECKING:
+    from benchmarks.detection.report import Task
     from ops_anomaly.detection.types import Detection, Floats, Integers, Mask
 
 AFTER_MS = 30 * MINUTE_MS
