@@ -1,4 +1,4 @@
-"""The state of a shard: readings against a dictionary, and the stored form against damage."""
+"""The state of a shard: readings against a dictionary, and the stored forms against damage."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection import untrained
+from ops_anomaly.detection.types import ArtifactError, Series
 from ops_anomaly.watcher.incidents import Incident, IncidentState, Peak, Provenance
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
 from ops_anomaly.watcher.state import (
     FIRST_EVALUATION_PERIODS,
     LATE_PERIODS,
     SETTLE_MS,
+    Checkpoint,
     MetricState,
     ShardState,
+    decode_checkpoints,
     decode_shard_state,
+    encode_checkpoints,
     encode_shard_state,
 )
 
@@ -232,3 +236,38 @@ def test_flipped_bytes_are_refused_or_read_as_a_state(state: ShardState, data: A
         assert not np.isinf(each.values).any()
         assert each.start % each.step == 0
     assert plain(decode_shard_state(encode_shard_state(other)).metrics) == plain(other.metrics)
+
+
+# --- checkpoints --------------------------------------------------------------------------------
+
+UNTRAINED = untrained(100)
+_, DETECTOR = UNTRAINED.update(Series(300_000 * np.arange(1, 41), np.sin(np.arange(40.0))))
+LATER = Series(300_000 * np.arange(41, 61), np.cos(np.arange(20.0)))
+CHECKPOINTS = encode_checkpoints(
+    {"a": Checkpoint(None, None, 12_000_000, DETECTOR), "b": Checkpoint("v1", 0.2, 7, UNTRAINED)}
+)
+
+
+def test_a_stored_checkpoint_resumes_as_it_was() -> None:
+    stored = decode_checkpoints(CHECKPOINTS)["a"]
+    mine, theirs = DETECTOR.detect(LATER), stored.resume(UNTRAINED).detect(LATER)
+    assert mine.scores.tobytes() == theirs.scores.tobytes()
+    assert mine.alerts == theirs.alerts
+
+
+@given(st.dictionaries(st.integers(0, len(CHECKPOINTS) - 1), st.integers(1, 255), max_size=5))
+def test_damaged_checkpoints_are_refused_or_resumed(flips: dict[int, int]) -> None:
+    written = bytearray(CHECKPOINTS)
+    for position, flip in flips.items():
+        written[position] ^= flip
+    try:
+        for each in decode_checkpoints(bytes(written)).values():
+            each.resume(UNTRAINED).detect(LATER)
+    except (CorruptStateError, ArtifactError):
+        return
+
+
+@given(st.integers(0, len(CHECKPOINTS) - 1))
+def test_truncated_checkpoints_are_refused(length: int) -> None:
+    with pytest.raises(CorruptStateError):
+        decode_checkpoints(CHECKPOINTS[:length])

@@ -1,4 +1,4 @@
-"""The watch file: options have defaults, and every fault is named with its place."""
+"""The watch file: options have defaults, and every fault is named with its path."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def watch_file(*entries: dict[str, Any]) -> WatchFile:
     )
 
 
-def places(error: InvalidWatchFileError) -> list[str]:
+def paths(error: InvalidWatchFileError) -> list[str]:
     return [line.partition(":")[0] for line in str(error).splitlines()]
 
 
@@ -58,7 +58,7 @@ def test_a_published_file_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path", "value"),
     [
         ("name", "Orders"),
         ("name", ""),
@@ -86,13 +86,13 @@ def test_a_published_file_is_read_as_it_was_written() -> None:
         ("modell", "orders"),
     ],
 )
-def test_a_wrong_field_of_a_metric_is_named_with_its_place(place: str, value: object) -> None:
-    with pytest.raises(InvalidWatchFileError, match=rf"^metrics\.1\.{place}: [^\n]+$"):
-        watch_file(exact("first"), exact(**{place: value}))
+def test_a_wrong_field_of_a_metric_is_named_with_its_place(path: str, value: object) -> None:
+    with pytest.raises(InvalidWatchFileError, match=rf"^metrics\.1\.{path}: [^\n]+$"):
+        watch_file(exact("first"), exact(**{path: value}))
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path", "value"),
     [
         ("namespace", ""),
         ("namespace", "a" * 256),
@@ -111,9 +111,9 @@ def test_a_wrong_field_of_a_metric_is_named_with_its_place(place: str, value: ob
         ("unit", "Percent"),
     ],
 )
-def test_a_wrong_field_of_a_selector_is_named_with_its_place(place: str, value: object) -> None:
-    with pytest.raises(InvalidWatchFileError, match=rf"^selectors\.0\.{place}: [^\n]+$"):
-        watch_file(selector(**{place: value}))
+def test_a_wrong_field_of_a_selector_is_named_with_its_place(path: str, value: object) -> None:
+    with pytest.raises(InvalidWatchFileError, match=rf"^selectors\.0\.{path}: [^\n]+$"):
+        watch_file(selector(**{path: value}))
 
 
 def test_a_wrong_value_of_a_dimension_is_named_with_its_place() -> None:
@@ -140,14 +140,14 @@ def test_all_faults_are_named_together() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact(name="A", history_days=0), selector(period=1))
     expected = ["metrics.0.name", "metrics.0.history_days", "selectors.0.period"]
-    assert places(caught.value) == expected
+    assert paths(caught.value) == expected
 
 
 def test_malformed_metrics_are_named_with_all_other_faults() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact("A", metric="a"), exact("b", metric=1), exact("c", metric="c"))
     expected = ["metrics.0.name", "metrics.1.metric", "metrics.0.metric", "metrics.2.metric"]
-    assert places(caught.value) == expected
+    assert paths(caught.value) == expected
 
 
 def test_the_fault_of_a_malformed_metric_has_an_example() -> None:
@@ -156,7 +156,7 @@ def test_the_fault_of_a_malformed_metric_has_an_example() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "place"),
+    ("content", "path"),
     [
         (None, "the file: "),
         ([], "the file: "),
@@ -171,8 +171,8 @@ def test_the_fault_of_a_malformed_metric_has_an_example() -> None:
         ({"version": 1, "metrics": [], "selectors": []}, "the file: .*nothing to watch"),
     ],
 )
-def test_a_file_of_another_form_is_refused(content: Any, place: str) -> None:
-    with pytest.raises(InvalidWatchFileError, match=f"^{place}"):
+def test_a_file_of_another_form_is_refused(content: Any, path: str) -> None:
+    with pytest.raises(InvalidWatchFileError, match=f"^{path}"):
         parse_watch_file(content)
 
 

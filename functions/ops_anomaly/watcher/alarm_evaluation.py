@@ -126,7 +126,7 @@ def evaluate_alarm(cloudwatch: Any, change: AlarmChange) -> list[Verdict]:
     Raises
     ------
     ServiceUnavailableError
-        If CloudWatch does not answer: a retry may help.
+        If CloudWatch does not respond: a retry may help.
     """
     if change.metrics:
         queries = [query_from_event(change.name, change.metrics)]
@@ -150,7 +150,7 @@ def evaluate_query(
     Raises
     ------
     ServiceUnavailableError
-        If CloudWatch does not answer: a retry may help.
+        If CloudWatch does not respond: a retry may help.
     """
     verdict = Verdict(title=query.title, metric=query.series, alarm=query.alarm)
     if query.unavailable_because is not None:
@@ -234,7 +234,7 @@ def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuer
     Raises
     ------
     ServiceUnavailableError
-        If CloudWatch does not answer.
+        If CloudWatch does not respond.
     """
     names = [alarm_name(arn) for arn in change.triggered_by] or alarm_names_in_rule(change.rule)
     queries: list[AlarmQuery] = []

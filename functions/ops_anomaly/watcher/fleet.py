@@ -63,7 +63,7 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
     Raises
     ------
     ServiceError
-        If ListMetrics is not allowed or does not answer.
+        If ListMetrics is not allowed or does not respond.
     """
     taken: set[Metric] = set()
     fleet = []
@@ -209,7 +209,7 @@ class Planner:
         return shard_jobs(fleet, of, self._clock() // 1000)
 
     def _fleet(self) -> list[Watched] | None:
-        """Return the fleet, listed anew if the watch file has changed or an hour has passed."""
+        """Return the fleet, listed again if the watch file has changed or an hour has passed."""
         known, now = self._listing, self._clock()
         try:
             stored = self._store.read(WATCH_KEY, known.etag if known else None)

@@ -157,7 +157,7 @@ class VersionedDocument(Generic[State]):
         Raises
         ------
         StoreUnavailableError
-            If the bucket does not answer.
+            If the bucket does not respond.
         """
         try:
             stored = self.store.read(self.key)
@@ -178,7 +178,7 @@ class VersionedDocument(Generic[State]):
         ConflictError
             If somebody else wrote in between.
         StoreUnavailableError
-            If the bucket does not answer.
+            If the bucket does not respond.
         """
         return Snapshot(state, self.store.write(self.key, self.encode(state), snapshot.etag))
 

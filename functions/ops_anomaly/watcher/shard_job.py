@@ -238,7 +238,7 @@ def evaluate_shard(
     Raises
     ------
     ServiceError
-        If CloudWatch does not answer.
+        If CloudWatch does not respond.
     """
     now = clock()
     options = {metric: watched.options for watched in fleet for metric in watched.metrics}
