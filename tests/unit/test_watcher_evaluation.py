@@ -123,7 +123,7 @@ def test_the_next_evaluation_resumes_where_the_last_one_ended() -> None:
     assert found.update.replayed == 0
 
 
-def test_a_model_with_a_history_of_its_own_goes_on_from_its_end() -> None:
+def test_a_model_resumes_from_the_end_of_its_own_history() -> None:
     world = World(RecordingDetector(last_timestamp=NOON_OF_DAYS - 10 * STEP))
     found = world.evaluate(0)
     assert world.updates(found) == [list(range(-9, FIRST)), [-3, -2, -1]]
