@@ -97,7 +97,7 @@ def test_long_periods_keep_enough_history_to_be_evaluated(period: int, days: int
 
 
 def test_an_anomaly_of_one_machine_opens_one_incident_of_that_machine() -> None:
-    world = World(20)
+    world = World(8)
     world.run(0)
     world.set(SPIKE, 1, 2, 3, of=7)
     assert [world.run(tick).opened for tick in range(1, 6)] == [0, 1, 0, 0, 0]
