@@ -337,8 +337,7 @@ def models(setting: Setting) -> Sequence[Row | Growth]:
     )
     note = (
         f"64 MiB of artifacts are kept, which is {64 * 2**20 // len(artifact)} such models; what "
-        "is not kept is read from the bucket again. Each model keeps a table of "
-        "decisions beside its artifact"
+        "is not kept is read from the bucket again"
     )
     return [
         Growth(
