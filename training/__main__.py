@@ -1,6 +1,6 @@
-"""The command line: train models, publish the winner, list versions, roll back; watch metrics.
+"""Train models, publish the winner, list versions, roll back; check and publish a watch file.
 
-To begin: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
+First: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
 """
 
 from __future__ import annotations
@@ -58,10 +58,12 @@ def train_command(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
+        typer.Option(
+            help="With --csv: JSON list of anomalies: times, or pairs of first and last."
+        ),
     ] = None,
     simulated: Annotated[
-        bool, typer.Option("--simulated", help="Take a simulated EC2 CPU series.")
+        bool, typer.Option("--simulated", help="Use a simulated EC2 CPU series.")
     ] = False,
     cloudwatch: Annotated[
         Metric | None,
@@ -81,7 +83,7 @@ def train_command(
             parser=parse_range,
             metavar="FROM TO",
             help="Keep a past incident out of training, such as 2026-03-01T08:00 "
-            "2026-03-01T09:30 (UTC); may be given again.",
+            "2026-03-01T09:30 (UTC); repeatable.",
         ),
     ] = None,
     train_share: Annotated[
@@ -90,7 +92,7 @@ def train_command(
             min=0.1, max=0.9, help="Share of the training part; the rest is the test part."
         ),
     ] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of random numbers.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 42,
     epochs: Annotated[
         int, typer.Option(min=1, help="At most, of models that are trained by epochs.")
     ] = MAX_EPOCHS,
@@ -174,7 +176,7 @@ def rollback(
     bucket: Bucket,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Make an older version live again; every version stays."""
+    """Make an older version live again; no version is lost."""
     from training.publishing import describe, roll_back, s3_client
 
     live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to)
