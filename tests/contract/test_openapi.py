@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from local.gateway import listen, serve
 from local.openapi import openapi_document
-from ops_anomaly.api.docs import DOCUMENT as DOCUMENT_FILE
+from ops_anomaly.api.routes import DOCUMENT as DOCUMENT_FILE
 from tests.conftest import PublishedModel
 
 COMMITTED = Path(__file__).parents[2] / "openapi.json"

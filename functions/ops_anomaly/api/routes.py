@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
+import aws_lambda_powertools
 import msgspec
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.metrics import MetricUnit
@@ -232,16 +235,12 @@ def model(service: Service, name: str) -> Response[str]:
 @route("GET", "/docs")
 def docs(service: Service) -> Response[str]:
     """Page that shows the OpenAPI document."""
-    from ops_anomaly.api.docs import docs_page  # no other route needs it
-
     return Response(HTTPStatus.OK.value, content_type="text/html", body=docs_page())
 
 
 @route("GET", "/openapi.json")
 def openapi(service: Service) -> Response[str]:
     """OpenAPI document of this API."""
-    from ops_anomaly.api.docs import openapi_document
-
     return Response(HTTPStatus.OK.value, content_type=JSON_MEDIA_TYPE, body=openapi_document())
 
 
@@ -301,3 +300,44 @@ def _responding(app: Api, service: Service, called: Route) -> Callable[..., Resp
         return called.function(service, request, **parameters)
 
     return handle
+
+
+DOCUMENT = Path(__file__).with_name("openapi.json")
+SWAGGER_UI = Path(aws_lambda_powertools.__file__).parent / "event_handler/openapi/swagger_ui"
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Anomaly detection for operations metrics</title>
+<style>{style}</style>
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script>{script}</script>
+<script>
+const ui = SwaggerUIBundle({{dom_id: "#swagger-ui", deepLinking: true, spec: {document}}});
+// the target of the page's link to the document
+ui.specActions.updateUrl(new URL("openapi.json", location).pathname);
+</script>
+</body>
+</html>
+"""
+
+
+@cache
+def openapi_document() -> str:
+    """Return the document, as JSON text; `make openapi` writes it."""
+    return DOCUMENT.read_text(encoding="utf-8")
+
+
+def docs_page() -> str:
+    """Return Swagger UI with the document: one page that loads nothing, and so works offline.
+
+    Script and style are those that come with Powertools.
+    """
+    return PAGE.format(
+        script=(SWAGGER_UI / "swagger-ui-bundle.min.js").read_text(encoding="utf-8"),
+        style=(SWAGGER_UI / "swagger-ui.min.css").read_text(encoding="utf-8"),
+        document=openapi_document().replace("</", "<\\/"),
+    )

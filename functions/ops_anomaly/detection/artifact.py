@@ -16,8 +16,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from safetensors import SafetensorError, deserialize
 
-from ops_anomaly.detection.tensors import scalar
-from ops_anomaly.detection.types import CorruptArtifactError, RawTensor, UnsupportedArtifactError
+from ops_anomaly.detection.types import (
+    CorruptArtifactError,
+    RawTensor,
+    UnsupportedArtifactError,
+    scalar,
+)
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Detector

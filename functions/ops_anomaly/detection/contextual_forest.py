@@ -50,7 +50,6 @@ from ops_anomaly.detection.tails import (
     tails_of,
     usual_step,
 )
-from ops_anomaly.detection.tensors import scalar, whole, within
 from ops_anomaly.detection.types import (
     WEEK_MS,
     CorruptArtifactError,
@@ -59,6 +58,9 @@ from ops_anomaly.detection.types import (
     Stored,
     alerts_from,
     check_values,
+    scalar,
+    whole,
+    within,
 )
 
 if TYPE_CHECKING:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ops_anomaly.detection.tensors import expect, whole
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, expect, whole
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.tails import Calibration

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from ops_anomaly.detection.tensors import expect
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor
+from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, expect
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats

@@ -21,7 +21,6 @@ import numpy.typing as npt
 
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.tails import Tail
-from ops_anomaly.detection.tensors import expect, within
 from ops_anomaly.detection.types import (
     FLOAT32_MAX,
     WEEK_MS,
@@ -32,6 +31,8 @@ from ops_anomaly.detection.types import (
     alerts_of_events,
     check_value,
     check_values,
+    expect,
+    within,
 )
 
 if TYPE_CHECKING:

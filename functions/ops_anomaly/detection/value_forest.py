@@ -18,7 +18,6 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from ops_anomaly.detection.tensors import expect
 from ops_anomaly.detection.types import (
     CorruptArtifactError,
     FixedSensitivityError,
@@ -26,6 +25,7 @@ from ops_anomaly.detection.types import (
     Stored,
     check_value,
     check_values,
+    expect,
 )
 
 if TYPE_CHECKING:
