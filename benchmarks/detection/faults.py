@@ -31,9 +31,14 @@ from benchmarks.detection.counting import (
     training_readings,
     whole_step,
 )
-from benchmarks.detection.peers import PEERS, alerts_of, detect_each, flags_of, load
+from benchmarks.detection.peers import alerts_of, detect_each, flags_of, load
 from benchmarks.detection.report import (
     MAX_PICTURES,
+    Jobs,
+    Names,
+    Out,
+    Peers,
+    Plots,
     check_detectors,
     check_writable,
     draw,
@@ -78,16 +83,8 @@ class CountBy(StrEnum):
 
 def faults(
     data: Annotated[Path, typer.Option(help="A folder of unlabelled/ and labelled/ CSV files.")],
-    detector: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--detector",
-            "-d",
-            help=r"contextual, a peer, or module:function; repeatable.  \[default: contextual]",
-            show_default=False,
-        ),
-    ] = None,
-    peers: Annotated[bool, typer.Option("--peers", help="Run all peers beside it.")] = False,
+    detector: Names = None,
+    peers: Peers = False,
     only: Annotated[Part | None, typer.Option(help="Run this part of the data only.")] = None,
     count_by: Annotated[
         CountBy, typer.Option(help="Count groups of flags, or the detector's own alerts.")
@@ -96,12 +93,12 @@ def faults(
     quick: Annotated[
         bool, typer.Option("--quick", help="Three short series, six labelled, one seed: a minute.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = -1,
-    out: Annotated[Path | None, typer.Option(help="Write results here, as JSON.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw missed faults into here.")] = None,
+    jobs: Jobs = -1,
+    out: Out = None,
+    plots: Plots = None,
 ) -> None:
     """Inject faults into real series, and evaluate labelled ones, at three alert budgets."""
-    names = check_detectors([*(detector or ["contextual"]), *(PEERS if peers else ())])
+    names = check_detectors(detector, peers)
     seeds = 1 if quick else seeds
     tasks = plan(names, data, seeds, quick, only, count_by)
     check_writable(out, plots)

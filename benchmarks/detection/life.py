@@ -16,9 +16,14 @@ import numpy as np
 import typer
 
 from benchmarks.detection.counting import BUDGETS, HOUR_MS
-from benchmarks.detection.peers import PEERS, detect_each, evaluable, flags_of
+from benchmarks.detection.peers import detect_each, evaluable, flags_of
 from benchmarks.detection.report import (
     MAX_PICTURES,
+    Jobs,
+    Names,
+    Out,
+    Peers,
+    Plots,
     check_choices,
     check_detectors,
     check_writable,
@@ -55,16 +60,8 @@ if TYPE_CHECKING:
 
 
 def life(
-    detector: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--detector",
-            "-d",
-            help=r"contextual, a peer, or module:function; repeatable.  \[default: contextual]",
-            show_default=False,
-        ),
-    ] = None,
-    peers: Annotated[bool, typer.Option("--peers", help="Run all peers beside it.")] = False,
+    detector: Names = None,
+    peers: Peers = False,
     case: Annotated[
         list[str] | None, typer.Option(help="Run only this, as outage; repeatable.")
     ] = None,
@@ -79,17 +76,18 @@ def life(
     quick: Annotated[
         bool, typer.Option("--quick", help="Two periods, six shapes, one seed: a minute.")
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Processes; -1 for all cores.")] = -1,
-    out: Annotated[Path | None, typer.Option(help="Write results here, as JSON.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw the worst cases into here.")] = None,
+    jobs: Jobs = -1,
+    out: Out = None,
+    plots: Plots = None,
 ) -> None:
     """Simulate the life of metrics: new, broken, shifted, with gaps, on weekends, ordinary."""
-    names = check_detectors([*(detector or ["contextual"]), *(PEERS if peers else ())])
+    names = check_detectors(detector, peers)
     check_choices("--case", case or (), CASES)
     check_choices("--shape", shape or (), SHAPES)
     check_choices("--period", period or (), PERIODS)
     check_writable(out, plots)
-    chosen = choose(names, 1 if quick else seeds, sensitivity, quick, case, period, shape)
+    seeds = 1 if quick else seeds
+    chosen = choose(names, seeds, sensitivity, quick, case, period, shape)
     if not chosen:
         raise typer.BadParameter("no case has this shape at this period", param_hint="--case")
     tasks = [(run_case, (setting,)) for setting in chosen]
@@ -505,29 +503,26 @@ def bounds(setting: Setting, metric: Metric, result: Detection, part: slice) -> 
 
 
 SEASONAL = ("daily", "weekly 60", "heavy", "bursts", "counts", "percent")
+ALL = tuple(PERIODS)
 ORDINARY = (*SEASONAL, "sparse", "idle", "job", "backup", "steady")
 
 CASES: dict[str, tuple[Case, tuple[str, ...], tuple[str, ...]]] = {
     # name: what is run, of which shapes, at which periods
-    "new": (new_metric, (*ORDINARY, "weekly 30"), tuple(PERIODS)),
+    "new": (new_metric, (*ORDINARY, "weekly 30"), ALL),
     "first-weekend": (first_weekend, ("weekly 60", "weekly 30"), ("1 min", "5 min", "1 h")),
-    "outage": (outages, ORDINARY, tuple(PERIODS)),
-    "flat": (flatlines, (*SEASONAL, "steady"), tuple(PERIODS)),
-    "job": (jobs, ("job", "backup"), tuple(PERIODS)),
+    "outage": (outages, ORDINARY, ALL),
+    "flat": (flatlines, (*SEASONAL, "steady"), ALL),
+    "job": (jobs, ("job", "backup"), ALL),
     "weekends": (weekends, ("weekly 60", "weekly 30"), ("1 min", "5 min", "1 h")),
-    "few": (few_readings, ("daily", "heavy", "idle", "steady", "percent"), tuple(PERIODS)),
-    "spikes": (short_spikes, ("daily", "weekly 60"), tuple(PERIODS)),
-    "shift": (
-        level_shift,
-        ("daily", "weekly 60", "heavy", "counts", "steady"),
-        tuple(PERIODS),
-    ),
-    "drift": (drifts, ("daily", "weekly 60", "heavy", "counts"), tuple(PERIODS)),
-    "gaps": (gaps, ("daily", "weekly 60", "heavy", "job"), tuple(PERIODS)),
-    "irregular": (irregular, ("daily", "weekly 60", "heavy"), tuple(PERIODS)),
-    "clock": (clock_change, ("daily", "job", "percent"), tuple(PERIODS)),
-    "constant": (constants, ("steady",), tuple(PERIODS)),
-    "false-alerts": (false_alerts, ORDINARY, tuple(PERIODS)),
+    "few": (few_readings, ("daily", "heavy", "idle", "steady", "percent"), ALL),
+    "spikes": (short_spikes, ("daily", "weekly 60"), ALL),
+    "shift": (level_shift, ("daily", "weekly 60", "heavy", "counts", "steady"), ALL),
+    "drift": (drifts, ("daily", "weekly 60", "heavy", "counts"), ALL),
+    "gaps": (gaps, ("daily", "weekly 60", "heavy", "job"), ALL),
+    "irregular": (irregular, ("daily", "weekly 60", "heavy"), ALL),
+    "clock": (clock_change, ("daily", "job", "percent"), ALL),
+    "constant": (constants, ("steady",), ALL),
+    "false-alerts": (false_alerts, ORDINARY, ALL),
 }
 
 QUICK_PERIODS = ("5 min", "1 h")

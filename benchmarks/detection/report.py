@@ -1,4 +1,4 @@
-"""What `life` and `faults` print, write and draw: tables of 80 columns, JSON, pictures."""
+"""What `life` and `faults` share: options, tables of 80 columns, JSON, pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import joblib
 import numpy as np
@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.detection.counting import BUDGETS, UNTOUCHED, Trial, Untouched
 from benchmarks.detection.nab_report import write_whole
-from benchmarks.detection.peers import UnknownDetectorError, flags_of, load
+from benchmarks.detection.peers import PEERS, UnknownDetectorError, flags_of, load
 from benchmarks.detection.simulation import PERIODS, Record
 from training import RunError
 from training.console import new_table, show_progress
@@ -31,6 +31,20 @@ if TYPE_CHECKING:
 
     Task = tuple[Callable[..., list[Any]], tuple[Any, ...]]
     """A function that returns records, and its arguments."""
+
+Names = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--detector",
+        "-d",
+        help=r"contextual, a peer, or module:function; repeatable.  \[default: contextual]",
+        show_default=False,
+    ),
+]
+Peers = Annotated[bool, typer.Option("--peers", help="Run all peers beside it.")]
+Jobs = Annotated[int, typer.Option(help="Processes; -1 for all cores.")]
+Out = Annotated[Path | None, typer.Option(help="Write results here, as JSON.")]
+Plots = Annotated[Path | None, typer.Option(help="Draw what went wrong into this folder.")]
 
 WIDTH = 80
 
@@ -45,14 +59,15 @@ MAX_FLAGGED = 0.05
 MAX_PICTURES = 24
 
 
-def check_detectors(names: Sequence[str]) -> list[str]:
-    """Return the names, each once, or raise a usage error where there is no such detector."""
-    for name in names:
+def check_detectors(names: Sequence[str] | None, peers: bool) -> list[str]:
+    """Return the detectors to run, each once; raise a usage error where there is no such one."""
+    chosen = [*(names or ["contextual"]), *(PEERS if peers else ())]
+    for name in chosen:
         try:
             load(name)
         except UnknownDetectorError as error:
             raise typer.BadParameter(str(error), param_hint="--detector") from error
-    return list(dict.fromkeys(names))
+    return list(dict.fromkeys(chosen))
 
 
 def check_choices(option: str, values: Iterable[str], known: Iterable[str]) -> None:

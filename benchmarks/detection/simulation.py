@@ -239,7 +239,7 @@ def job(rng: np.random.Generator, hours: Floats, period: int) -> tuple[Floats, F
 
 
 def backup(rng: np.random.Generator, hours: Floats, period: int) -> tuple[Floats, Floats]:
-    """Disk traffic of a day, and a backup at half past three for an hour and a half."""
+    """Disk traffic of a day, and a backup at 3:30 for an hour and a half."""
     nightly = JOBS["backup"]
     day = nightly.base * day_curve(hours)
     curve = day + nightly.work * nightly.usually(hours)
