@@ -183,7 +183,7 @@ def own_threshold(scores: Floats, day: int, alerts_a_week: float) -> float:
 
     It makes scores of different units comparable. The highest score of every six hours is kept;
     above the median of these maxima an exponential tail is fitted, and the threshold is where the
-    tail is exceeded as often as alerts are asked for. Labels are not used, so earlier incidents
+    tail is exceeded as often as the budget allows. Labels are not used, so earlier incidents
     raise it.
 
     Parameters
@@ -287,8 +287,8 @@ def summarise(records: list[Trial | Untouched]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for name in dict.fromkeys(record.detector for record in records):
         for budget in BUDGETS:
-            mine = [r for r in records if r.detector == name and r.budget == budget]
-            summary.setdefault(name, {})[f"{budget:g}"] = figures_of(mine)
+            chosen = [r for r in records if r.detector == name and r.budget == budget]
+            summary.setdefault(name, {})[f"{budget:g}"] = figures_of(chosen)
     return summary
 
 

@@ -142,50 +142,6 @@ def plan(
     return tasks
 
 
-def hit(series: LabelledSeries, fault: Fault, starts: Integers, clean: Mask) -> float | None:
-    """Return the delay in minutes of the first alert that a fault raised, or None."""
-    low, high = series.times[fault.first], series.times[fault.last] + AFTER_MS
-    at = starts[(series.times[starts] >= low) & (series.times[starts] <= high)]
-    at = at[~clean[at]]
-    return float(series.times[at[0]] - low) / MINUTE_MS if len(at) else None
-
-
-def try_fault(
-    name: str, series: LabelledSeries, fault: Fault, clean: dict[float, Mask], count_by: str
-) -> list[Trial]:
-    """Run a detector on a series with a fault; clean: flags (n,) without it, by budget."""
-    stop = int(np.searchsorted(series.times, series.times[fault.last] + AFTER_MS, "right"))
-    values, times = inject(series, fault)[:stop], series.times[:stop]
-    trials = []
-    results = detect_each(name, Series(times, values), BUDGETS)
-    for budget, result in zip(BUDGETS, results, strict=True):
-        flags = flags_of(result, stop)
-        starts = np.array([first for first, _ in alerts_of(result, times, count_by)], np.int64)
-        delay = hit(series, fault, starts, clean[budget])
-        begin = fault.earlier.first if fault.earlier else fault.first
-        before = None
-        if fault.earlier:
-            before = hit(series, fault.earlier, starts, clean[budget]) is not None
-        differing = int((flags[:begin] != clean[budget][:begin]).sum())
-        trials.append(
-            Trial(
-                detector=name,
-                series=series.name,
-                kind=fault.kind,
-                size=fault.size,
-                budget=budget,
-                first=fault.first,
-                last=fault.last,
-                found=delay is not None,
-                found_before=before,
-                delay=np.nan if delay is None else delay,
-                changed_before=differing,
-                readings=len(series),
-            )
-        )
-    return trials
-
-
 def on_unlabelled(
     name: str, path: Path, seeds: int, count_by: str = "flags", readings: int | None = None
 ) -> list[Trial | Untouched]:
@@ -236,6 +192,50 @@ def step_name(step: int) -> str:
 def beginning(series: LabelledSeries, readings: int | None) -> LabelledSeries:
     """Return the first readings, or all."""
     return series.part(0, min(readings or len(series), len(series)))
+
+
+def try_fault(
+    name: str, series: LabelledSeries, fault: Fault, clean: dict[float, Mask], count_by: str
+) -> list[Trial]:
+    """Run a detector on a series with a fault; clean: flags (n,) without it, by budget."""
+    stop = int(np.searchsorted(series.times, series.times[fault.last] + AFTER_MS, "right"))
+    values, times = inject(series, fault)[:stop], series.times[:stop]
+    trials = []
+    results = detect_each(name, Series(times, values), BUDGETS)
+    for budget, result in zip(BUDGETS, results, strict=True):
+        flags = flags_of(result, stop)
+        starts = np.array([first for first, _ in alerts_of(result, times, count_by)], np.int64)
+        delay = hit(series, fault, starts, clean[budget])
+        begin = fault.earlier.first if fault.earlier else fault.first
+        before = None
+        if fault.earlier:
+            before = hit(series, fault.earlier, starts, clean[budget]) is not None
+        differing = int((flags[:begin] != clean[budget][:begin]).sum())
+        trials.append(
+            Trial(
+                detector=name,
+                series=series.name,
+                kind=fault.kind,
+                size=fault.size,
+                budget=budget,
+                first=fault.first,
+                last=fault.last,
+                found=delay is not None,
+                found_before=before,
+                delay=np.nan if delay is None else delay,
+                changed_before=differing,
+                readings=len(series),
+            )
+        )
+    return trials
+
+
+def hit(series: LabelledSeries, fault: Fault, starts: Integers, clean: Mask) -> float | None:
+    """Return the delay in minutes of the first alert that a fault raised, or None."""
+    low, high = series.times[fault.first], series.times[fault.last] + AFTER_MS
+    at = starts[(series.times[starts] >= low) & (series.times[starts] <= high)]
+    at = at[~clean[at]]
+    return float(series.times[at[0]] - low) / MINUTE_MS if len(at) else None
 
 
 def draw_missed(records: list[Trial | Untouched], data: Path, folder: Path) -> None:

@@ -252,7 +252,7 @@ def jobs(setting: Setting) -> list[Record]:
 def job_record(
     setting: Setting, case: str, clean: Detection, metric: Metric, parts: list[slice]
 ) -> Record:
-    """Record what is at several parts: found at one of them is found."""
+    """Record an incident at several parts: found at one of them is found."""
     shown = metric[: parts[-1].stop + metric.readings(2 * HOUR_MS)]
     faulty = setting.detect(shown)
     made = [incident(setting, case, clean, faulty, shown, part) for part in parts]
@@ -408,7 +408,7 @@ def gaps(setting: Setting) -> list[Record]:
     """Leave an hour, or a day, without readings: alerts in the day after it."""
     metric = setting.simulate(setting.history + 3)
     records = []
-    for name, hours in (("hour", 1), ("day", 24)):
+    for hours in (1, 24):
         if hours * HOUR_MS <= metric.period:
             continue
         missing = metric.during(metric.position(setting.history + 0.4), hours * HOUR_MS)
@@ -416,7 +416,7 @@ def gaps(setting: Setting) -> list[Record]:
         kept[missing] = False
         gapped = metric[kept]
         part = gapped.during(missing.start, DAY_MS)
-        records.append(ordinary(setting, f"gap of a {name}", gapped, setting.detect(gapped), part))
+        records.append(ordinary(setting, f"gap of {hours} h", gapped, setting.detect(gapped), part))
     return records
 
 

@@ -171,10 +171,10 @@ def comparison(names: list[str], records: list[Record], attribute: str) -> Table
     known = [r for r in records if getattr(r, attribute) is not None]
     rows = []
     for case, budget in dict.fromkeys((r.case, r.sensitivity) for r in known):
-        mine = [r for r in known if (r.case, r.sensitivity) == (case, budget)]
+        chosen = [r for r in known if (r.case, r.sensitivity) == (case, budget)]
         row = [f"{case} @{budget:g}"]
         for name in names:
-            values = [getattr(r, attribute) for r in mine if r.detector == name]
+            values = [getattr(r, attribute) for r in chosen if r.detector == name]
             row.append(percent(values) if attribute == "found" else number(mean(values)))
         rows.append(row)
     title = "% found" if attribute == "found" else "False alerts a series"
@@ -186,18 +186,18 @@ def found_table(name: str, records: list[Record]) -> Table:
     columns = ("case", "n", "found", *PERIODS, "one", "recov", "both", "delay")
     rows = []
     for case in dict.fromkeys(record.case for record in records):
-        mine = [record for record in records if record.case == case]
-        by_period = [percent(r.found for r in mine if r.period == period) for period in PERIODS]
+        chosen = [record for record in records if record.case == case]
+        by_period = [percent(r.found for r in chosen if r.period == period) for period in PERIODS]
         rows.append(
             (
                 case,
-                str(len(mine)),
-                percent(r.found for r in mine),
+                str(len(chosen)),
+                percent(r.found for r in chosen),
                 *by_period,
-                percent(r.single for r in mine),
-                percent(r.recovered for r in mine),
-                percent(r.single and r.recovered for r in mine if r.recovered is not None),
-                median(r.delay for r in mine),
+                percent(r.single for r in chosen),
+                percent(r.recovered for r in chosen),
+                percent(r.single and r.recovered for r in chosen if r.recovered is not None),
+                median(r.delay for r in chosen),
             )
         )
     title = f"{name}: % found, by one alert, none flagged after, both; minutes"
@@ -209,19 +209,18 @@ def ordinary_table(name: str, records: list[Record]) -> Table:
     columns = ("case", "n", "a series", *PERIODS, "% any", "a week")
     rows = []
     for case in dict.fromkeys(record.case for record in records):
-        mine = [record for record in records if record.case == case]
-        weeks = sum(r.weeks or 0 for r in mine)
+        chosen = [record for record in records if record.case == case]
         by_period = [
-            number(mean([r.false for r in mine if r.period == period])) for period in PERIODS
+            number(mean([r.false for r in chosen if r.period == period])) for period in PERIODS
         ]
         rows.append(
             (
                 case,
-                str(len(mine)),
-                number(mean([r.false for r in mine])),
+                str(len(chosen)),
+                number(mean([r.false for r in chosen])),
                 *by_period,
-                percent((r.false or 0) > 0 for r in mine),
-                number(sum(r.false or 0 for r in mine) / weeks if weeks else None),
+                percent((r.false or 0) > 0 for r in chosen),
+                number(rate(chosen)),
             )
         )
     return table(f"{name}: false alerts a series", columns, rows)
@@ -231,38 +230,27 @@ def share_table(name: str, records: list[Record]) -> Table:
     """Return the shares of readings, or of alerts, with a property."""
     rows = []
     for case in dict.fromkeys(record.case for record in records):
-        mine = [r for r in records if r.case == case]
-        lowest = min(mine, key=lambda r: r.share or 0)
+        chosen = [r for r in records if r.case == case]
+        lowest = min(chosen, key=lambda r: r.share or 0)
         by_period = [
-            number(mean([100 * (r.share or 0) for r in mine if r.period == period]), 1)
+            number(mean([100 * (r.share or 0) for r in chosen if r.period == period]), 1)
             for period in PERIODS
         ]
         worst = f"{100 * (lowest.share or 0):.0f} {lowest.shape}"
-        rows.append((case, str(len(mine)), *by_period, worst))
+        rows.append((case, str(len(chosen)), *by_period, worst))
     columns = ("", "n", *PERIODS, "worst")
     return table(f"{name}: % of ordinary readings, or of alerts", columns, rows)
-
-
-def mean(values: list[Any]) -> float | None:
-    """Return a mean; None of nothing."""
-    return float(np.mean(values)) if values else None
-
-
-def rate(records: list[Record]) -> float | None:
-    """Return false alerts a week."""
-    weeks = sum(r.weeks or 0 for r in records)
-    return sum(r.false or 0 for r in records) / weeks if weeks else None
 
 
 def budget_table(name: str, records: list[Record]) -> Table:
     """Return the false alerts a week by budget and period."""
     rows = []
     for period in PERIODS:
-        mine = [r for r in records if r.period == period]
-        if mine:
-            came = [number(rate([r for r in mine if r.sensitivity == b])) for b in BUDGETS]
-            weeks = sum(r.weeks or 0 for r in mine if r.sensitivity == BUDGETS[0])
-            rows.append((period, *came, number(weeks, 0)))
+        chosen = [r for r in records if r.period == period]
+        if chosen:
+            observed = [number(rate([r for r in chosen if r.sensitivity == b])) for b in BUDGETS]
+            weeks = sum(r.weeks or 0 for r in chosen if r.sensitivity == BUDGETS[0])
+            rows.append((period, *observed, number(weeks, 0)))
     columns = ("false alerts a week", *(f"budget {b:g}" for b in BUDGETS), "weeks")
     return table(f"{name}: budget and observed, ordinary series", columns, rows)
 
@@ -271,9 +259,9 @@ def shape_table(name: str, records: list[Record]) -> Table:
     """Return the same by shape."""
     rows = []
     for shape in dict.fromkeys(r.shape for r in records):
-        mine = [r for r in records if r.shape == shape and r.period != "10 s"]
+        chosen = [r for r in records if r.shape == shape and r.period != "10 s"]
         rows.append(
-            (shape, *(number(rate([r for r in mine if r.sensitivity == b])) for b in BUDGETS))
+            (shape, *(number(rate([r for r in chosen if r.sensitivity == b])) for b in BUDGETS))
         )
     columns = ("by shape, without 10 s", *(f"budget {b:g}" for b in BUDGETS))
     return table(f"{name}: budget and observed, by shape", columns, rows)
@@ -303,11 +291,11 @@ def fault_remarks(summary: dict[str, Any]) -> Iterator[str]:
 
 def shortened(names: Sequence[str]) -> dict[str, str]:
     """Return names cut to what fits beside a case or a kind of fault."""
-    return {name: name[: max(COLUMNS_WIDTH // len(names) - 1, 7)] for name in names}
+    return {name: name[: max(COLUMNS_WIDTH // len(names) - 1, 5)] for name in names}
 
 
 def injected_table(summary: dict[str, Any]) -> Table:
-    """Return the mean share found, what came, and the delay, by budget."""
+    """Return the mean share found, the observed alerts, and the delay, by budget."""
     columns = ["detector"]
     for budget in BUDGETS:
         columns += [f"@{budget:g}: %", "obs.", "2nd", "min"]
@@ -315,12 +303,12 @@ def injected_table(summary: dict[str, Any]) -> Table:
     for name, by_budget in summary.items():
         row = [name]
         for budget in BUDGETS:
-            mine = by_budget[f"{budget:g}"]
+            chosen = by_budget[f"{budget:g}"]
             row += [
-                number(100 * mine["mean_share"], 0),
-                number(mine[UNTOUCHED]["false_a_week"]),
-                number(100 * mine["again_of_found_first"], 0),
-                number(mine["delay_minutes"], 0),
+                number(100 * chosen["mean_share"], 0),
+                number(chosen[UNTOUCHED]["false_a_week"]),
+                number(100 * chosen["again_of_found_first"], 0),
+                number(chosen["delay_minutes"], 0),
             ]
         rows.append(row)
     note = (
@@ -359,11 +347,11 @@ def labelled_table(summary: dict[str, Any], group: str) -> Table:
     for name, by_budget in summary.items():
         row = [name]
         for budget in BUDGETS:
-            mine = by_budget[f"{budget:g}"][group]
+            chosen = by_budget[f"{budget:g}"][group]
             row += [
-                f"{mine['found']}/{mine['events']}",
-                number(mine["false_a_week"]),
-                number(mine["delay_minutes"], 0),
+                f"{chosen['found']}/{chosen['events']}",
+                number(chosen["false_a_week"]),
+                number(chosen["delay_minutes"], 0),
             ]
         rows.append(row)
     title = f"Labelled, {group}: events found, false alerts a metric-week, median delay"
@@ -385,6 +373,17 @@ def median(values: Iterable[float | None]) -> str:
     """Return the median of what is known."""
     known = [value for value in values if value is not None]
     return f"{np.median(known):.0f}" if known else ""
+
+
+def mean(values: list[Any]) -> float | None:
+    """Return a mean; None of nothing."""
+    return float(np.mean(values)) if values else None
+
+
+def rate(records: list[Record]) -> float | None:
+    """Return false alerts a week."""
+    weeks = sum(r.weeks or 0 for r in records)
+    return sum(r.false or 0 for r in records) / weeks if weeks else None
 
 
 def plain(value: Any) -> Any:

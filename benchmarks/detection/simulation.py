@@ -381,7 +381,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one case.
+    """How a detector did in one case.
 
     Attributes
     ----------
