@@ -185,7 +185,7 @@ def test_it_comes_back_from_the_artifact_as_it_was(run: Run) -> None:
     data = run.artifacts["lstm-autoencoder"]
     restored, _ = unpack(data, digest(data))
     lstm = candidate_of(run).detector
-    advanced = lstm.update(run.judged_part.series)[1]
+    advanced = lstm.update(run.test_part.series)[1]
     values = np.linspace(-1, 3, 50)
     np.testing.assert_array_equal(
         restored.score_samples(series_of(values)), advanced.score_samples(series_of(values))
