@@ -22,7 +22,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from local.stack import (
@@ -45,7 +44,7 @@ from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
 from tests.support.watcher import NOON, NOON_MS, WallClock, machines, make_watcher, shard_event
 from training.candidates.contextual_forest import fit_contextual_forest
-from training.console import new_table
+from training.console import new_table, show_progress
 from training.sources import simulate_ec2_cpu
 
 MODEL = "ec2-cpu"
@@ -97,15 +96,17 @@ def processor_table(console: Console) -> Table:
         *("history of each metric", "model", "first job", "later jobs", "new instance"),
     )
     cases = [ShardCase(n, has_model=m) for n in (288, 4_032) for m in (False, True)]
-    for case in track(cases, "shard jobs", console=console, transient=True):
-        first, later, cold = case.processor_seconds(artifact)
-        table.add_row(
-            f"{case.readings:,} readings",
-            "yes" if case.has_model else "no",
-            f"{first:.2f} s",
-            f"{statistics.median(later):.2f} s ({min(later):.2f} to {max(later):.2f})",
-            f"{cold:.2f} s",
-        )
+    with show_progress(console) as on_progress:
+        for number, case in enumerate(cases):
+            on_progress("Shard jobs", number, len(cases))
+            first, later, cold = case.processor_seconds(artifact)
+            table.add_row(
+                f"{case.readings:,} readings",
+                "yes" if case.has_model else "no",
+                f"{first:.2f} s",
+                f"{statistics.median(later):.2f} s ({min(later):.2f} to {max(later):.2f})",
+                f"{cold:.2f} s",
+            )
     return table
 
 
