@@ -87,7 +87,7 @@ def alerts_of(detection: Detection, times: Integers, count_by: str) -> list[tupl
 
 def evaluable(detection: Detection) -> Mask | None:
     """Return for which readings a detector has enough history, (n,); None if it doesn't say."""
-    known: Mask | None = getattr(detection, "can_judge", None)
+    known: Mask | None = getattr(detection, "can_evaluate", None)
     return known
 
 
@@ -97,10 +97,10 @@ class PeerDetection(Detection):
 
     Attributes
     ----------
-    can_judge : (n,) bool
+    can_evaluate : (n,) bool
     """
 
-    can_judge: Mask
+    can_evaluate: Mask
 
 
 def detection_of(
@@ -118,7 +118,7 @@ def detection_of(
         upper=unknown,
         reasons={},
         alerts=[Alert(first, last, first) for first, last in group(times, flags)],
-        can_judge=np.isfinite(thresholds) if known is None else known,
+        can_evaluate=np.isfinite(thresholds) if known is None else known,
     )
 
 

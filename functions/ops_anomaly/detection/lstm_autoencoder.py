@@ -290,6 +290,8 @@ class LstmAutoencoder:
     def _score(self, values: Floats) -> tuple[Floats, Floats]:
         """Return the score of each value, and what was predicted, scaled: (n,) and (n,)."""
         check_values(values)
+        if not len(values):
+            return np.empty(0), np.empty(0)
         scaled = to_scale(np.concatenate([self.history, values]), self.center, self.spread)
         predicted = predict_last(self.weights, scaled, len(self.history) + 1)
         errors = errors_of(predicted, scaled)
