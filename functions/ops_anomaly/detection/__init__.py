@@ -12,14 +12,8 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.types import Detector
 
 
-def untrained(readings: int = 0) -> Detector:
-    """Return the detector for a series without a model.
+def untrained() -> Detector:
+    """Return the detector for a series without a model."""
+    from ops_anomaly.detection.contextual import ContextualDetector
 
-    Parameters
-    ----------
-    readings
-        How many the series will hold: the first of them only warm the detector up.
-    """
-    from ops_anomaly.detection.contextual_forest import ContextualForest, usual_probation
-
-    return ContextualForest.untrained(probation=usual_probation(readings))
+    return ContextualDetector.untrained()

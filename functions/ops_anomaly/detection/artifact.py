@@ -32,7 +32,7 @@ SCHEMA = 1
 # Kinds are imported when an artifact names them: a value forest needs no numpy.
 KINDS = {
     "value-forest": ("ops_anomaly.detection.value_forest", "ValueForest"),
-    "contextual-forest": ("ops_anomaly.detection.contextual_forest", "ContextualForest"),
+    "contextual": ("ops_anomaly.detection.contextual", "ContextualDetector"),
     "lstm-autoencoder": ("ops_anomaly.detection.lstm_autoencoder", "LstmAutoencoder"),
 }
 

@@ -51,7 +51,7 @@ from ops_anomaly.detection.tails import (
     usual_step,
 )
 from ops_anomaly.detection.types import (
-    WEEK_MS,
+    WEEK,
     CorruptArtifactError,
     Detection,
     RawTensor,
@@ -507,7 +507,7 @@ class ContextualForest:
         threshold = self.threshold
         if sensitivity is not None:
             step = usual_step(context.past.times) or FIVE_MINUTES_MS
-            threshold = threshold_for(sensitivity, WEEK_MS / step)
+            threshold = threshold_for(sensitivity, WEEK / step)
         causes = contributions(context)
         scores = causes.sum(axis=1)
         began = context.past.offset + context.first

@@ -23,7 +23,7 @@ from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.tails import Tail
 from ops_anomaly.detection.types import (
     FLOAT32_MAX,
-    WEEK_MS,
+    WEEK,
     CorruptArtifactError,
     Detection,
     RawTensor,
@@ -267,6 +267,7 @@ class LstmAutoencoder:
             scores=scores,
             thresholds=np.full(len(scores), threshold),
             is_anomaly=flags,
+            can_evaluate=np.ones(len(scores), bool),
             expected=expected,
             lower=expected - margin,
             upper=expected + margin,
@@ -285,7 +286,7 @@ class LstmAutoencoder:
 
     def _threshold_for(self, sensitivity: float) -> float:
         """Return the surprisal, in nats, that so many readings a week are expected to reach."""
-        return max(float(np.log(WEEK_MS / self.step) - np.log(sensitivity)), 0.0)
+        return max(float(np.log(WEEK / self.step) - np.log(sensitivity)), 0.0)
 
     def _score(self, values: Floats) -> tuple[Floats, Floats]:
         """Return the score of each value, and what was predicted, scaled: (n,) and (n,)."""
@@ -371,7 +372,7 @@ class LstmAutoencoder:
             weights=LstmWeights(**{name: arrays[name] for name in weights_layout}),
             center=within(parameters, "center", -FLOAT32_MAX, FLOAT32_MAX),
             spread=spread,
-            step=within(parameters, "step", 1.0, WEEK_MS),
+            step=within(parameters, "step", 1.0, WEEK),
             tail=Tail.of(arrays["calibration"]),
             history=arrays["history"],
             threshold=threshold,

@@ -66,7 +66,8 @@ def check_values(values: Floats) -> None:
         check_value(float(values[~inside][0]))
 
 
-WEEK_MS = 604_800_000
+MINUTE, HOUR, DAY, WEEK = 60_000, 3_600_000, 86_400_000, 604_800_000
+"""In milliseconds, as all times here."""
 
 
 TYPECODES: dict[str, Literal["d", "f", "q", "H", "B"]] = {
@@ -151,11 +152,14 @@ class Alert:
     ----------
     start, end, peak : int
         Positions of its first, its last and its most anomalous reading.
+    member : str
+        The member of the contextual detector that raised it; empty for other kinds.
     """
 
     start: int
     end: int
     peak: int
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -169,6 +173,8 @@ class Detection:
     thresholds : (n,) float64
         The score at which each reading is an anomaly.
     is_anomaly : (n,) bool
+    can_evaluate : (n,) bool
+        Where enough was known to find a gross deviation at least.
     expected, lower, upper : (n,) float64
         What was expected, and bounds on what is ordinary; NaN where it is not known.
     reasons : dict of int to str
@@ -179,6 +185,7 @@ class Detection:
     scores: Floats
     thresholds: Floats
     is_anomaly: Mask
+    can_evaluate: Mask
     expected: Floats
     lower: Floats
     upper: Floats
@@ -333,7 +340,9 @@ def severity(scores: Floats, thresholds: Floats) -> Floats:
 
 
 def expect(
-    tensors: Mapping[str, RawTensor], layout: Mapping[str, tuple[str, tuple[int | None, ...]]]
+    tensors: Mapping[str, RawTensor],
+    layout: Mapping[str, tuple[str, tuple[int | None, ...]]],
+    not_finite: frozenset[str] = frozenset(),
 ) -> None:
     """Check that exactly the tensors of `layout` are there, each of its dtype, shape, and finite.
 
@@ -343,6 +352,8 @@ def expect(
         What the artifact holds, by name.
     layout
         Name -> (dtype code, shape); `None` stands for any length.
+    not_finite
+        Names of tensors in which infinity and NaN have a meaning.
 
     Raises
     ------
@@ -360,7 +371,7 @@ def expect(
             wanted in (size, None) for size, wanted in zip(tensor.shape, shape, strict=True)
         ):
             raise CorruptArtifactError(f"tensor {name}: shape {tensor.shape}, expected {shape}")
-        if dtype.startswith("F") and not is_finite(tensor):
+        if dtype.startswith("F") and name not in not_finite and not is_finite(tensor):
             raise CorruptArtifactError(f"tensor {name}: not every number is finite")
 
 

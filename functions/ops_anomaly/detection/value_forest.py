@@ -98,6 +98,7 @@ class ValueForest:
             scores=scores,
             thresholds=np.full(len(scores), threshold),
             is_anomaly=flags,
+            can_evaluate=np.ones(len(scores), bool),
             expected=np.full(len(scores), expected),
             lower=np.full(len(scores), lower),
             upper=np.full(len(scores), upper),
