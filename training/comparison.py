@@ -348,7 +348,7 @@ def propose_exclusions(series: LabelledSeries, cut: int) -> list[Proposal]:
         Where the training part ends.
     """
     part = series.part(0, cut)
-    detection = untrained(readings=len(series)).detect(part.series)
+    detection = untrained().detect(part.series)
     proposals = [
         Proposal(
             int(part.times[alert.start]),

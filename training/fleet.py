@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from rich.console import Console
 from rich.table import Table
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidWatchFileError
-from ops_anomaly.detection.alerting import CURVE, threshold_for
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve, shard_count
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
@@ -190,19 +188,8 @@ def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
 
 
 def alerts_a_week(watched: Watched) -> float:
-    """Return how many false alerts an entry is expected to raise, all its metrics together.
-
-    As many as its sensitivity accepts, within what is possible: a metric that is read seldom
-    can't be made to alert often.
-    """
-    thresholds, rates = np.array(CURVE).T
-    expected = 0.0
-    for metric in watched.metrics:
-        readings = WEEK_SECONDS / metric.period
-        threshold = threshold_for(watched.options.sensitivity, readings)
-        rate = np.exp(np.interp(threshold, thresholds, np.log(rates)))
-        expected += float(rate) * readings / 1_000
-    return expected
+    """Return how many false alerts an entry is expected to raise, all its metrics together."""
+    return watched.options.sensitivity * len(watched.metrics)
 
 
 def show_fleet(

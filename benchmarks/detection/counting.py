@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ops_anomaly.detection.types import WEEK_MS, Series
+from ops_anomaly.detection.types import WEEK, Series
 from training import SourceError
 from training.sources.series import DAY_MS, MINUTE_MS, LabelledSeries, parse_time
 
@@ -160,7 +160,7 @@ def count(series: LabelledSeries, alerts: list[tuple[int, int]]) -> Counts:
         hit = next((times[at] for at, _ in alerts if low <= times[at] <= high), None)
         if hit is not None:
             delays.append(float(hit - first) / MINUTE_MS)
-    weeks = float((~in_event[start:]).sum()) * step / WEEK_MS
+    weeks = float((~in_event[start:]).sum()) * step / WEEK
     return Counts(len(evaluated), len(delays), false, weeks, delays)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 from benchmarks.detection.counting import BUDGETS, HOUR_MS
-from benchmarks.detection.peers import detect_each, evaluable, flags_of
+from benchmarks.detection.peers import detect_each, flags_of
 from benchmarks.detection.report import (
     MAX_PICTURES,
     Jobs,
@@ -50,7 +50,7 @@ from benchmarks.detection.simulation import (
     rises,
     simulate,
 )
-from ops_anomaly.detection.types import WEEK_MS, Series
+from ops_anomaly.detection.types import WEEK, Series
 from training.sources.series import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -304,8 +304,7 @@ def gross_value(
     result, n = setting.detect(metric), len(metric)
     flags = flags_of(result, n) & ~flags_of(clean, n)
     found = bool(flags[part].any())
-    known = evaluable(result)
-    declines = known is not None and not bool(known[part].any())
+    declines = not bool(result.can_evaluate[part].any())
     return [
         record(setting, f"few: found, {name}", found=found),
         record(setting, f"few: or declined, {name}", found=found or declines),
@@ -397,7 +396,7 @@ def drifts(setting: Setting) -> list[Record]:
     drifting = metric.with_values(part, metric.values[part] + ramp)[: part.stop]
     faulty = setting.detect(drifting)
     found = incident(setting, "drift within a day", clean, faulty, drifting, part)
-    growth = 1 + 0.05 * (metric.times - metric.times[0]) / WEEK_MS
+    growth = 1 + 0.05 * (metric.times - metric.times[0]) / WEEK
     grown = metric.with_values(slice(None), metric.values * growth)
     part = slice(metric.position(setting.history / 2), len(metric))
     slow = ordinary(setting, "growth 5 % a week", grown, setting.detect(grown), part)
@@ -482,8 +481,7 @@ def false_alerts(setting: Setting) -> list[Record]:
 def bounds(setting: Setting, metric: Metric, result: Detection, part: slice) -> list[Record]:
     """Check the bounds: known, of some width, not negative, and exceeded by what alerts."""
     lower, upper = np.asarray(result.lower), np.asarray(result.upper)
-    known_at = evaluable(result)
-    share = 1.0 if known_at is None else float(known_at[part].mean())
+    share = float(result.can_evaluate[part].mean())
     able = record(setting, "enough history, once settled", share=share)
     if len(lower) != len(metric):
         return [able]

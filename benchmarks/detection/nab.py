@@ -186,7 +186,7 @@ def row_scores(name: str, file: NabFile, seed: int) -> Floats:
 
 def contextual(series: LabelledSeries, probation: int, seed: int) -> Floats:
     """Fit on the probation; score the readings that start an alert, the others 0."""
-    detector = fitted("contextual-forest", series, probation, seed)
+    detector = fitted("contextual", series, probation, seed)
     return after_probation(alert_scores(detector, series.series[probation:]), probation)
 
 

@@ -85,31 +85,13 @@ def alerts_of(detection: Detection, times: Integers, count_by: str) -> list[tupl
     return group(times, flags_of(detection, len(times)))
 
 
-def evaluable(detection: Detection) -> Mask | None:
-    """Return for which readings a detector has enough history, (n,); None if it doesn't say."""
-    known: Mask | None = getattr(detection, "can_evaluate", None)
-    return known
-
-
-@dataclass(frozen=True)
-class PeerDetection(Detection):
-    """A detection with its readings that could be evaluated.
-
-    Attributes
-    ----------
-    can_evaluate : (n,) bool
-    """
-
-    can_evaluate: Mask
-
-
 def detection_of(
     times: Integers, scores: Floats, thresholds: Floats, known: Mask | None = None
 ) -> Detection:
     """Return a detection whose flags, where a score reaches its threshold, are grouped."""
     flags = scores >= thresholds
     unknown = np.full(len(times), np.nan)
-    return PeerDetection(
+    return Detection(
         scores=scores,
         thresholds=thresholds,
         is_anomaly=flags,
@@ -148,7 +130,7 @@ class Peer:
 
 def contextual(series: Series, sensitivity: float) -> Detection:
     """Detect as the API and the watcher do for a series without a model."""
-    return untrained(len(series)).detect(series, sensitivity)
+    return untrained().detect(series, sensitivity)
 
 
 def silent(series: Series, sensitivity: float) -> Detection:

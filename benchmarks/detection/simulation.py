@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.detection.counting import HOUR_MS, whole_step
 from benchmarks.detection.peers import flags_of, load
-from ops_anomaly.detection.types import WEEK_MS, Series
+from ops_anomaly.detection.types import WEEK, Series
 from training.sources.series import DAY_MS, MINUTE_MS
 
 if TYPE_CHECKING:
@@ -483,7 +483,7 @@ def ordinary(
     """Count the alerts that start in a part where nothing happens."""
     stop = min(part.stop, len(metric.times))
     false = sum(part.start <= alert.start < stop for alert in result.alerts)
-    weeks = (stop - part.start) * metric.period / WEEK_MS
+    weeks = (stop - part.start) * metric.period / WEEK
     made = record(setting, case, sensitivity, false=false, weeks=weeks, start=part.start, stop=stop)
     if setting.observer:
         setting.observer(made, metric, result)

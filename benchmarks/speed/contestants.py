@@ -425,7 +425,7 @@ def contextual(readings: int, *, has_model: bool) -> Contestant:
     from ops_anomaly.detection import untrained
 
     series = simulated(FITTED_ON + readings)[FITTED_ON:]
-    detector = fitted_contextual() if has_model else untrained(readings)
+    detector = fitted_contextual() if has_model else untrained()
     return Contestant(lambda: detector.detect(series), lambda: len(detector.detect(series).scores))
 
 

@@ -125,7 +125,7 @@ def detect(
     """
     posted, notes = _series(timestamps, values)
     timeline = put_in_order(posted, model.last_timestamp if model else None)
-    detector = model or untrained(len(timeline.series))
+    detector = model or untrained()
     detection = detector.detect(timeline.series, sensitivity)
     return SeriesDetection(
         **vars(detection), series=timeline.series, notes=[*notes, *timeline.notes]

@@ -88,9 +88,9 @@ CANDIDATES = (
         ("scikit-learn",),
     ),
     CandidateKind(
-        "contextual-forest",
-        "contextual forest",
-        "training.candidates.contextual_forest:fit_contextual_forest",
+        "contextual",
+        "contextual detector",
+        "training.candidates.contextual_detector:fit_contextual",
         ("scikit-learn",),
     ),
     CandidateKind(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from ops_anomaly.detection.timeline import utc
-from ops_anomaly.detection.types import WEEK_MS, Series
+from ops_anomaly.detection.types import WEEK, Series
 from training import SourceError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class LabelledSeries:
     @property
     def readings_a_week(self) -> float:
         """How many readings a week has at this step."""
-        return WEEK_MS / self.series.step
+        return WEEK / self.series.step
 
     @property
     def days(self) -> float:

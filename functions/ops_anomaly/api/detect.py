@@ -12,7 +12,7 @@ from ops_anomaly.api.problems import InvalidRequestError
 from ops_anomaly.api.requests import BODY
 from ops_anomaly.api.schemas import Alert, DetectResponse, Point
 from ops_anomaly.detection import untrained
-from ops_anomaly.detection.timeline import confidence, put_in_order
+from ops_anomaly.detection.timeline import confidence, counted, put_in_order
 from ops_anomaly.detection.types import Series
 from ops_anomaly.validation import Fault
 
@@ -44,7 +44,7 @@ def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectRespons
     else:
         timeline = put_in_order(posted, None)
         readings = len(timeline.series)
-        detector = untrained(readings)
+        detector = untrained()
     detection = detector.detect(timeline.series, request.sensitivity)
     name = model.manifest.name if model else None
     return response_of(timeline, detection, name, confidence(readings))
@@ -90,6 +90,7 @@ def response_of(
         series.values.tolist(),
         detection.scores.tolist(),
         detection.is_anomaly.tolist(),
+        detection.can_evaluate.tolist(),
         severities,
         nullable(detection.expected),
         nullable(detection.lower),
@@ -109,10 +110,21 @@ def response_of(
     return DetectResponse(
         model=model,
         confidence=round(confidence, 4),
-        notes=timeline.notes,
+        notes=timeline.notes + evaluation_notes(detection),
         alerts=alerts,
         points=[Point(*row) for row in zip(*columns, strict=True)],
     )
+
+
+def evaluation_notes(detection: Detection) -> list[str]:
+    """Return a note if there were readings that could not be evaluated yet."""
+    count = int((~detection.can_evaluate).sum())
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'reading')} could not be evaluated yet: too few came before. Anomalies "
+        "among them may have been missed."
+    ]
 
 
 def nullable(numbers: Floats) -> list[float | None]:

@@ -46,8 +46,8 @@ Sensitivity = Annotated[
     Meta(
         ge=0.001,
         le=1000,
-        description="Expected false alerts a week, instead of the model's own threshold; only for "
-        "kinds of model that have it",
+        description="Expected false alerts a week; 0.5 by default. Only for kinds of model that "
+        "have it",
         examples=[1.0],
     ),
 ]
@@ -97,6 +97,9 @@ class Point(Contract, frozen=True):
         float, Meta(description="High is anomalous; the unit depends on the kind of model")
     ]
     is_anomaly: bool
+    can_evaluate: Annotated[
+        bool, Meta(description="False where too few readings came before to evaluate this one")
+    ]
     severity: Annotated[float, Meta(description="0 to 1; 0.5 is at the threshold")]
     expected: Annotated[float | None, Meta(description="Expected value; null if not known")]
     lower: Annotated[

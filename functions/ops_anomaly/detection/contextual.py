@@ -21,6 +21,7 @@ from ops_anomaly.detection.members import Facts, reason
 from ops_anomaly.detection.scoring import HALF, Evaluations, evaluate
 from ops_anomaly.detection.state import LAYOUT, State
 from ops_anomaly.detection.types import (
+    SENSITIVITY,
     Alert,
     CorruptArtifactError,
     Detection,
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.novelty_forest import NoveltyForest
     from ops_anomaly.detection.types import Floats, Mask, RawTensor
 
-SENSITIVITY = 1.0
-"""Expected false alerts a week, where nothing is requested: at one a week four injected faults in
-five are found, at 0.2 seven in ten, and beyond one hardly any more (`docs/detection.md`)."""
 
 STATE = "state_"
 """Prefix of the state's names in the stored form; the rest is the novelty forest's."""

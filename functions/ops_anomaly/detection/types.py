@@ -109,6 +109,12 @@ class Stored(NamedTuple):
     parameters: dict[str, float]
 
 
+SENSITIVITY = 0.5
+"""Expected false alerts a week and metric by default, of API, watcher and report alike: one in two
+weeks. Three injected faults in four are found then; at 0.2 a few less, at 1 a few more, beyond 1
+none (`docs/detection.md`), and a fleet multiplies every false alert."""
+
+
 @dataclass(frozen=True)
 class Series:
     """Readings of one metric, in order of time.

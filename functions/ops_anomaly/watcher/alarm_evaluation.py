@@ -44,9 +44,6 @@ ALARM_IN_RULE = r"""(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*(?:"([^"]+)"|'([^']+)'|([
 
 HISTORY_DAYS = 14
 
-MIN_READINGS = 30
-"""Readings without which nothing can be said of what is normal."""
-
 RECENT_MS = 3_600_000
 RECENT_READINGS = 3
 """An alarm is evaluated by the readings that it evaluated itself; if the event does not have them,
@@ -164,19 +161,21 @@ def evaluate_query(
     except (RequestRefusedError, AccessDeniedError) as error:
         return replace(verdict, unavailable_because=str(error))
     series = found.get(query.result_id)
-    if series is None or len(series) < MIN_READINGS:
-        count = len(series) if series else 0
-        why = f"CloudWatch has {count} datapoints, at least {MIN_READINGS} are needed"
-        return replace(verdict, unavailable_because=why)
+    if series is None or not len(series):
+        return replace(verdict, unavailable_because="CloudWatch has no datapoints of it")
     return _evaluated(verdict, series, at, evaluated_from)
 
 
 def _evaluated(verdict: Verdict, series: Series, at: int, evaluated_from: int | None) -> Verdict:
     """Evaluate the last readings of a series by those before them."""
-    detection = untrained(len(series)).detect(series)
+    detection = untrained().detect(series)
     recent_from = min(evaluated_from or math.inf, at - RECENT_MS)
-    first = min(int(np.searchsorted(series.times, recent_from)), len(series) - RECENT_READINGS)
+    recent = min(int(np.searchsorted(series.times, recent_from)), len(series) - RECENT_READINGS)
+    first = max(recent, 0)
     anomalous = first + np.flatnonzero(detection.is_anomaly[first:])
+    if not len(anomalous) and not detection.can_evaluate[-1]:
+        why = f"its {len(series)} datapoints are too few to know what is normal"
+        return replace(verdict, unavailable_because=why)
     position, since = len(series) - 1, None
     if len(anomalous):
         position = int(anomalous[detection.severity[anomalous].argmax()])

@@ -116,7 +116,7 @@ class Evaluator:
         series = state.series
         model = self._model(options.model)
         version = model.version if model else None
-        detector = model.detector if model else untrained(len(state.values))
+        detector = model.detector if model else untrained()
         sensitivity = options.sensitivity if detector.has_sensitivity else None
         first = int(is_fresh.argmax())
         checkpoint = self._cache.get(str(state.metric))

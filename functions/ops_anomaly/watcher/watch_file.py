@@ -12,6 +12,7 @@ from msgspec import Meta
 from ops_anomaly.aws.cloudwatch import STATISTIC_PATTERN, Metric
 from ops_anomaly.aws.errors import InvalidMetricError, InvalidWatchFileError
 from ops_anomaly.aws.objects import NAME_PATTERN
+from ops_anomaly.detection.types import SENSITIVITY
 from ops_anomaly.validation import Contract, Fault, faults
 
 # patterns are searched for, and a `$` lets a newline follow
@@ -30,8 +31,7 @@ class Options(Contract, frozen=True):
     model : str or None
         A published model; None evaluates each metric by its own history.
     sensitivity : float
-        Expected false alerts a week and metric. The models' own thresholds mean about 1.5, which is
-        too many for a fleet.
+        Expected false alerts a week and metric.
     history_days : int
         How much history each metric is compared with.
     score_metric : bool
@@ -40,7 +40,7 @@ class Options(Contract, frozen=True):
 
     name: Name
     model: Name | None = None
-    sensitivity: Annotated[float, Meta(gt=0, le=100)] = 0.2
+    sensitivity: Annotated[float, Meta(gt=0, le=100)] = SENSITIVITY
     history_days: Annotated[int, Meta(ge=1, le=60)] = 14
     score_metric: bool = False
 
