@@ -1,26 +1,26 @@
-"""Fits scikit-learn's isolation forest on distances to the history, and exports it."""
+"""Trains the contextual detector: its novelty forest, an isolation forest on distances.
+
+scikit-learn fits the isolation forest, on how far each reading is from the history before it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 from sklearn import ensemble
 
-from ops_anomaly.detection.contextual_forest import SKIPPED, ContextualForest, extend
-from ops_anomaly.detection.history import Past
+from ops_anomaly.detection.history import History
 from ops_anomaly.detection.isolation_forest import IsolationForest
+from ops_anomaly.detection.novelty_forest import SKIPPED, NoveltyForest, extend
 from ops_anomaly.detection.types import FLOAT32_MAX
 from training import SourceError
-from training.candidates import Candidate
 from training.candidates.value_forest import floor_to_float32
 from training.sources.series import LabelledSeries
 
 if TYPE_CHECKING:
-    from ops_anomaly.detection.types import Floats
+    from ops_anomaly.detection.types import Floats, Series
 
 TREES = 100
 MAX_ROWS = 256
@@ -29,33 +29,50 @@ MAX_ROWS = 256
 MIN_ROWS = 30
 
 
-def fit_contextual_forest(series: LabelledSeries, seed: int) -> Candidate:
-    """Fit the forest on distances to the history, and give the detector that history.
+def fit_novelty_forest(
+    series: LabelledSeries, seed: int
+) -> tuple[NoveltyForest, ensemble.IsolationForest]:
+    """Fit on the ordinary readings of a series, which become the history as well.
 
     Readings in anomaly windows are left out of both: a known incident should not make the next
     one seem ordinary.
+
+    Returns
+    -------
+    NoveltyForest
+        After the ordinary readings.
+    sklearn.ensemble.IsolationForest
+        The estimator that it was exported from.
 
     Raises
     ------
     SourceError
         If too few readings are outside of anomaly windows.
     """
-    normal = series.normal
-    rows = extend(Past.nothing(), normal.times, normal.values, None).past.distances[SKIPPED:]
+    ordinary = series.normal
+    estimator = fit_isolation_forest(ordinary, seed)
+    novelty = NoveltyForest.untrained(export_isolation_forest(estimator))
+    return novelty.update(ordinary)[1], estimator
+
+
+def fit_isolation_forest(ordinary: Series, seed: int) -> ensemble.IsolationForest:
+    """Fit scikit-learn's isolation forest on the distances of each reading to its history.
+
+    Raises
+    ------
+    SourceError
+        If there are too few readings.
+    """
+    rows = extend(History.empty(), ordinary, None)[0].distances[SKIPPED:]
     if len(rows) < MIN_ROWS:
         raise SourceError(
-            f"{len(normal)} readings of the training part are outside of anomaly windows; "
+            f"{len(ordinary)} readings of the training part are outside of anomaly windows; "
             f"{SKIPPED + MIN_ROWS} are needed"
         )
-    forest = ensemble.IsolationForest(
+    estimator = ensemble.IsolationForest(
         n_estimators=TREES, max_samples=min(MAX_ROWS, len(rows)), random_state=seed
-    ).fit(clipped(rows))
-    detector = ContextualForest.untrained(export_isolation_forest(forest))
-
-    def save_estimator(folder: Path) -> None:
-        joblib.dump(forest, folder / "contextual-forest.joblib")
-
-    return Candidate(detector.update(normal)[1], save_estimator)
+    )
+    return estimator.fit(clipped(rows))
 
 
 def clipped(rows: Floats) -> Floats:
@@ -63,15 +80,15 @@ def clipped(rows: Floats) -> Floats:
     return np.minimum(rows, FLOAT32_MAX)
 
 
-def export_isolation_forest(forest: ensemble.IsolationForest) -> IsolationForest:
+def export_isolation_forest(estimator: ensemble.IsolationForest) -> IsolationForest:
     """Export a fitted forest as complete trees, equal to it to the bit."""
-    depth = max(int(np.ceil(np.log2(max(forest.max_samples_, 2)))), 1)
+    depth = max(int(np.ceil(np.log2(max(estimator.max_samples_, 2)))), 1)
     nodes = 2**depth - 1
-    features = np.zeros((len(forest.estimators_), nodes), np.uint8)
+    features = np.zeros((len(estimator.estimators_), nodes), np.uint8)
     splits = np.full(features.shape, FLOAT32_MAX, np.float32)
-    paths = np.zeros((len(forest.estimators_), nodes + 1))
-    for number, estimator in enumerate(forest.estimators_):
-        tree = estimator.tree_
+    paths = np.zeros((len(estimator.estimators_), nodes + 1))
+    for number, fitted_tree in enumerate(estimator.estimators_):
+        tree = fitted_tree.tree_
         below = average_path_length(tree.n_node_samples)
         floors = floor_to_float32(tree.threshold)
         # node of the fitted tree, its position in the complete one, its depth
@@ -86,7 +103,7 @@ def export_isolation_forest(forest: ensemble.IsolationForest) -> IsolationForest
             splits[number, position] = floors[node]
             branches.append((tree.children_left[node], 2 * position + 1, level + 1))
             branches.append((tree.children_right[node], 2 * position + 2, level + 1))
-    expected_path = float(average_path_length(np.array([forest.max_samples_]))[0])
+    expected_path = float(average_path_length(np.array([estimator.max_samples_]))[0])
     return IsolationForest(features, splits, paths, expected_path)
 
 

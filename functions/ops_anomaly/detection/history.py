@@ -1,10 +1,9 @@
-"""Blocks of readings between two refreshes of what changes slowly.
+"""The history of a series: its last readings, and what was usual at a reading's time.
 
-Scale, sampling step and calibration are taken from everything before a block and hold for all of
-it. Where blocks begin depends on how many readings came before and on nothing else, so a series
-scores the same in one piece, point by point, or in chunks of any size.
-
-The past of a series: the last readings, and what was computed of them.
+What changes slowly (the scale, the sampling step, the calibration) is refreshed at the start of
+each block of readings, from the history before it. Where blocks start depends only on how many
+readings there were, so a series scores the same in one piece, point by point, or in chunks of any
+size.
 """
 
 from __future__ import annotations
@@ -15,7 +14,16 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, expect, whole
+from ops_anomaly.detection.tails import median
+from ops_anomaly.detection.types import (
+    DAY,
+    FLOAT32_MAX,
+    MINUTE,
+    CorruptArtifactError,
+    RawTensor,
+    expect,
+    whole,
+)
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.tails import Calibration
@@ -23,79 +31,19 @@ if TYPE_CHECKING:
 
 
 BLOCK = 128
-"""Readings in a block; the first ones are shorter: they begin at 0, 1, 2, 4, 8, 16, 32, 64."""
+"""Readings in a block; the first ones are shorter: they start at 0, 1, 2, 4, 8, 16, 32, 64."""
 
-HISTORY = 8_064
+MAX_HISTORY = 8_064
 """Readings before its block that a reading is compared with: four weeks at 5 minutes."""
 
+DISTANCES = ("value", "residual", "subsequence of values", "subsequence of residuals")
+"""The columns of the distances: how far the nearest like it is in the history."""
 
-def block_start(index: int) -> int:
-    """Return where the block of a reading begins.
+VALUE = 0
+POINTWISE = slice(0, 2)
+"""Those of the reading alone; `VALUE` needs no seasonal reference either."""
 
-    Examples
-    --------
-    >>> [block_start(index) for index in (0, 1, 3, 100, 127, 128, 300)]
-    [0, 1, 2, 64, 64, 128, 256]
-    """
-    if index >= BLOCK:
-        return index - index % BLOCK
-    return 1 << (index.bit_length() - 1) if index else 0
-
-
-@dataclass(frozen=True)
-class Block:
-    """Where a block lies among the readings at hand.
-
-    Attributes
-    ----------
-    oldest : int
-        The first reading that those of the block are compared with.
-    start : int
-        The block's first reading: those before it are what it is calibrated on.
-    new : int
-        Its first reading that is yet to be judged.
-    stop : int
-        Behind its last one.
-    """
-
-    oldest: int
-    start: int
-    new: int
-    stop: int
-
-
-def blocks(first: int, stop: int, offset: int) -> Iterator[Block]:
-    """Yield the blocks of readings `first` to before `stop`.
-
-    Parameters
-    ----------
-    first, stop : int
-        Counted from the first reading ever seen.
-    offset : int
-        How many of those readings are no longer at hand; a block's places are counted from there.
-    """
-    start = block_start(first)
-    while start < stop:
-        end = start + BLOCK if start >= BLOCK else max(1, 2 * start)
-        yield Block(
-            oldest=max(0, start - HISTORY - offset),
-            start=start - offset,
-            new=max(start, first) - offset,
-            stop=min(end, stop) - offset,
-        )
-        start = end
-
-
-DISTANCES = ("value", "residual", "run of values", "run of residuals")
-"""The columns of the distances: how far the nearest like it was that came before."""
-
-OWN = 2
-"""So many of them, the first, are about the reading itself."""
-
-PLAIN = 0
-"""The one that needs neither a seasonal reference nor a run."""
-
-PAST_LAYOUT: dict[str, tuple[str, tuple[int | None, ...]]] = {
+LAYOUT: dict[str, tuple[str, tuple[int | None, ...]]] = {
     "times": ("I64", (None,)),
     "values": ("F64", (None,)),
     "residuals": ("F64", (None,)),
@@ -111,31 +59,104 @@ LIMITS = {
     "isolation": (0.0, 1.0),
 }
 
+STEP_READINGS = 256
+
+DAYS = np.array([1, 2, 3, 4, 5, 6, 7, 14, 21])
+"""How many days earlier the same time is searched for."""
+
+DAILY, WEEKLY = slice(0, 7), slice(6, 9)
+"""Which of them are the season's."""
+
+MIN_TOLERANCE = 10 * MINUTE
+MAX_SEASON_READINGS = 128
+"""Readings of one season that a median takes: of a dense series, those next to the same time."""
+
+MAX_PADDED = 16_384
+"""Readings laid out together for the medians: what fits the processor's second cache."""
+
 
 @dataclass(frozen=True)
-class Past:
-    """The last readings and what was computed of them, back to where a block can begin anew.
+class Block:
+    """The positions of a block among the readings that are stored.
 
     Attributes
     ----------
-    offset : int
+    oldest : int
+        The first reading that those of the block are compared with.
+    start : int
+        The block's first reading: it is calibrated on those before it.
+    new : int
+        Its first reading that has no score yet.
+    stop : int
+        Behind its last one.
+    """
+
+    oldest: int
+    start: int
+    new: int
+    stop: int
+
+
+def block_start(index: int) -> int:
+    """Return where the block of a reading starts.
+
+    Examples
+    --------
+    >>> [block_start(index) for index in (0, 1, 3, 100, 127, 128, 300)]
+    [0, 1, 2, 64, 64, 128, 256]
+    """
+    if index >= BLOCK:
+        return index - index % BLOCK
+    return 1 << (index.bit_length() - 1) if index else 0
+
+
+def blocks(first: int, stop: int, dropped: int) -> Iterator[Block]:
+    """Yield the blocks of readings `first` to before `stop`.
+
+    Parameters
+    ----------
+    first, stop : int
+        Counted from the first reading ever seen.
+    dropped : int
+        How many of the first readings are no longer stored.
+    """
+    start = block_start(first)
+    while start < stop:
+        end = start + BLOCK if start >= BLOCK else max(1, 2 * start)
+        yield Block(
+            oldest=max(0, start - MAX_HISTORY - dropped),
+            start=start - dropped,
+            new=max(start, first) - dropped,
+            stop=min(end, stop) - dropped,
+        )
+        start = end
+
+
+@dataclass(frozen=True)
+class History:
+    """The last readings with their distances, as far back as the next score depends on them.
+
+    Attributes
+    ----------
+    dropped : int
         How many readings came before the first one here.
-    onset : int
-        How many readings came before the first one with a seasonal reference; -1 while none has.
+    first_seasonal : int
+        Index of the first reading with a seasonal reference, counted from the first reading ever
+        seen; -1 as long as there is none.
     times : (n,) int64
         Milliseconds since 1970.
     values, residuals : (n,) float64
     distances : (n, 4) float64
         See `DISTANCES`; in units of the scale at the time.
     isolation : (n,) float64
-        The forest's scores of the distances; 0 without a forest.
+        The isolation forest's scores of the distances; 0 without one.
     calibration : Calibration or None
-        Of the block that the last reading belongs to, where it is known: it spares the next
-        reading some time, and changes nothing.
+        Of the last reading's block, where it is known: it saves the next reading some time, and
+        changes nothing.
     """
 
-    offset: int
-    onset: int
+    dropped: int
+    first_seasonal: int
     times: Integers
     values: Floats
     residuals: Floats
@@ -144,78 +165,165 @@ class Past:
     calibration: Calibration | None = field(default=None, init=False, compare=False, repr=False)
 
     @classmethod
-    def nothing(cls) -> Self:
-        """Return the past of a series that is only about to begin."""
+    def empty(cls) -> Self:
+        """Return the history of a series without readings."""
         none = np.empty(0)
         return cls(0, -1, np.empty(0, np.int64), none, none, np.empty((0, len(DISTANCES))), none)
 
     @property
     def count(self) -> int:
-        """How many readings have been seen since the series began."""
-        return self.offset + len(self.times)
-
-    def check(self) -> None:
-        """Raise `CorruptArtifactError` unless the arrays are what a past can hold."""
-        for name, (low, high) in LIMITS.items():
-            array = getattr(self, name)
-            if len(array) != len(self.times) or not ((array >= low) & (array <= high)).all():
-                raise CorruptArtifactError(f"tensor {name}: too long, too short, or out of limits")
-        if (np.diff(self.times) <= 0).any():
-            raise CorruptArtifactError("tensor times: they do not increase")
+        """How many readings there were since the series began."""
+        return self.dropped + len(self.times)
 
     @property
-    def nbytes(self) -> int:
-        """Size of its arrays in memory."""
-        return sum(getattr(self, name).nbytes for name in PAST_LAYOUT)
+    def next_time(self) -> int:
+        """When the next reading is due, in milliseconds since 1970."""
+        if not len(self.times):
+            return 0
+        return int(self.times[-1]) + max(int(usual_step(self.times)), 1)
 
     def trimmed(self) -> Self:
-        """Return the part that what comes next can depend on."""
-        trimmed = self._without(max(0, block_start(self.count) - HISTORY) - self.offset)
-        return trimmed.calibrated(self.calibration)  # which rests on nothing that went
-
-    def calibrated(self, calibration: Calibration | None) -> Self:
-        """Return the same past, with what is known of its last block."""
-        past = replace(self)
-        object.__setattr__(past, "calibration", calibration)  # derived, so no part of the value
-        return past
-
-    def last(self, readings: int) -> Self:
-        """Return the part of the last so many readings."""
-        return self._without(len(self.times) - readings)
-
-    def _without(self, drop: int) -> Self:
-        """Return what is left without the first readings."""
+        """Return the part that later scores can depend on."""
+        drop = max(0, block_start(self.count) - MAX_HISTORY) - self.dropped
         if drop <= 0:
             return self
-        return replace(
-            self,
-            offset=self.offset + drop,
-            times=self.times[drop:].copy(),
-            values=self.values[drop:].copy(),
-            residuals=self.residuals[drop:].copy(),
-            distances=self.distances[drop:].copy(),
-            isolation=self.isolation[drop:].copy(),
+        rest = {name: getattr(self, name)[drop:].copy() for name in LAYOUT}
+        trimmed = replace(self, dropped=self.dropped + drop, **rest)
+        return trimmed.calibrated(self.calibration)  # which depends on nothing that was dropped
+
+    def calibrated(self, calibration: Calibration | None) -> Self:
+        """Return the same history with the calibration of its last block."""
+        history = replace(self)
+        object.__setattr__(history, "calibration", calibration)  # derived: not part of the value
+        return history
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
+        """Rebuild a history from its stored form.
+
+        Raises
+        ------
+        CorruptArtifactError
+            If its arrays are not equally long, too long, out of their limits or out of order.
+        """
+        expect(tensors, LAYOUT)
+        history = cls(
+            dropped=whole(parameters, "dropped", 0),
+            first_seasonal=whole(parameters, "first_seasonal", -1),
+            **{name: tensors[name].to_numpy() for name in LAYOUT},
         )
+        history._check()
+        return history
+
+    def _check(self) -> None:
+        """Raise `CorruptArtifactError` unless the arrays are those of a trimmed history."""
+        count = len(self.times)
+        for name, (low, high) in LIMITS.items():
+            array = getattr(self, name)
+            if len(array) != count or not ((array >= low) & (array <= high)).all():
+                raise CorruptArtifactError(f"tensor {name}: wrong length, or out of limits")
+        if (np.diff(self.times) <= 0).any():
+            raise CorruptArtifactError("tensor times: not increasing")
+        kept_from = max(0, block_start(self.count) - MAX_HISTORY)
+        if count > MAX_HISTORY + BLOCK or self.dropped > kept_from:
+            raise CorruptArtifactError(
+                f"a history of {count} readings after {self.dropped} is incomplete or too long"
+            )
 
 
-def restore_past(tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Past:
-    """Rebuild a past from an artifact.
+def usual_step(times: Integers) -> float:
+    """Return the median distance of the last readings, in milliseconds; 0 of fewer than two."""
+    steps = np.diff(times[-STEP_READINGS:])
+    return median(steps) if steps.size else 0.0
 
-    Raises
-    ------
-    CorruptArtifactError
-        If its arrays are not equally long, too long, out of their limits or out of order.
+
+def references(
+    times: Integers, values: Floats, first: int, oldest: Integers, steps: Floats
+) -> Floats:
+    """Return what was usual at the time of each reading, from reading `first` on.
+
+    The reference of a season is the median of the readings within a tolerance of the same time,
+    one, two, ... seasons earlier; of the daily and the weekly one, the closer one counts.
+
+    Parameters
+    ----------
+    times : (n,) int64, increasing
+        Milliseconds.
+    values : (n,) float64
+    oldest : (n - first,) int64
+        For each reading, the first index that it may be compared with.
+    steps : (n - first,) float64
+        For each reading, the usual distance to the next, in milliseconds.
+
+    Returns
+    -------
+    (n - first,) float64
+        NaN where there is no reference yet.
     """
-    expect(tensors, PAST_LAYOUT)
-    arrays = {name: tensors[name].to_numpy() for name in PAST_LAYOUT}
-    count = len(arrays["times"])
-    past = Past(
-        offset=whole(parameters, "offset", 0),
-        onset=whole(parameters, "onset", -1),
-        **arrays,
-    )
-    past.check()
-    kept = max(0, block_start(past.count) - HISTORY)
-    if count > HISTORY + BLOCK or past.offset > kept:
-        raise CorruptArtifactError(f"a past of {count} readings after {past.offset} is not whole")
-    return past
+    best: Floats = np.full(len(times) - first, np.nan)
+    for reference in seasons(times, values, first, oldest, steps):
+        best = closer(values[first:], reference, best)
+    return best
+
+
+def seasons(
+    times: Integers, values: Floats, first: int, oldest: Integers, steps: Floats
+) -> list[Floats]:
+    """Return the daily and the weekly reference, (n - first,); parameters as for `references`."""
+    tolerances = np.maximum(1.01 * steps, MIN_TOLERANCE).astype(np.int64)
+    reach = times[-1] - times[0] + tolerances.max() if len(tolerances) else 0
+    lows, counts = windows(times, first, oldest, tolerances, DAYS[reach >= DAYS * DAY])
+    return [medians(values, lows[season], counts[season]) for season in (DAILY, WEEKLY)]
+
+
+def closer(values: Floats, reference: Floats, other: Floats) -> Floats:
+    """Return which of two references is closer to each value: (n,) each; NaN where is none."""
+    is_closer = np.abs(values - reference) < np.abs(values - other)
+    return np.where(is_closer | np.isnan(other), reference, other)
+
+
+def windows(
+    times: Integers, first: int, oldest: Integers, tolerances: Integers, days: Integers
+) -> tuple[Integers, Integers]:
+    """Return where the readings at the same time so many days earlier start, and their counts.
+
+    Parameters as for `references`; `tolerances` in milliseconds.
+
+    Returns
+    -------
+    (days, n - first) int64 each
+    """
+    moments = times[first:] - DAY * days[:, np.newaxis]
+    lows = np.maximum(np.searchsorted(times, moments - tolerances, "left"), oldest)
+    index = np.arange(first, len(times))
+    highs = np.minimum(np.searchsorted(times, moments + tolerances, "right"), index)
+    spare = np.maximum(highs - lows - MAX_SEASON_READINGS, 0)
+    lows, highs = lows + spare // 2, highs - (spare + 1) // 2
+    return lows, np.maximum(highs - lows, 0)
+
+
+def medians(values: Floats, lows: Integers, counts: Integers) -> Floats:
+    """Return the median of values[low : low + count], pooled over each column: (k, m) -> (m,).
+
+    NaN where there are none.
+    """
+    found = np.full(lows.shape[1], np.nan)
+    width = int(counts.max(initial=0))
+    rows = max(1, MAX_PADDED // max(1, len(lows) * width))
+    for start in range(0, len(found) if width else 0, rows):
+        part = slice(start, start + rows)
+        found[part] = padded_medians(values, lows[:, part], counts[:, part], width)
+    return found
+
+
+def padded_medians(values: Floats, lows: Integers, counts: Integers, width: int) -> Floats:
+    """Return the medians as `medians`, of windows padded to one width."""
+    steps = np.arange(width)[:, np.newaxis, np.newaxis]
+    picked = values.take(lows + steps, mode="clip")
+    np.copyto(picked, np.inf, where=steps >= counts)  # sorted behind everything that counts
+    ordered = np.sort(picked.reshape(-1, lows.shape[1]).T, axis=1)
+    total = counts.sum(axis=0)
+    row = np.arange(len(ordered))
+    lower = ordered[row, np.maximum(total - 1, 0) // 2]
+    upper = ordered[row, np.minimum(total // 2, ordered.shape[1] - 1)]
+    return np.where(total > 0, 0.5 * lower + 0.5 * upper, np.nan)

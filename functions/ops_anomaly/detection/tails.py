@@ -1,9 +1,4 @@
-"""Tail calibration: from a score of any unit to a surprisal in nats.
-
-Numbers that came before a block of readings, and where new ones lie among them.
-
-What the readings of a block are measured by: all of it is known before the block begins.
-"""
+"""Tail calibration: from a score of any unit to a surprisal in nats."""
 
 from __future__ import annotations
 
@@ -23,17 +18,25 @@ if TYPE_CHECKING:
 TAIL = 0.98
 """The quantile above which the fitted tail takes over from the ranks."""
 
-ONSET_SURPRISE = -math.log(1.0 - TAIL)
+TAIL_SURPRISAL = -math.log(1.0 - TAIL)
 """The surprisal at that quantile: one score in 50 is as high."""
 
 SHAPE = 0.1
 """Shape of the tail: 0 would be exponential, under which nothing is impossible enough. Operations
 metrics have heavier tails than that, and every series too few extremes to fit its own shape."""
 
+MIN_SCORES = 30
+"""Scores without which there is no tail, and no surprisal."""
+
+NO_TAIL = (np.inf, 1.0)
+
+MAX_UNSORTED = 4
+"""Queries that are sooner compared with all numbers than searched for among them, once sorted."""
+
 
 @dataclass(frozen=True)
 class Tail:
-    """How surprising a score is, given a history of scores.
+    """How improbable a score is, given a history of scores.
 
     With u the 98 % quantile of the history and b the larger of the mean excess over u and
     0.3 (u - median), the surprisal of x is ln 50 + ln(1 + 0.1 (x - u) / b) / 0.1 above u (a
@@ -41,12 +44,14 @@ class Tail:
     -ln max(share, 0.02) up to u, where the share is that of the history that is not below x.
 
     exp(-surprisal) is the share of readings expected to score at least as high. A score that all
-    of the history shares is therefore no surprisal at all.
+    of the history shares therefore has none.
 
     Attributes
     ----------
     history : (n,) float64, sorted
         The scores it was calibrated on.
+    start, scale : float
+        u and b.
 
     Examples
     --------
@@ -56,7 +61,7 @@ class Tail:
     """
 
     history: Floats
-    onset: float
+    start: float
     scale: float
 
     @classmethod
@@ -71,35 +76,35 @@ class Tail:
         if not scores.size:
             raise CorruptArtifactError("a tail needs at least one score")
         history = np.sort(scores)
-        return cls(history, *onset_and_scale(history))
+        return cls(history, *start_and_scale(history))
 
     def surprisal(self, scores: Floats) -> Floats:
         """Return the surprisal of each score, in nats: (n,) -> (n,)."""
         below = np.searchsorted(self.history, scores, side="left") / len(self.history)
-        return surprisal(scores, below, self.onset, self.scale)
+        return surprisal(scores, below, self.start, self.scale)
 
     def score_of(self, surprisal: float) -> float:
-        """Return the lowest score that is at least so surprising, in nats."""
-        if surprisal <= ONSET_SURPRISE:
+        """Return the lowest score of at least this surprisal, in nats."""
+        if surprisal <= TAIL_SURPRISAL:
             return quantile(self.history, 1.0 - math.exp(-surprisal))
-        return self.onset + self.scale * math.expm1(SHAPE * (surprisal - ONSET_SURPRISE)) / SHAPE
+        return self.start + self.scale * math.expm1(SHAPE * (surprisal - TAIL_SURPRISAL)) / SHAPE
 
 
-def onset_and_scale(history: Floats) -> tuple[float, float]:
-    """Return where the tail of sorted scores begins, and its scale."""
-    onset = quantile(history, TAIL)
-    excess = history[history.searchsorted(onset, "right") :] - onset
+def start_and_scale(history: Floats) -> tuple[float, float]:
+    """Return where the tail of sorted scores starts, and its scale."""
+    start = quantile(history, TAIL)
+    excess = history[history.searchsorted(start, "right") :] - start
     scale = max(
         float(excess.sum()) / excess.size if excess.size else 0.0,
-        0.3 * (onset - quantile(history, 0.5)),
-        # a history of equal scores has no scale of its own; anything above is very surprising
-        1e-9 * max(1.0, abs(onset)),
+        0.3 * (start - quantile(history, 0.5)),
+        # a history of equal scores has no scale of its own; anything above is very improbable
+        1e-9 * max(1.0, abs(start)),
     )
-    return onset, scale
+    return start, scale
 
 
 def surprisal(
-    scores: Floats, below: Floats, onset: float | Floats, scale: float | Floats
+    scores: Floats, below: Floats, start: float | Floats, scale: float | Floats
 ) -> Floats:
     """Return the surprisal of scores, in nats, by the formula of `Tail`.
 
@@ -108,13 +113,13 @@ def surprisal(
     scores : array of float64, of any shape
     below : array of float64
         The share of the history that is below each.
-    onset, scale : float or array of float64
+    start, scale : float or array of float64
         Of the tail that each belongs to.
     """
     ranked = np.log(1.0 / np.maximum(1.0 - below, 1.0 - TAIL))
-    excess = np.maximum(scores - onset, 0.0) / scale
-    fitted = ONSET_SURPRISE + np.log1p(SHAPE * excess) / SHAPE
-    return np.where(scores > onset, fitted, ranked)
+    excess = np.maximum(scores - start, 0.0) / scale
+    fitted = TAIL_SURPRISAL + np.log1p(SHAPE * excess) / SHAPE
+    return np.where(scores > start, fitted, ranked)
 
 
 def median(numbers: Floats | Integers) -> float:
@@ -130,12 +135,8 @@ def quantile(ordered: Floats, share: float) -> float:
     return float(ordered[low] + (position - low) * (ordered[high] - ordered[low]))
 
 
-MAX_UNSORTED = 4
-"""Numbers that are sooner compared with all than looked up once all are sorted."""
-
-
 class SortedSample:
-    """Numbers in any order, sorted once that pays.
+    """Numbers in any order, sorted as soon as that pays.
 
     Parameters
     ----------
@@ -147,84 +148,63 @@ class SortedSample:
 
     @classmethod
     def sorted(cls, numbers: Floats) -> Self:
-        """Sort a copy at once, for who will ask again and again."""
-        before = cls(np.sort(numbers))
-        before.ordered = before.numbers
-        return before
+        """Return a sample that is sorted already, for many queries to come."""
+        sample = cls(np.sort(numbers))
+        sample.ordered = sample.numbers
+        return sample
 
     @cached_property
     def ordered(self) -> Floats:
         """The numbers, sorted: (p,)."""
         return np.sort(self.numbers)
 
-    def quantiles(self, *shares: float) -> list[float]:
-        """Return quantiles; NaN of no numbers."""
-        if not self.numbers.size:
-            return [np.nan] * len(shares)
-        return [quantile(self.ordered, share) for share in shares]
-
-    def distances(self, asked: Floats) -> Floats:
+    def distances(self, queries: Floats) -> Floats:
         """Return how far each is from the nearest of the numbers: (n,) -> (n,); inf of none."""
         if not self.numbers.size:
-            return np.full(len(asked), np.inf)
-        if self._are_too_few(asked):
-            return np.array([np.abs(self.numbers - each).min() for each in asked])
-        above = np.searchsorted(self.ordered, asked)
+            return np.full(len(queries), np.inf)
+        if self._is_sorting_slower(queries):
+            return np.array([np.abs(self.numbers - query).min() for query in queries])
+        above = np.searchsorted(self.ordered, queries)
         nearest: Floats = np.minimum(
-            np.abs(self.ordered[np.minimum(above, self.numbers.size - 1)] - asked),
-            np.abs(asked - self.ordered[np.maximum(above - 1, 0)]),
+            np.abs(self.ordered[np.minimum(above, self.numbers.size - 1)] - queries),
+            np.abs(queries - self.ordered[np.maximum(above - 1, 0)]),
         )
         return nearest
 
-    def shares_below(self, asked: Floats) -> Floats:
+    def shares_below(self, queries: Floats) -> Floats:
         """Return the share of the numbers that is below each: (n,) -> (n,)."""
-        if self._are_too_few(asked):
-            below = np.array([np.count_nonzero(self.numbers < each) for each in asked])
+        if self._is_sorting_slower(queries):
+            below = np.array([np.count_nonzero(self.numbers < query) for query in queries])
         else:
-            below = np.searchsorted(self.ordered, asked)
+            below = np.searchsorted(self.ordered, queries)
         shares: Floats = below / self.numbers.size
         return shares
 
-    def _are_too_few(self, asked: Floats) -> bool:
-        return len(asked) <= MAX_UNSORTED and "ordered" not in self.__dict__
-
-
-STEP_READINGS = 256
-
-MIN_SCORES = 30
-"""Scores without which there is no tail, and no surprisal."""
-
-NO_TAIL = (np.inf, 1.0)
+    def _is_sorting_slower(self, queries: Floats) -> bool:
+        return len(queries) <= MAX_UNSORTED and "ordered" not in self.__dict__
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is the same for all readings of a block, and takes a while to find out.
+    """The same for all readings of a block, and worth keeping until it ends.
 
     Attributes
     ----------
-    levels : (6,) float64
-        Scale; low quantile, median and high quantile of the values; low and high quantile of the
-        residuals.
+    scale : float
+        Unit of the distances.
     tails : (5, 2) float64
-        Onset and scale of each distance's tail, and of the forest's.
+        Start and scale of each distance's tail, and of the isolation forest's.
     """
 
-    levels: Floats
+    scale: float
     tails: Floats
 
 
 def tails_of(columns: list[SortedSample]) -> Floats:
-    """Return onset and scale of the tail of each column: (columns, 2)."""
+    """Return start and scale of the tail of each column: (columns, 2)."""
     return np.array(
         [
-            onset_and_scale(column.ordered) if column.numbers.size >= MIN_SCORES else NO_TAIL
+            start_and_scale(column.ordered) if column.numbers.size >= MIN_SCORES else NO_TAIL
             for column in columns
         ]
     )
-
-
-def usual_step(times: Integers) -> float:
-    """Return the median distance of the last readings, in milliseconds; 0 of fewer than two."""
-    gaps = np.diff(times[-STEP_READINGS:])
-    return median(gaps) if gaps.size else 0.0
