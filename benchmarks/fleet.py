@@ -43,7 +43,7 @@ from ops_anomaly.watcher.watch_file import Options, parse_watch_file, write_watc
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
 from tests.support.watcher import NOON, NOON_MS, WallClock, machines, make_watcher, shard_event
-from training.candidates.contextual_forest import fit_contextual_forest
+from training.candidates.contextual_detector import fit_contextual
 from training.console import new_table, show_progress
 from training.sources import simulate_ec2_cpu
 
@@ -88,7 +88,7 @@ def fleet(
 
 def processor_table(console: Console) -> Table:
     """Measure a shard job of each kind of fleet, and return the processor times."""
-    model = fit_contextual_forest(simulate_ec2_cpu().part(0, 2_016), 42).detector
+    model = fit_contextual(simulate_ec2_cpu().part(0, 2_016), 42).detector
     artifact = pack(model, MODEL, libraries={}, training_data={"readings": 2_016}, figures={})
     table = new_table(
         f"Processor time of a shard job of {METRICS} metrics",

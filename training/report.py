@@ -138,7 +138,7 @@ def evaluation_row(each: Evaluation, *, is_winner: bool) -> tuple[str, ...]:
 
 SUMMARY_COLUMNS = (
     "share found",
-    *(kind.name.replace(" ", "\n") for kind in FAULT_KINDS),
+    *(kind.name.replace(" ", "\n").replace("flatline", "flat-\nline") for kind in FAULT_KINDS),
     "mean",
     "alerts\na week",
 )

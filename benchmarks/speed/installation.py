@@ -32,7 +32,7 @@ from local.stack import BUCKET, CREDENTIALS, local_bucket, local_client
 from ops_anomaly.aws.objects import CREATED_METADATA, DIGEST_METADATA, model_key
 from ops_anomaly.detection.artifact import digest, pack
 from ops_anomaly.detection.types import Detector
-from training.candidates.contextual_forest import fit_contextual_forest
+from training.candidates.contextual_detector import fit_contextual
 from training.candidates.value_forest import fit_value_forest
 from training.sources import simulate_ec2_cpu
 
@@ -309,7 +309,7 @@ def fit_models(folder: Path) -> Models:
     estimator = joblib.load(folder / "value-forest.joblib")
     fitted = {
         VALUE_FOREST: value_forest.detector,
-        CONTEXTUAL: fit_contextual_forest(half, SEED).detector,
+        CONTEXTUAL: fit_contextual(half, SEED).detector,
     }
     plain = dumped(estimator)
     estimator.feature_names_in_ = np.array(["value"], dtype=object)

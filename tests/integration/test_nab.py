@@ -25,7 +25,7 @@ from benchmarks.detection.nab_scoring import (
     score_run,
 )
 from training import SourceError
-from training.candidates.contextual_forest import fit_contextual_forest
+from training.candidates.contextual_detector import fit_contextual
 from training.comparison import evaluate_candidate
 from training.sources import simulate_ec2_cpu
 from training.sources.files import LABELS, WINDOWS
@@ -260,6 +260,6 @@ def test_both_windows_of_the_baseline_file_are_found_without_a_false_alarm(
     nab_series: LabelledSeries, seed: int
 ) -> None:
     half = len(nab_series) // 2
-    candidate = fit_contextual_forest(nab_series.part(0, half), seed)
+    candidate = fit_contextual(nab_series.part(0, half), seed)
     figures = evaluate_candidate(candidate, nab_series.part(half, len(nab_series))).figures
     assert (figures.windows_found, figures.false_alarms) == (2, 0)

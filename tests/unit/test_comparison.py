@@ -42,7 +42,17 @@ def detection(*anomalies: int) -> Detection:
     flags[list(anomalies)] = True
     none = np.full(576, np.nan)
     alerts = alerts_of_events(TIMES, flags.astype(float), flags)
-    return Detection(flags.astype(float), none, flags, none, none, none, {}, alerts)
+    return Detection(
+        scores=flags.astype(float),
+        thresholds=none,
+        is_anomaly=flags,
+        can_evaluate=np.ones(576, bool),
+        expected=none,
+        lower=none,
+        upper=none,
+        reasons={},
+        alerts=alerts,
+    )
 
 
 def test_one_window_found_one_missed_one_false_alarm() -> None:

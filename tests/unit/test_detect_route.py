@@ -36,7 +36,7 @@ def two_weeks() -> Series:
 @pytest.fixture(scope="module")
 def artifact(two_weeks: Series) -> bytes:
     """A model with a history: the first week of the series."""
-    _, detector = untrained(TRAINED_ON).update(two_weeks[:TRAINED_ON])
+    _, detector = untrained().update(two_weeks[:TRAINED_ON])
     training_data = {"readings": TRAINED_ON}
     return pack(detector, "ec2-cpu", libraries={}, training_data=training_data, figures={})
 
@@ -72,13 +72,19 @@ def detected(api: Api, body: dict[str, Any]) -> dict[str, Any]:
 def test_a_series_without_a_model(api: Api, two_weeks: Series) -> None:
     response = detected(api, {"series": posted(two_weeks)})
     assert response["model"] is None
-    assert response["notes"] == []
+    [note] = response["notes"]
+    assert note.startswith("19 readings could not be evaluated yet")
     assert response["confidence"] == pytest.approx(0.889, abs=1e-3)
     points = response["points"]
     assert len(points) == 4032
-    assert points[0]["expected"] is None
+    assert [p["can_evaluate"] for p in points] == [False] * 19 + [True] * 4013
     assert [p["reason"] is not None for p in points] == [p["is_anomaly"] for p in points]
-    assert all(p["lower"] <= p["expected"] <= p["upper"] for p in points[1:])
+    assert all(p["lower"] <= p["expected"] <= p["upper"] for p in points if p["can_evaluate"])
+    assert all(
+        p["is_anomaly"] or p["lower"] <= p["value"] <= p["upper"]
+        for p in points
+        if p["can_evaluate"]
+    )
     assert response["alerts"]
     starts = {alert["start"] for alert in response["alerts"]}
     assert starts <= {p["timestamp"] for p in points if p["is_anomaly"]}
@@ -151,7 +157,9 @@ def test_notes_name_disorder_repeats_and_gaps(api: Api, two_weeks: Series) -> No
     assert [point["timestamp"] for point in response["points"]] == sorted(
         point["timestamp"] for point in response["points"]
     )
-    assert [note.split(" ")[1] for note in response["notes"]] == ["reading", "reading", "gaps,"]
+    assert [note.split(" ")[1] for note in response["notes"]] == [
+        *("reading", "reading", "gaps,", "readings")
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, MAX_POINTS])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training import SourceError
-from training.candidates.contextual_forest import fit_contextual_forest
+from training.candidates.contextual_detector import fit_contextual
 from training.candidates.lstm_autoencoder import windows_without
 from training.candidates.value_forest import fit_value_forest
 from training.comparison import propose_exclusions
@@ -21,7 +21,7 @@ def unlabelled(simulated: LabelledSeries) -> LabelledSeries:
     return replace(simulated, labels=None, windows=simulated.windows[:0])
 
 
-@pytest.mark.parametrize("fit", [fit_value_forest, fit_contextual_forest])
+@pytest.mark.parametrize("fit", [fit_value_forest, fit_contextual])
 def test_a_model_is_as_if_excluded_readings_were_missing(fit, unlabelled: LabelledSeries) -> None:
     unlabelled = unlabelled.part(0, 1500)
     start, stop = 1000, 1300
