@@ -1,4 +1,4 @@
-"""The forest of several features equals scikit-learn's."""
+"""The isolation forest equals scikit-learn's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn import ensemble
 
 from ops_anomaly.detection.isolation_forest import IsolationForest
-from ops_anomaly.detection.types import CorruptArtifactError, RawTensor
-from training.candidates.contextual_forest import clipped, export_isolation_forest
+from ops_anomaly.detection.types import CorruptArtifactError, Stored
+from tests.support.series import raw
+from training.candidates.contextual import clipped, export_isolation_forest
 
 
 def fitted(seed: int, rows: int, trees: int = 20) -> tuple[ensemble.IsolationForest, np.ndarray]:
@@ -22,14 +23,6 @@ def fitted(seed: int, rows: int, trees: int = 20) -> tuple[ensemble.IsolationFor
     return forest.fit(data), data
 
 
-def raw(forest: IsolationForest) -> dict[str, RawTensor]:
-    codes = {"float64": "F64", "float32": "F32", "uint8": "U8", "uint16": "U16"}
-    return {
-        name: RawTensor(codes[array.dtype.name], array.shape, array.tobytes())
-        for name, array in forest.tensors().items()
-    }
-
-
 @settings(max_examples=15)
 @given(st.integers(0, 2**31), st.sampled_from([2, 3, 40, 300, 700]))
 def test_it_equals_scikit_learn_to_the_bit(seed: int, rows: int) -> None:
@@ -37,7 +30,7 @@ def test_it_equals_scikit_learn_to_the_bit(seed: int, rows: int) -> None:
     ours = export_isolation_forest(theirs)
     splits = np.concatenate([each.tree_.threshold for each in theirs.estimators_])
     random = np.random.default_rng(seed)
-    asked = np.concatenate(
+    queries = np.concatenate(
         [
             data,
             random.choice(splits, (200, 4)),  # exactly at a split, and next to it
@@ -45,29 +38,23 @@ def test_it_equals_scikit_learn_to_the_bit(seed: int, rows: int) -> None:
             [[0.0] * 4, [1e30] * 4, [3.4e38] * 4],
         ]
     )
-    expected = -theirs.score_samples(asked)
-    np.testing.assert_array_equal(ours.score_samples(asked), expected)
-    one_by_one = [ours.score_samples(row[np.newaxis])[0] for row in asked]
+    expected = -theirs.score_samples(queries)
+    np.testing.assert_array_equal(ours.score_samples(queries), expected)
+    one_by_one = [ours.score_samples(row[np.newaxis])[0] for row in queries]
     np.testing.assert_array_equal(one_by_one, expected)
 
 
-def test_a_distance_beyond_float32_scores_like_the_largest() -> None:
+def test_a_number_beyond_float32_scores_like_the_largest() -> None:
     forest = export_isolation_forest(fitted(0, 300)[0])
     beyond = np.full((1, 4), 1e300)
     assert forest.score_samples(beyond) == forest.score_samples(clipped(beyond))
 
 
-def test_it_comes_back_from_its_tensors() -> None:
+def test_it_is_restored_from_its_tensors() -> None:
     forest, data = fitted(1, 300)
     ours = export_isolation_forest(forest)
-    again = IsolationForest.restore(raw(ours), 4, ours.expected_path)
+    again = IsolationForest.restore(raw(Stored(ours.tensors(), {})), 4, ours.expected_path)
     np.testing.assert_array_equal(again.score_samples(data), ours.score_samples(data))
-
-
-def changed(name: str, array: np.ndarray) -> dict[str, RawTensor]:
-    tensors = raw(export_isolation_forest(fitted(2, 300)[0]))
-    tensors[name] = RawTensor(tensors[name].dtype, array.shape, array.tobytes())
-    return tensors
 
 
 @pytest.mark.parametrize(
@@ -82,7 +69,8 @@ def changed(name: str, array: np.ndarray) -> dict[str, RawTensor]:
         ("forest_splits", lambda a: a[:0]),
     ],
 )
-def test_arrays_that_are_no_forest_are_refused(name: str, change) -> None:
-    array = export_isolation_forest(fitted(2, 300)[0]).tensors()[name]
+def test_arrays_that_do_not_fit_are_refused(name: str, change) -> None:
+    tensors = export_isolation_forest(fitted(2, 300)[0]).tensors()
+    tensors[name] = np.ascontiguousarray(change(tensors[name]))
     with pytest.raises(CorruptArtifactError):
-        IsolationForest.restore(changed(name, change(array)), 4, 10.0)
+        IsolationForest.restore(raw(Stored(tensors, {})), 4, 10.0)

@@ -1,4 +1,4 @@
-"""The tail's surprisal against ten lines of plain Python."""
+"""The tail's surprisal, and sorted samples, against ten lines of plain Python."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_anomaly.detection.tails import Tail
+from ops_anomaly.detection.tails import SortedSample, Tail
 from ops_anomaly.detection.types import CorruptArtifactError
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
@@ -39,32 +39,48 @@ def plain_surprisal(history: list[float], x: float) -> float:
 
 
 @given(scores, st.floats(-1e6, 1e6))
-def test_it_equals_the_formula(history: list[float], x: float) -> None:
+def test_the_surprisal_is_that_of_the_formula(history: list[float], x: float) -> None:
     got = Tail.of(np.array(history)).surprisal(np.array([x]))[0]
-    onset = quantile(sorted(history), 0.98)
-    if abs(x - onset) > 1e-6 * max(1.0, abs(onset)):  # at the onset, rounding picks the side
+    start = quantile(sorted(history), 0.98)
+    if abs(x - start) > 1e-6 * max(1.0, abs(start)):  # where the tail starts, rounding decides
         assert got == pytest.approx(plain_surprisal(history, x), rel=1e-6, abs=1e-9)
 
 
 @given(scores, st.floats(-1e6, 1e6), st.floats(0, 1e6))
-def test_a_higher_score_is_never_less_surprising(
+def test_a_higher_score_never_has_less_surprisal(
     history: list[float], x: float, more: float
 ) -> None:
     low, high = Tail.of(np.array(history)).surprisal(np.array([x, x + more]))
     assert high >= low
 
 
-def test_what_all_of_the_history_shares_is_no_surprise() -> None:
+def test_a_score_that_all_of_the_history_shares_has_no_surprisal() -> None:
     assert Tail.of(np.zeros(100)).surprisal(np.array([0.0]))[0] == 0.0
 
 
 @given(scores, st.floats(4, 20))
-def test_a_score_of_a_surprise_is_as_surprising(history: list[float], surprisal: float) -> None:
+def test_the_score_of_a_surprisal_has_it(history: list[float], surprisal: float) -> None:
     tail = Tail.of(np.array(history) / 1e3)
     score = np.array([tail.score_of(surprisal)])
     assert tail.surprisal(score)[0] == pytest.approx(surprisal, abs=1e-3)
 
 
-def test_a_tail_of_nothing_is_refused() -> None:
+def test_a_tail_needs_a_score() -> None:
     with pytest.raises(CorruptArtifactError):
         Tail.of(np.empty(0))
+
+
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30),
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=9),
+    st.booleans(),
+)
+def test_a_sorted_sample_is_searched_as_an_unsorted_one(
+    numbers: list[float], queries: list[float], is_sorted: bool
+) -> None:
+    make = SortedSample.sorted if is_sorted else SortedSample
+    sample, each = make(np.array(numbers)), np.array(queries)
+    shares = [sum(x < query for x in numbers) / len(numbers) for query in queries]
+    assert sample.shares_below(each).tolist() == shares
+    nearest = [min(abs(x - query) for x in numbers) for query in queries]
+    assert sample.distances(each).tolist() == nearest
