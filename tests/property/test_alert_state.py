@@ -54,7 +54,7 @@ def plain_starts(scores: list[float], pointwise: list[float], warm_up: int) -> l
     return starts
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(SCORES, st.integers(0, 150), st.randoms())
 def test_alerts_are_those_of_a_plain_loop(
     scores: list[float], warm_up: int, random: Random
@@ -64,7 +64,7 @@ def test_alerts_are_those_of_a_plain_loop(
     assert alerts(parts, warm_up=warm_up).starts == starts
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(SCORES, st.integers(0, 150), st.data())
 def test_alerts_do_not_depend_on_chunks(
     scores: list[float], warm_up: int, data: st.DataObject

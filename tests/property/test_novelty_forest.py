@@ -54,7 +54,7 @@ def daily(seed: int, length: int) -> Series:
     return Series(times, (season + random.normal(0, 0.2, length) + spikes).round(1))
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 419), st.sampled_from([0.0, 1e6, -3.0]))
 def test_later_readings_never_change_a_score(
     trained: NoveltyForest, seed: int, cut: int, later: float
@@ -66,7 +66,7 @@ def test_later_readings_never_change_a_score(
             np.testing.assert_array_equal(scores(series)[:cut], scores(other)[:cut])
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.sets(st.integers(1, 299), max_size=6))
 def test_in_chunks_it_scores_as_in_one_piece(
     trained: NoveltyForest, seed: int, cuts: set[int]
@@ -118,7 +118,7 @@ def test_distances_are_calibrated_on_those_before_their_block(simulated: Labelle
     assert not got[:, 4].any(), "without an isolation forest it adds nothing"
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 300))
 def test_a_stored_calibration_changes_no_score(
     trained: NoveltyForest, seed: int, length: int
@@ -166,7 +166,7 @@ def some_values(kind: str, times: np.ndarray, random: np.random.Generator) -> np
     }[kind]
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["seasonal", "constant", "quantised", "wide"]),
     st.integers(0, 2**32 - 1),

@@ -68,12 +68,12 @@ def plain_nearest(series: list[float], t: int, max_lag: int) -> float:
     return math.sqrt(min(squares, default=0.0) / LENGTH)
 
 
-@settings(max_examples=25)
+@settings(max_examples=60)
 @given(
     SEEDS,
     st.sampled_from(KINDS),
     st.sampled_from(SCALES),
-    st.integers(1, 300),
+    st.integers(1, 400),
     st.sampled_from([40, 100, 5_000]),
 )
 def test_the_nearest_subsequence_to_the_bit(
@@ -95,7 +95,7 @@ def test_the_nearest_subsequence_to_the_bit(
     assert one_by_one == expected
 
 
-@settings(max_examples=15)
+@settings(max_examples=60)
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from([400, 1_200]))
 def test_bounds_rule_out_no_nearest_subsequence(seed: int, kind: str, length: int) -> None:
     series = some_series(kind, seed, length)
@@ -116,7 +116,7 @@ def squared_distances(series: np.ndarray, start: int, columns: int) -> np.ndarra
     return squares
 
 
-@settings(max_examples=40)
+@settings(max_examples=60)
 @given(SEEDS, st.sampled_from(KINDS), st.sampled_from(SCALES[:3]))
 def test_no_bound_exceeds_the_distance(seed: int, kind: str, scale: float) -> None:
     series = (some_series(kind, seed, 100) * scale).clip(-3.4e38, 3.4e38)
