@@ -312,7 +312,7 @@ def treelite_interpreter(forest: IsolationForest) -> Scorer:
 
 def this_project(forest: IsolationForest) -> Scorer:
     """Return this project's scores of any number of features."""
-    from training.candidates.contextual_forest import export_isolation_forest
+    from training.candidates.contextual import export_isolation_forest
 
     return export_isolation_forest(forest).score_samples
 

@@ -173,7 +173,7 @@ class NoveltyForest:
 
     @cached_property
     def _next(self) -> NextReading:
-        """What `score_next` needs again and again."""
+        """The part of `score_next` that is the same for all values."""
         return NextReading(self.history)
 
     def _extended(self, series: Series) -> tuple[History, Floats]:
@@ -409,9 +409,9 @@ def components(surprisals: Floats) -> Floats:
 
 
 class NextReading:
-    """All about the next reading at the usual step that does not depend on its value.
+    """The part of the next reading's score that does not depend on its value.
 
-    It doubles the speed of a warm `/predict`, and takes the memory of two histories.
+    Computed once, it makes `score_next` four times as fast, for the memory of two histories.
 
     Parameters
     ----------
