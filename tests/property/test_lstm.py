@@ -28,7 +28,9 @@ WINDOW, UNITS = 30, 32
 
 
 def candidate_of(run: Run) -> Candidate:
-    return next(each.candidate for each in run.evaluations if each.candidate.kind == "lstm-autoencoder")
+    return next(
+        each.candidate for each in run.evaluations if each.candidate.kind == "lstm-autoencoder"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,9 @@ def test_the_trained_network_equals_keras(run: Run, tmp_path) -> None:
 
 @settings(max_examples=15)
 @given(st.data())
-def test_the_future_never_changes_a_past_score(lstm: LstmAutoencoder, data: st.DataObject) -> None:
+def test_later_readings_never_change_an_earlier_score(
+    lstm: LstmAutoencoder, data: st.DataObject
+) -> None:
     values = np.array(data.draw(st.lists(st.floats(-5, 5), min_size=2, max_size=80)))
     cut = data.draw(st.integers(1, len(values) - 1))
     other = values.copy()
