@@ -105,7 +105,7 @@ LONGEST = max(kind.readings(size) for kind in FAULT_KINDS for size in kind.sizes
 
 @dataclass(frozen=True)
 class Units:
-    """The units of a series: its spread (5-95 % range), and how many readings a day has."""
+    """The units of a series: its spread, and how many readings a day has."""
 
     spread: float
     day: int
@@ -113,23 +113,44 @@ class Units:
     @classmethod
     def of(cls, series: LabelledSeries) -> Units:
         """Measure them on the readings outside of anomaly windows."""
-        return cls(spread_of(series.normal.values), round(DAY_MS / series.series.step))
+        day = round(DAY_MS / series.series.step)
+        return cls(spread_of(series.normal.values, day), day)
 
 
-def spread_of(values: Floats) -> float:
-    """Return the 5-95 % range, or a substitute where nearly all values are equal.
+def spread_of(values: Floats, day: int) -> float:
+    """Return the 5-95 % range, or the daily range where that is larger.
+
+    A metric that is idle most of the time has hardly any 5-95 % range; nobody would feel a fault
+    of that size. Where nearly all values are equal, a substitute is returned.
+
+    Parameters
+    ----------
+    day : int
+        Readings in a day.
 
     Examples
     --------
-    >>> spread_of(np.arange(101.0)), spread_of(np.full(100, 2.0))
-    (90.0, 0.1)
+    >>> spread_of(np.arange(101.0), 101), spread_of(np.full(100, 2.0), 50)
+    (98.0, 0.1)
     """
     if not values.size:
         return 1.0
     low, high = np.quantile(values, [0.05, 0.95])
     return float(
-        high - low or 0.2 * (values.max() - values.min()) or max(0.05 * np.abs(values).max(), 1e-9)
+        max(high - low, daily_range(values, day))
+        or 0.2 * (values.max() - values.min())
+        or max(0.05 * np.abs(values).max(), 1e-9)
     )
+
+
+def daily_range(values: Floats, day: int) -> float:
+    """Return the median over whole days of each day's 1-99 % range; 0 without a day."""
+    days = len(values) // day
+    if not days:
+        return 0.0
+    by_day = values[: days * day].reshape(days, day)
+    low, high = np.quantile(by_day, [0.01, 0.99], axis=1)
+    return float(np.median(high - low))
 
 
 def inject(kind: FaultKind, size: float, values: Floats, start: int, units: Units) -> Floats | None:
@@ -179,7 +200,7 @@ class Plan:
     part : LabelledSeries
         The test part.
     spread : float
-        The unit of sizes: the 5-95 % range of the training part.
+        The unit of sizes, of the training part; see `spread_of`.
     places : (p,) int64
         Where faults begin, increasing; at some of them a kind may change nothing.
     lead : int
@@ -325,8 +346,8 @@ def median_delay(trials: list[Trial]) -> float | None:
     return float(np.median(delays)) if delays else None
 
 
-SENSITIVITIES = (0.2, 0.5, 1.0, 1.5)
-"""False alerts a week to try."""
+SENSITIVITIES = (0.1, 0.2, 1.0, 2.0)
+"""False alerts a week to try, besides the usual ones."""
 
 
 def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[Backtest]:
@@ -336,7 +357,8 @@ def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[B
     """
     if not detector.has_sensitivity:
         return [usual]
-    return [*(run_backtest(detector, plan, each) for each in SENSITIVITIES), usual]
+    others = [each for each in SENSITIVITIES if each != usual.sensitivity]
+    return [*(run_backtest(detector, plan, each) for each in others), usual]
 
 
 def run_backtest(detector: Detector, plan: Plan, sensitivity: float | None = None) -> Backtest:

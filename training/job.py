@@ -81,9 +81,10 @@ def train(
     evaluations = [evaluate_candidate(candidate, test_part) for candidate in fitted.values()]
     plan = plan_injections(series, cut, settings.seed, settings.max_places)
     backtests = {}
-    for done, (kind, candidate) in enumerate(fitted.items()):
-        on_progress(f"Backtest of the {TITLES[kind]}", done, len(fitted))
-        backtests[kind] = run_backtest(candidate.detector, plan)
+    for done, each in enumerate(evaluations):
+        kind = each.candidate.kind
+        on_progress(f"Backtest of the {TITLES[kind]}", done, len(evaluations))
+        backtests[kind] = run_backtest(each.candidate.detector, plan, each.sensitivity)
     winner, rule = choose_winner(evaluations, backtests)
     best = winner.candidate
     on_progress(f"Sensitivities of the {TITLES[best.kind]}", 0, 1)

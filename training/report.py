@@ -153,7 +153,17 @@ def backtest_note(run: Run) -> str:
         f"seed {plan.seed}, at several sizes; the mean weighs each kind the same, but for one that "
         f"could hardly be tried ({NOTHING}). Found: an alert starts in the fault, or up to {grace} "
         "after it, where there is none without it. Alerts: on the test part as it is, outside "
-        "of known incidents."
+        "of known incidents." + lowered_note(run)
+    )
+
+
+def lowered_note(run: Run) -> str:
+    """Name the candidates that raised more than the budget at their usual sensitivity."""
+    return "".join(
+        f" {TITLES[kind].capitalize()}: at sensitivity {backtest.sensitivity:g}, as it raises too "
+        "many alerts at the usual one."
+        for kind, backtest in run.backtests.items()
+        if backtest.sensitivity is not None
     )
 
 

@@ -368,7 +368,12 @@ def backtest_record(
         "grace_readings": GRACE,
         "places": [utc(int(plan.part.times[start])) for start in plan.places],
         "candidates": [
-            {"kind": kind, **backtest_summary(backtest), "faults": fault_records(backtest)}
+            {
+                "kind": kind,
+                "sensitivity": backtest.sensitivity,
+                **backtest_summary(backtest),
+                "faults": fault_records(backtest),
+            }
             for kind, backtest in backtests.items()
         ],
         "sensitivities_of_the_winner": [

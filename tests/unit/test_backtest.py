@@ -34,7 +34,7 @@ def series(values: np.ndarray) -> LabelledSeries:
 
 @pytest.fixture
 def busy() -> LabelledSeries:
-    """Noise around 10: 5-95 % of it span about 3.3."""
+    """Noise around 10: 1-99 % of a day of it span about 4.6."""
     return series(np.random.default_rng(1).normal(10.0, 1.0, LENGTH))
 
 
@@ -47,7 +47,7 @@ def test_a_spike_of_four_spreads_is_found_without_delay(
     busy: LabelledSeries, contextual: Detector
 ) -> None:
     plan = plan_injections(busy, CUT, seed=42)
-    assert plan.spread == pytest.approx(3.3, abs=0.2)
+    assert plan.spread == pytest.approx(4.6, abs=0.2)
     of_spikes = [each for each in plan.injections if each.kind.name == "spike"]
     spikes = run_backtest(contextual, replace(plan, injections=of_spikes)).of("spike", 4.0)
     assert len(spikes) == len(plan.places) == 12
@@ -132,10 +132,18 @@ def test_sensitivities_are_tried_where_the_kind_has_one(
     assert alerts == sorted(alerts)
 
 
+def test_a_fault_on_an_idle_series_is_as_large_as_a_day_of_it() -> None:
+    """Idle but for a job of half an hour every day: the 5-95 % range is one of its steps."""
+    idle = np.where(np.arange(LENGTH) % 2, 0.066, 0.132)
+    idle[np.arange(LENGTH) % DAY < 6] = 1.5
+    plan = plan_injections(series(idle), CUT, seed=42)
+    assert plan.spread == pytest.approx(1.5 - 0.066)
+
+
 @pytest.mark.parametrize(
     ("values", "spread"),
     [([], 1.0), ([0.0] * 50, 1e-9), ([2.0] * 99 + [7.0], 1.0), ([-4.0] * 9, 0.2)],
     ids=["nothing", "zeros", "one outlier", "constant"],
 )
 def test_the_spread_is_positive(values: list[float], spread: float) -> None:
-    assert spread_of(np.array(values)) == pytest.approx(spread)
+    assert spread_of(np.array(values), DAY) == pytest.approx(spread)

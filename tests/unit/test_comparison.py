@@ -61,7 +61,7 @@ def test_one_window_found_one_missed_one_false_alarm() -> None:
     assert (figures.alerts, figures.false_alarms) == (2, 1)
     assert (figures.precision, figures.window_recall, figures.f1) == (0.5, 0.5, 0.5)
     assert figures.false_alarms_a_day == 0.5
-    assert figures.mean_delay_minutes == 25
+    assert figures.mean_delay_minutes == 125
 
 
 def test_anomalies_within_an_hour_are_one_alert() -> None:
@@ -74,9 +74,11 @@ def test_an_alert_that_reaches_into_a_window_is_not_a_false_alarm() -> None:
     assert (figures.alerts, figures.false_alarms, figures.windows_found) == (1, 0, 1)
 
 
-def test_a_delay_runs_from_the_label_or_else_from_the_windows_start() -> None:
-    assert evaluate(series((100, 150), labels=(120,)), detection(110)).delays_minutes == (-50,)
-    assert evaluate(series((100, 150)), detection(110)).delays_minutes == (50,)
+def test_a_delay_runs_from_the_windows_first_reading() -> None:
+    assert evaluate(series((100, 150), labels=(120,)), detection(110)).delays_minutes == (50,)
+    assert evaluate(series((100, 150)), detection(100)).delays_minutes == (0,)
+    between = replace(series(), windows=np.array([[TIMES[100] - 1, TIMES[150]]]))
+    assert evaluate(between, detection(110)).delays_minutes == (50,)
 
 
 def test_nothing_detected_and_nothing_to_find() -> None:

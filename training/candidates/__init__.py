@@ -90,7 +90,7 @@ CANDIDATES = (
     CandidateKind(
         "contextual",
         "contextual detector",
-        "training.candidates.contextual_detector:fit_contextual",
+        "training.candidates.contextual:fit_contextual",
         ("scikit-learn",),
     ),
     CandidateKind(

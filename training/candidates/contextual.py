@@ -1,21 +1,26 @@
-"""Trains the contextual detector: its novelty forest, an isolation forest on distances.
+"""Trains the contextual detector: it learns what is normal for the metric, and what is novel.
 
-scikit-learn fits the isolation forest, on how far each reading is from the history before it.
+scikit-learn fits the isolation forest of its novelty member, on how far each reading is from the
+history before it.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 from sklearn import ensemble
 
+from ops_anomaly.detection.contextual import ContextualDetector
 from ops_anomaly.detection.history import History
 from ops_anomaly.detection.isolation_forest import IsolationForest
-from ops_anomaly.detection.novelty_forest import SKIPPED, NoveltyForest, extend
+from ops_anomaly.detection.novelty_forest import NoveltyForest, extend
 from ops_anomaly.detection.types import FLOAT32_MAX
 from training import SourceError
+from training.candidates import Candidate
 from training.candidates.value_forest import floor_to_float32
 from training.sources.series import LabelledSeries
 
@@ -28,21 +33,15 @@ MAX_ROWS = 256
 
 MIN_ROWS = 30
 
+FIRST_ROW = 30
+"""Before it everything is far from the little there is."""
 
-def fit_novelty_forest(
-    series: LabelledSeries, seed: int
-) -> tuple[NoveltyForest, ensemble.IsolationForest]:
-    """Fit on the ordinary readings of a series, which become the history as well.
+
+def fit_contextual(series: LabelledSeries, seed: int) -> Candidate:
+    """Fit the novelty member, and let the detector see the ordinary readings of the series.
 
     Readings in anomaly windows are left out of both: a known incident should not make the next
     one seem ordinary.
-
-    Returns
-    -------
-    NoveltyForest
-        After the ordinary readings.
-    sklearn.ensemble.IsolationForest
-        The estimator that it was exported from.
 
     Raises
     ------
@@ -52,7 +51,12 @@ def fit_novelty_forest(
     ordinary = series.normal
     estimator = fit_isolation_forest(ordinary, seed)
     novelty = NoveltyForest.untrained(export_isolation_forest(estimator))
-    return novelty.update(ordinary)[1], estimator
+    detector = ContextualDetector.untrained(novelty).update(ordinary)[1]
+
+    def save_estimator(folder: Path) -> None:
+        joblib.dump(estimator, folder / "isolation-forest.joblib")
+
+    return Candidate(detector, save_estimator)
 
 
 def fit_isolation_forest(ordinary: Series, seed: int) -> ensemble.IsolationForest:
@@ -63,11 +67,11 @@ def fit_isolation_forest(ordinary: Series, seed: int) -> ensemble.IsolationFores
     SourceError
         If there are too few readings.
     """
-    rows = extend(History.empty(), ordinary, None)[0].distances[SKIPPED:]
+    rows = extend(History.empty(), ordinary, None)[0].distances[FIRST_ROW:]
     if len(rows) < MIN_ROWS:
         raise SourceError(
             f"{len(ordinary)} readings of the training part are outside of anomaly windows; "
-            f"{SKIPPED + MIN_ROWS} are needed"
+            f"{FIRST_ROW + MIN_ROWS} are needed"
         )
     estimator = ensemble.IsolationForest(
         n_estimators=TREES, max_samples=min(MAX_ROWS, len(rows)), random_state=seed
