@@ -1,4 +1,4 @@
-"""Alerts of the novelty forest against a loop over the readings."""
+"""Alerts at NAB's budget against a loop over the readings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops_anomaly.detection.novelty_forest import (
+from benchmarks.detection.nab_alerts import (
     SEASON_WARM_UP,
     THRESHOLD,
     Alerts,
@@ -24,9 +24,9 @@ NO_ALERT = AlertState()
 
 def split(scores: list[float], pointwise: list[float] | None = None) -> np.ndarray:
     """Return components of scores: pointwise ones, all of a score by default, and the rest."""
-    parts = np.zeros((len(scores), 5))
+    parts = np.zeros((len(scores), 4))
     parts[:, 1] = scores if pointwise is None else pointwise
-    parts[:, 3] = np.array(scores) - parts[:, 1]
+    parts[:, 2] = np.array(scores) - parts[:, 1]
     return parts
 
 
@@ -47,7 +47,7 @@ def plain_starts(scores: list[float], pointwise: list[float], warm_up: int) -> l
         is_notified = t >= warm_up
         cooldown = min(max(0.045 * t, 24), 150)
         in_cooldown = last is not None and t - last < cooldown and (was_notified or not is_notified)
-        if counting >= 0.75 + added and not in_cooldown:
+        if counting >= THRESHOLD + added and not in_cooldown:
             last, was_notified, added = t, is_notified, added + 0.55
             if is_notified:
                 starts.append(t)

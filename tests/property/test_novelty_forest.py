@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.detection.nab_alerts import alert_scores
 from ops_anomaly.detection import history, subsequences
 from ops_anomaly.detection.history import History
 from ops_anomaly.detection.novelty_forest import (
-    SEASON_WARM_UP,
-    THRESHOLD,
+    SKIPPED,
     NoveltyForest,
     components,
     extend,
+    scores_of,
 )
 from ops_anomaly.detection.tails import Tail
 from ops_anomaly.detection.types import (
@@ -28,16 +29,21 @@ from ops_anomaly.detection.types import (
     ValueOutOfRangeError,
 )
 from tests.support.series import FIVE_MINUTES, raw, series_of
-from training.candidates.contextual import fit_novelty_forest
+from training.candidates.contextual import fit_contextual
 from training.sources import simulate_ec2_cpu
 from training.sources.series import LabelledSeries
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.contextual import ContextualDetector
 
 UNTRAINED = NoveltyForest.untrained()
 
 
 @pytest.fixture(scope="module")
 def trained(simulated: LabelledSeries) -> NoveltyForest:
-    return fit_novelty_forest(simulated.part(0, 700), seed=1)[0]
+    return cast(
+        "ContextualDetector", fit_contextual(simulated.part(0, 700), seed=1).detector
+    ).novelty
 
 
 def after(model: NoveltyForest, series: Series) -> Series:
@@ -62,8 +68,8 @@ def test_later_readings_never_change_a_score(
     for model in (trained, UNTRAINED):
         series = after(model, daily(seed, 420))
         other = replace(series, values=np.where(np.arange(420) < cut, series.values, later))
-        for scores in (model.score_samples, model.alert_scores):
-            np.testing.assert_array_equal(scores(series)[:cut], scores(other)[:cut])
+        scores, others = model.score_samples(series), model.score_samples(other)
+        np.testing.assert_array_equal(scores[:cut], others[:cut])
 
 
 @settings(max_examples=20)
@@ -73,13 +79,11 @@ def test_in_chunks_it_scores_as_in_one_piece(
 ) -> None:
     for whole in (trained, UNTRAINED):
         series, model = after(whole, daily(seed, 300)), whole
-        scores, alert_scores = [], []
+        scores = []
         for begin, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 300], strict=True):
-            alert_scores.append(model.alert_scores(series[begin:stop]))
             part, model = model.update(series[begin:stop])
             scores.append(part)
         np.testing.assert_array_equal(np.concatenate(scores), whole.score_samples(series))
-        np.testing.assert_array_equal(np.concatenate(alert_scores), whole.alert_scores(series))
         assert_same_state(model, whole.update(series)[1])
 
 
@@ -108,14 +112,14 @@ def test_reading_by_reading_it_scores_as_in_one_piece_beyond_its_history(
 def test_distances_are_calibrated_on_those_before_their_block(simulated: LabelledSeries) -> None:
     extended, surprisals = extend(History.empty(), simulated.series[:700], None)
     got = components(surprisals)
-    for t in (64, 127, 128, 300, 699):
-        begin = t - t % 128 if t >= 128 else 64
-        for column in range(4):
-            tail = Tail.of(extended.distances[30:begin, column])
+    for t in (256, 300, 383, 384, 699):
+        begin = t - t % 128
+        for column in range(3):
+            tail = Tail.of(extended.distances[SKIPPED:begin, column])
             surprisal = tail.surprisal(extended.distances[t : t + 1, column])[0]
             assert got[t, column] == max(surprisal - 2.0, 0.0)
-    assert not got[:64].any(), "fewer than 30 distances calibrate nothing"
-    assert not got[:, 4].any(), "without an isolation forest it adds nothing"
+    assert not got[:256].any(), "fewer than 30 distances calibrate nothing"
+    assert not got[:, 3].any(), "without an isolation forest it adds nothing"
 
 
 @settings(max_examples=20)
@@ -152,7 +156,7 @@ def test_any_values_have_finite_scores(values: list[float]) -> None:
 def test_no_readings_have_no_scores(trained: NoveltyForest) -> None:
     none = series_of(np.empty(0))
     scores, model = trained.update(none)
-    assert len(scores) == len(trained.alert_scores(none)) == 0
+    assert len(scores) == 0
     assert_same_state(model, trained)
 
 
@@ -204,39 +208,9 @@ def test_a_value_is_new_only_once(trained: NoveltyForest) -> None:
     assert moved.score_next(95.0) < trained.score_next(95.0)
 
 
-def test_incidents_raise_alerts(simulated: LabelledSeries) -> None:
-    raised = simulated.times[UNTRAINED.alert_scores(simulated.series) > 0.0]
-    found = [((raised >= first) & (raised <= last)).any() for first, last in simulated.windows]
-    assert sum(found[1:]) >= 2
-    assert len(raised) < 20
-
-
-def test_alert_scores_are_the_scores_without_what_earlier_alerts_added() -> None:
-    series = daily(3, 600)
-    scores, alerts = UNTRAINED.score_samples(series), UNTRAINED.alert_scores(series)
-    raised = np.flatnonzero(alerts)
-    assert len(raised) > 1
-    assert alerts[raised[0]] == scores[raised[0]]
-    assert (alerts[raised[1:]] < scores[raised[1:]]).all()
-    assert (alerts[raised] >= THRESHOLD).all()
-
-
-def two_days(change: Mapping[int, float]) -> Series:
-    """Return readings that begin to have a seasonal reference at 286, ten minutes early."""
-    values = np.tile([0.1, 0.1, 0.2, 0.1], 90)
-    values[288:] = np.roll(values[288:], 0 if change else 1)  # the second day is a reading late
-    values[list(change)] = list(change.values())
-    return series_of(values)
-
-
-def test_the_first_deviations_from_a_season_raise_no_alert() -> None:
-    assert UNTRAINED.score_samples(two_days({}))[286:].max() > THRESHOLD
-    assert not UNTRAINED.alert_scores(two_days({}))[286 : 286 + SEASON_WARM_UP].any()
-
-
-def test_a_new_value_raises_an_alert_even_in_a_seasons_warm_up() -> None:
-    raised = np.flatnonzero(UNTRAINED.alert_scores(two_days({300: 5.0})))
-    assert 300 in raised
+def test_a_subsequence_that_still_holds_an_incident_does_not_count() -> None:
+    found = np.array([[0.0, 0.5, 9.0, 1.0], [3.0, 3.0, 4.0, 0.0]])
+    assert scores_of(found).tolist() == [0.5, 10.0]
 
 
 def test_it_is_restored_as_it_was_stored(trained: NoveltyForest) -> None:
@@ -244,8 +218,8 @@ def test_it_is_restored_as_it_was_stored(trained: NoveltyForest) -> None:
         stored = model.stored()
         restored = NoveltyForest.restore(raw(stored), stored.parameters)
         series = after(model, simulate_ec2_cpu(3).series[:200])
-        for scores in (NoveltyForest.score_samples, NoveltyForest.alert_scores):
-            np.testing.assert_array_equal(scores(model, series), scores(restored, series))
+        scores, others = model.score_samples(series), restored.score_samples(series)
+        np.testing.assert_array_equal(scores, others)
         assert_same_state(restored, model)
 
 
@@ -281,7 +255,7 @@ def test_the_stored_form_is_smaller_than_a_megabyte(trained: NoveltyForest) -> N
         ("values", lambda a: a * 1e300),
         ("times", lambda a: a * 2**20),
         ("isolation", lambda a: a + 1),
-        ("distances", lambda a: a[:, :3]),
+        ("distances", lambda a: a[:, :2]),
         ("isolation", lambda a: a[:, np.newaxis]),
     ],
 )
@@ -299,10 +273,7 @@ def test_tensors_that_do_not_fit_are_refused(trained: NoveltyForest, name: str, 
         ("dropped", -1),
         ("dropped", 100),
         ("dropped", 1e19),
-        ("last_alert", 10**9),
         ("first_seasonal", -2),
-        ("boost", -5),
-        ("is_notified", 2),
         ("expected_path", 0),
     ],
 )
@@ -312,3 +283,10 @@ def test_parameters_that_do_not_fit_are_refused(
     stored = trained.stored()
     with pytest.raises(CorruptArtifactError):
         NoveltyForest.restore(raw(stored), stored.parameters | {parameter: number})
+
+
+def test_nab_alerts_on_the_simulated_incidents(simulated: LabelledSeries) -> None:
+    raised = simulated.times[alert_scores(simulated.series, 600, None) > 0.0]
+    found = [((raised >= first) & (raised <= last)).any() for first, last in simulated.windows]
+    assert sum(found[1:]) >= 2
+    assert len(raised) < 20

@@ -6,7 +6,6 @@ from decimal import Decimal
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MINUTE_MS = 60_000
-DAY_MINUTES = 1_440
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -21,34 +20,6 @@ def number(value: float, digits: int = 4) -> str:
     if float(rounded) and not 1e-4 <= abs(float(rounded)) < 1e12:
         return rounded
     return f"{Decimal(rounded):,f}"
-
-
-def apart(one: float, other: float) -> tuple[str, str]:
-    """Return two numbers to as many digits as it takes to tell them apart.
-
-    Examples
-    --------
-    >>> apart(0.602, 0.33), apart(1_000_000.001, 1_000_000.0)
-    (('0.602', '0.33'), ('1,000,000.001', '1,000,000'))
-    """
-    for digits in range(4, 18):
-        written = number(one, digits), number(other, digits)
-        if written[0] != written[1]:
-            break
-    return written
-
-
-def moment(time_ms: int) -> str:
-    """Return weekday and time of day, in UTC.
-
-    Examples
-    --------
-    >>> moment(1393521300000)
-    'Thursday 17:15'
-    """
-    minutes = time_ms // MINUTE_MS
-    day, minute = divmod(minutes, DAY_MINUTES)
-    return f"{WEEKDAYS[(day + 3) % 7]} {minute // 60:02}:{minute % 60:02}"
 
 
 def duration(milliseconds: float) -> str:

@@ -21,6 +21,7 @@ from ops_anomaly.detection.types import (
     MINUTE,
     CorruptArtifactError,
     RawTensor,
+    Stored,
     expect,
     whole,
 )
@@ -36,7 +37,7 @@ BLOCK = 128
 MAX_HISTORY = 8_064
 """Readings before its block that a reading is compared with: four weeks at 5 minutes."""
 
-DISTANCES = ("value", "residual", "subsequence of values", "subsequence of residuals")
+DISTANCES = ("value", "residual", "subsequence of residuals")
 """The columns of the distances: how far the nearest like it is in the history."""
 
 VALUE = 0
@@ -196,6 +197,13 @@ class History:
         history = replace(self)
         object.__setattr__(history, "calibration", calibration)  # derived: not part of the value
         return history
+
+    def stored(self) -> Stored:
+        """Return the stored form."""
+        return Stored(
+            {name: getattr(self, name) for name in LAYOUT},
+            {"dropped": self.dropped, "first_seasonal": self.first_seasonal},
+        )
 
     @classmethod
     def restore(cls, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:

@@ -1,10 +1,10 @@
 """The novelty forest: how unlike anything in its history a reading is, in nats.
 
-A reading is compared with the history in four ways: its value, its deviation from what is usual at
-its time, and the subsequence that it ends, of values and of deviations. Each distance to the
-nearest is calibrated on those before it, and so is an isolation forest's score of all four, which
-sees combinations; what is improbable about them adds up. A score depends on the reading itself and
-on those before it, on nothing later.
+A reading is compared with the history in three ways: its value, its deviation from what is usual at
+its time, and the subsequence of deviations that it ends. Each distance to the nearest is calibrated
+on those before it, and so is an isolation forest's score of all three, which sees combinations;
+what is improbable about them adds up. A score depends on the reading itself and on those before it,
+on nothing later.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from ops_anomaly.detection.history import (
     DISTANCES,
     LAYOUT,
     POINTWISE,
-    VALUE,
     History,
     blocks,
     closer,
@@ -51,17 +50,15 @@ from ops_anomaly.detection.types import (
     check_value,
     check_values,
     scalar,
-    whole,
-    within,
 )
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.history import Block
-    from ops_anomaly.detection.types import Floats, Integers, Mask, Series
+    from ops_anomaly.detection.types import Floats, Integers, Series
 
 
-SKIPPED = 30
-"""The first readings, on which nothing is calibrated: with a short history, all is far from it."""
+SKIPPED = 200
+"""First readings whose distances calibrate nothing: with little before them, everything is far."""
 
 ORDINARY = 2.0
 """Surprisal of a distance, in nats, that adds nothing: one reading in seven is as far."""
@@ -73,31 +70,6 @@ the most part says once more what the distances say."""
 SCALE_READINGS = 4_000
 MIN_SCALE = 1e-20
 """So that the farthest distance, in units of the scale, is a finite number."""
-
-THRESHOLD = 0.75
-"""What a score must reach for an alert, in nats, besides what recent alerts add."""
-
-SEASON_WARM_UP = 64
-"""Readings after the first with a seasonal reference whose deviations raise no alert: the first
-deviations of all are far from what came before."""
-
-BOOST = 0.55
-"""By how much an alert raises the threshold for the next, in nats."""
-
-COOLDOWN_SHARE = 0.045
-MAX_COOLDOWN = 150
-MIN_COOLDOWN = LENGTH
-"""After an alert, the next comes no sooner than after this share of the readings so far, within
-these bounds. A short series has short incidents, as far as is known; but for the length of a
-subsequence, subsequences still hold what the alert was about."""
-
-DECAY_SHARE = 8.0
-MAX_DECAY = 30_000.0
-"""What an alert added to the threshold decays to 1/e in so many times the readings so far, within
-this bound, in readings."""
-
-MAX_NATS = 1e6
-"""More than any score can have."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +84,6 @@ class NoveltyForest:
         None scores by the distances alone.
     history : History
         What the next reading is compared with.
-    alert_state : AlertState
-        What `alert_scores` depends on besides.
 
     Examples
     --------
@@ -126,12 +96,11 @@ class NoveltyForest:
 
     forest: IsolationForest | None
     history: History
-    alert_state: AlertState
 
     @classmethod
     def untrained(cls, forest: IsolationForest | None = None) -> Self:
         """Return the novelty forest of a series without readings."""
-        return cls(forest, History.empty(), AlertState())
+        return cls(forest, History.empty())
 
     def score_samples(self, series: Series) -> Floats:
         """Return the scores of readings that follow the history, in nats: (n,).
@@ -141,8 +110,7 @@ class NoveltyForest:
         ValueOutOfRangeError
             If a value is not finite or beyond float32's range.
         """
-        scores: Floats = self._extended(series)[1].sum(axis=1)
-        return scores
+        return scores_of(self._extended(series)[1])
 
     def update(self, series: Series) -> tuple[Floats, Self]:
         """Return what `score_samples` does, and the same model with its history moved on.
@@ -150,26 +118,12 @@ class NoveltyForest:
         In chunks of any size it gives the same, to the bit.
         """
         history, found = self._extended(series)
-        state = self._alerts(history, found).state
-        return found.sum(axis=1), replace(self, history=history.trimmed(), alert_state=state)
+        return scores_of(found), replace(self, history=history.trimmed())
 
     def score_next(self, value: float) -> float:
         """Return the score of a value as the next reading, at the usual step, in nats."""
         check_value(value)
-        return float(components(self._next.surprisals(value, self.forest)).sum(axis=1)[0])
-
-    def alert_scores(self, series: Series) -> Floats:
-        """Return scores of the readings that raise an alert, 0 elsewhere: (n,).
-
-        They are raised as NAB rewards it: at a threshold that the last alerts raise, and no two
-        close together. A score is `THRESHOLD` and what exceeds the raised one.
-        """
-        history, found = self._extended(series)
-        alerts = self._alerts(history, found)
-        excess = found.sum(axis=1) - alerts.thresholds
-        scores = np.zeros(len(series))
-        scores[alerts.starts] = THRESHOLD + excess[alerts.starts]
-        return scores
+        return float(scores_of(components(self._next.surprisals(value, self.forest)))[0])
 
     @cached_property
     def _next(self) -> NextReading:
@@ -182,25 +136,9 @@ class NoveltyForest:
         history, surprisals = extend(self.history, series, self.forest)
         return history, components(surprisals)
 
-    def _alerts(self, history: History, components: Floats) -> Alerts:
-        """Raise alerts by the components of the last readings of a history."""
-        first = history.count - len(components)
-        may_alert = ~is_warming_up(components, first, history.first_seasonal)
-        return raise_alerts(components, may_alert, first, self.alert_state)
-
     def checkpoint(self) -> Stored:
-        """Return the history and the state of the alerts."""
-        history, state = self.history, self.alert_state
-        return Stored(
-            {name: getattr(history, name) for name in LAYOUT},
-            {
-                "dropped": history.dropped,
-                "first_seasonal": history.first_seasonal,
-                "boost": state.boost,
-                "last_alert": state.last_alert,
-                "is_notified": float(state.is_notified),
-            },
-        )
+        """Return the history."""
+        return self.history.stored()
 
     def resume(self, tensors: Mapping[str, RawTensor], parameters: Mapping[str, float]) -> Self:
         """Return the same model with the history of a checkpoint.
@@ -210,13 +148,7 @@ class NoveltyForest:
         CorruptArtifactError
             If a name, dtype, shape or number is not what is expected.
         """
-        history = History.restore(tensors, parameters)
-        alert_state = AlertState(
-            boost=within(parameters, "boost", 0.0, MAX_NATS),
-            last_alert=whole(parameters, "last_alert", -1, history.count - 1),
-            is_notified=bool(whole(parameters, "is_notified", 0, 1)),
-        )
-        return replace(self, history=history, alert_state=alert_state)
+        return replace(self, history=History.restore(tensors, parameters))
 
     def stored(self) -> Stored:
         """Return what `checkpoint` does, and the isolation forest."""
@@ -247,7 +179,7 @@ def extend(
     -------
     History
         Not trimmed: with the new readings, and all that was stored before.
-    (n, 5) float64
+    (n, 4) float64
         Surprisal of each distance of the new readings, and of the forest's score, in nats.
     """
     first = len(history.times)
@@ -316,7 +248,7 @@ def distances_of(
 
     Returns
     -------
-    (m, 4) float64, (m,) float64
+    (m, 3) float64, (m,) float64
         In units of the scale; the scale, in units of the series.
     """
     count = sum(part.stop - part.new for part in parts)
@@ -329,8 +261,7 @@ def distances_of(
         for column, series in enumerate((values, residuals)):
             sample, block = SortedSample(series[earlier]), series[part.start : part.stop]
             distances[here, column] = nearest_values(sample, block, part.new - part.start)
-    distances[:, 2] = nearest_subsequences(values, first)
-    distances[:, 3] = nearest_subsequences(residuals, first)
+    distances[:, 2] = nearest_subsequences(residuals, first)
     distances /= scales[:, np.newaxis]
     return distances, scales
 
@@ -359,7 +290,7 @@ def surprisals_of(
 
     Parameters
     ----------
-    distances : (n, 4) float64
+    distances : (n, 3) float64
     isolation : (n,) float64
     dropped : int
         How many readings came before these.
@@ -370,7 +301,7 @@ def surprisals_of(
 
     Returns
     -------
-    (m, 5) float64, (5, 2) float64
+    (m, 4) float64, (4, 2) float64
         In nats, of each distance and of the forest's score; starts and scales.
     """
     columns = [*distances.T, isolation]
@@ -395,17 +326,26 @@ def calibration_samples(columns: list[Floats], part: Block, dropped: int) -> lis
 
 
 def shares_below(samples: list[SortedSample], new: Floats) -> Floats:
-    """Return the share of each column's sample that is below new numbers: (5, m) -> (5, m)."""
+    """Return the share of each column's sample that is below new numbers: (4, m) -> (4, m)."""
     if samples[0].numbers.size < MIN_SCORES:
         return np.zeros(new.shape)
     return np.array([sample.shares_below(row) for sample, row in zip(samples, new, strict=True)])
 
 
 def components(surprisals: Floats) -> Floats:
-    """Return what each surprisal adds to a score: (n, 5) -> (n, 5), in nats."""
+    """Return what each surprisal adds to a score: (n, 4) -> (n, 4), in nats."""
     parts = np.maximum(surprisals - ORDINARY, 0.0)
     parts[:, -1] = FOREST_WEIGHT * np.maximum(surprisals[:, -1] - TAIL_SURPRISAL, 0.0)
     return parts
+
+
+def scores_of(components: Floats) -> Floats:
+    """Return the sums, or the reading's own part where that is less than half: (n, 4) -> (n,).
+
+    A subsequence still holds what an incident was about when the readings are ordinary again.
+    """
+    total, own = components.sum(axis=1), components[:, POINTWISE].sum(axis=1)
+    return np.where(2.0 * own >= total, total, own)
 
 
 class NextReading:
@@ -437,15 +377,14 @@ class NextReading:
         self._tails = tails_of(self._samples).T[..., np.newaxis]
 
     def surprisals(self, value: float, forest: IsolationForest | None) -> Floats:
-        """Return the surprisals of a value, as `extend` would: (1, 5), in nats."""
+        """Return the surprisals of a value, as `extend` would: (1, 4), in nats."""
         values = np.array([value])
         usual: Floats = np.full(1, np.nan)
         for reference in self._seasons:
             usual = closer(values, reference, usual)
         numbers = value, float(residuals_of(values, usual)[0])
-        pairs = list(zip(self._numbers, numbers, strict=True))
-        distances = [following.distance(number) for following, number in pairs]
-        distances += [following.subsequence_distance(number) for following, number in pairs]
+        distances = [each.distance(n) for each, n in zip(self._numbers, numbers, strict=True)]
+        distances.append(self._numbers[1].subsequence_distance(numbers[1]))
         rows = np.array([distances]) / self._scale
         isolation = forest.score_samples(rows) if forest else np.zeros(1)
         new = np.append(rows, isolation)[:, np.newaxis]
@@ -477,120 +416,3 @@ class NextNumber:
         if self._subsequence is None:
             return 0.0
         return math.sqrt(self._subsequence.nearest_square(number) / LENGTH)
-
-
-@dataclass(frozen=True)
-class AlertState:
-    """The state of alerts: when the threshold was last raised, and by how much.
-
-    Attributes
-    ----------
-    boost : float
-        What the last alert left on top of the threshold, in nats.
-    last_alert : int
-        Index of the reading that raised it, counted from the first ever seen; -1 for none.
-    is_notified : bool
-        Whether it was an alert, or only raised the threshold in a warm-up: that starts no
-        cooldown.
-    """
-
-    boost: float = 0.0
-    last_alert: int = -1
-    is_notified: bool = False
-
-    def thresholds(self, indices: Floats) -> Floats:
-        """Return the score that each reading must reach: (n,) indices -> (n,) nats."""
-        if self.last_alert < 0:
-            return np.full(len(indices), THRESHOLD, np.float64)
-        decays = decay(indices) - decay(np.array([self.last_alert], np.float64))
-        return THRESHOLD + self.boost * np.exp(-decays)
-
-    def in_cooldown(self, index: int) -> bool:
-        """Return whether a reading is too soon after the last alert."""
-        cooldown = min(max(COOLDOWN_SHARE * index, MIN_COOLDOWN), MAX_COOLDOWN)
-        return self.last_alert >= 0 and index - self.last_alert < cooldown
-
-
-@dataclass(frozen=True)
-class Alerts:
-    """The alerts that n readings raise.
-
-    Attributes
-    ----------
-    thresholds : (n,) float64
-        What each score had to reach, in nats.
-    starts : list of int
-        Positions of the readings that raised an alert.
-    state : AlertState
-        After the last reading.
-    """
-
-    thresholds: Floats
-    starts: list[int]
-    state: AlertState
-
-
-def decay(indices: Floats) -> Floats:
-    """Return the integral of 1 / decay time up to each reading: (n,) -> (n,).
-
-    The decay time grows with the readings so far, so what an early alert added decays as a power
-    of time; once the decay time has reached its bound, exponentially.
-    """
-    bounded_from = MAX_DECAY / DECAY_SHARE
-    early = np.log(np.minimum(np.maximum(indices, 1.0), bounded_from)) / DECAY_SHARE
-    integral: Floats = early + np.maximum(indices - bounded_from, 0.0) / MAX_DECAY
-    return integral
-
-
-def is_warming_up(components: Floats, first: int, first_seasonal: int) -> Mask:
-    """Return which readings' deviations are too new to raise an alert: (n, 5) -> (n,).
-
-    A reading whose value alone has half the threshold raises one nevertheless.
-
-    Parameters
-    ----------
-    first, first_seasonal : int
-        Indices of the first of these readings, and of the first ever with a seasonal reference.
-    """
-    index = first + np.arange(len(components))
-    has_new_season = (index >= first_seasonal) & (index < first_seasonal + SEASON_WARM_UP)
-    is_far = 2.0 * components[:, VALUE] >= THRESHOLD
-    flags: Mask = has_new_season & ~is_far & (first_seasonal >= 0)
-    return flags
-
-
-def raise_alerts(components: Floats, may_alert: Mask, first: int, state: AlertState) -> Alerts:
-    """Find the readings that raise an alert.
-
-    For the length of a subsequence after one, only the pointwise components count, as the
-    subsequences still hold what it was about.
-
-    Parameters
-    ----------
-    components : (n, 5) float64
-        In nats.
-    may_alert : (n,) bool
-        Elsewhere, an alert only raises the threshold.
-    first : int
-        Index of the first reading, counted from the first ever seen.
-    """
-    scores, pointwise = components.sum(axis=1), components[:, POINTWISE].sum(axis=1)
-    indices = np.arange(first, first + len(scores), dtype=np.float64)
-    thresholds, counting = state.thresholds(indices), scores.copy()
-    if state.last_alert >= 0:
-        stop = max(state.last_alert + LENGTH - first, 0)
-        counting[:stop] = pointwise[:stop]
-    starts: list[int] = []
-    for position in np.flatnonzero(scores >= THRESHOLD).tolist():
-        index, is_notified = first + position, bool(may_alert[position])
-        in_cooldown = state.in_cooldown(index) and (state.is_notified or not is_notified)
-        if counting[position] < thresholds[position] or in_cooldown:
-            continue
-        if is_notified:
-            starts.append(position)
-        state = AlertState(float(thresholds[position]) - THRESHOLD + BOOST, index, is_notified)
-        later = slice(position + 1, None)
-        thresholds[later] = state.thresholds(indices[later])
-        shadow = slice(position + 1, position + LENGTH)
-        counting[shadow] = pointwise[shadow]
-    return Alerts(thresholds, starts, state)

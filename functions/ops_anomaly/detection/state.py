@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ops_anomaly.detection.members import COUNT
+from ops_anomaly.detection.members import CALM, COUNT, RESTLESS, STUCK
 from ops_anomaly.detection.types import (
     DAY,
     MINUTE,
@@ -247,3 +247,10 @@ class State:
             raise CorruptArtifactError("tensor values: a period with readings has no values")
         if self.block_stop < self.count or (self.count and not held):
             raise CorruptArtifactError("parameter count: not within its block")
+        if held and not self.base <= self.time // self.period < self.base + held:
+            raise CorruptArtifactError("parameter time: not within the periods")
+        movement = [RESTLESS, CALM, STUCK]
+        is_positive = np.delete(self.thresholds, [RESTLESS, CALM]) > 0
+        is_beyond = self.thresholds[movement] >= self.starts[movement]
+        if not (is_positive.all() and is_beyond.all() and (self.relative > 0).all()):
+            raise CorruptArtifactError("tensor thresholds: not beyond where tails start")
