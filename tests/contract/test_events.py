@@ -97,7 +97,7 @@ def sent() -> dict[str, dict[str, Any]]:
     peak = Peak(time=1_795_608_000_000, severity=0.93, reason="never seen before", **readings)
     by = Provenance(entry="web", model="ec2-cpu", version="v1", readings=576, confidence=0.72)
     seen = {"first_seen": 1_795_608_000_000, "last_seen": 1_795_608_300_000, "readings": 2}
-    incident = Incident(id="0123456789abcdef", peak=peak, provenance=by, **seen)
+    incident = Incident(id="0123456789abcdef", member="rise", peak=peak, provenance=by, **seen)
     change = AlarmChange.from_event(sample("alarm-metric"))
     blank = Verdict("Errors", "100 * a / b", "errors", unavailable_because="no such metric")
     full = Verdict("CPU", str(METRIC), "cpu", severity=0.9, **readings)

@@ -154,6 +154,7 @@ INCIDENTS = st.builds(
     first_seen=TIMES,
     last_seen=TIMES,
     readings=st.integers(1),
+    member=st.none() | TEXTS,
     peak=PEAKS,
     provenance=PROVENANCES,
 )
@@ -179,7 +180,7 @@ STORED_VALUES = st.lists(
 def metric_states(draw: st.DrawFn) -> MetricState:
     metric = draw(METRICS)
     start = 1000 * metric.period * draw(st.integers(0, 2**22))
-    incidents = IncidentState(draw(st.none() | INCIDENTS), draw(TIMES))
+    incidents = IncidentState(draw(st.none() | INCIDENTS), draw(st.none() | INCIDENTS), draw(TIMES))
     return MetricState(metric, start, np.array(draw(STORED_VALUES), np.float64), incidents)
 
 
@@ -240,7 +241,7 @@ def test_flipped_bytes_are_refused_or_read_as_a_state(state: ShardState, data: A
 
 # --- checkpoints --------------------------------------------------------------------------------
 
-UNTRAINED = untrained(100)
+UNTRAINED = untrained()
 _, DETECTOR = UNTRAINED.update(Series(300_000 * np.arange(1, 41), np.sin(np.arange(40.0))))
 LATER = Series(300_000 * np.arange(41, 61), np.cos(np.arange(20.0)))
 CHECKPOINTS = encode_checkpoints(

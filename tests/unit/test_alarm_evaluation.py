@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.alarm_evaluation import (
     MAX_ALARMS,
-    MIN_READINGS,
     AlarmQuery,
     Verdict,
     alarm_names_in_rule,
@@ -22,7 +22,7 @@ from ops_anomaly.watcher.events import AlarmChange
 from ops_anomaly.watcher.notifications import verdict_sentence
 from tests.support.alarms import CPU, PREFIX, change, on_expression, on_metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.support.shard_jobs import DAY, NAN, PERIOD, SPIKE, normal_load
+from tests.support.shard_jobs import DAY, PERIOD, SPIKE, normal_load
 from tests.support.watcher import NOON, NOON_MS, machines
 
 STEP = 1000 * PERIOD
@@ -118,21 +118,43 @@ def test_two_weeks_are_read_in_whole_periods(cloudwatch: FakeCloudWatch) -> None
     assert (call["EndTime"] - call["StartTime"]).days == 14
 
 
-@pytest.mark.parametrize("count", [0, 1, MIN_READINGS - 1])
-def test_too_few_readings_can_not_be_evaluated(count: int) -> None:
+def machine_with(count: int, unusual: int = 0) -> FakeCloudWatch:
+    """A machine of so many readings, the last of them far beyond the others."""
+    load = np.random.default_rng(count).normal(30.0, 1.0, count)
+    load[count - unusual :] += 20.0
     cloudwatch = FakeCloudWatch()
-    cloudwatch.put(MACHINE, NOON - count * PERIOD, [1.0] * count)
-    verdict = evaluated(cloudwatch)
-    why = f"CloudWatch has {count} datapoints, at least 30 are needed"
+    cloudwatch.put(MACHINE, NOON - count * PERIOD, load)
+    return cloudwatch
+
+
+def test_a_series_without_datapoints_can_not_be_evaluated() -> None:
+    verdict = evaluated(FakeCloudWatch())
+    assert verdict.unavailable_because == "CloudWatch has no datapoints of it"
+    assert (verdict.is_unusual, verdict.severity, verdict.value) == (None, None, None)
+
+
+@pytest.mark.parametrize("unusual", [0, 3])
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_too_few_readings_can_not_be_evaluated(count: int, unusual: int) -> None:
+    verdict = evaluated(machine_with(count, min(unusual, count)))
+    why = f"its {count} datapoints are too few to know what is normal"
     assert verdict.unavailable_because == why
     assert (verdict.is_unusual, verdict.severity, verdict.value) == (None, None, None)
     assert verdict_sentence(verdict) == f"CPUUtilization of i-00000 could not be evaluated: {why}."
 
 
-def test_just_enough_readings_are_evaluated() -> None:
-    cloudwatch = FakeCloudWatch()
-    cloudwatch.put(MACHINE, NOON - MIN_READINGS * PERIOD, [1.0, NAN, *[1.0] * MIN_READINGS])
-    assert evaluated(cloudwatch).is_unusual is False
+@pytest.mark.parametrize("unusual", [1, 3])
+@pytest.mark.parametrize("count", range(12, 66))
+def test_few_readings_are_never_not_unusual_if_the_last_are_gross(count: int, unusual: int) -> None:
+    verdict = evaluated(machine_with(count, unusual))
+    assert verdict.is_unusual or verdict.unavailable_because
+    assert verdict.is_unusual or count < 25
+
+
+@pytest.mark.parametrize("count", [30, 45, 65])
+def test_a_few_dozen_ordinary_readings_are_not_unusual(count: int) -> None:
+    verdict = evaluated(machine_with(count))
+    assert (verdict.is_unusual, verdict.unavailable_because) == (False, None)
 
 
 def test_a_refused_expression_can_not_be_evaluated(

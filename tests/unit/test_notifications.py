@@ -28,6 +28,7 @@ INCIDENT = Incident(
     first_seen=NOON_MS,
     last_seen=NOON_MS + 4 * STEP,
     readings=5,
+    member="rise",
     peak=Peak(
         time=NOON_MS + STEP,
         value=93.0,

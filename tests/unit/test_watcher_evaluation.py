@@ -47,7 +47,15 @@ class RecordingDetector:
     ) -> tuple[Detection, RecordingDetector]:
         nothing = np.zeros(len(series))
         detection = Detection(
-            nothing, nothing + 1, nothing > 0, nothing, nothing, nothing + 1e9, {}, []
+            scores=nothing,
+            thresholds=nothing + 1,
+            is_anomaly=nothing > 0,
+            can_evaluate=nothing == 0,
+            expected=nothing,
+            lower=nothing,
+            upper=nothing + 1e9,
+            reasons={},
+            alerts=[],
         )
         periods = ((series.times - NOON_OF_DAYS) // STEP).tolist()
         seen = int(series.times[-1]) if self.last_timestamp else None

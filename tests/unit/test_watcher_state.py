@@ -225,6 +225,7 @@ def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
         {"metric": "shop Orders"},
         {"metric": "shop Orders Sum 90"},
         {"incident": {}},
+        {"relapse": {}},
         {"notified_until": None},
         {"more": 1},
     ],

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+
+from ops_anomaly.detection.types import Alert
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.detection.types import Detection, Series
 
 
-RECOVERY_PERIODS = 12
+RECOVERY_PERIODS = 3
 """Periods without an unusual reading after which an incident closes."""
 
-NEAR_PERIODS = 3
-"""A reading outside its bounds prolongs an incident if it is no further from its last reading. One
-in fifty normal readings is outside, and should not prolong it."""
-
-SEVERE = 0.7
-"""Severity, a score of more than twice the threshold, at which a reading opens an incident even
-during the cooldown after the last one: a false alarm must not hide an outage."""
+RELAPSE_MS, RELAPSE_READINGS = 1_800_000, 3
+"""How long, and in how many readings, a metric must be unusual again to open another incident while
+the detector still counts it as the last one: a flicker after an outage is no news, but an outage
+soon after a false alarm is."""
 
 CloseReason = Literal["recovered", "no data", "no longer watched"]
 
@@ -74,12 +73,16 @@ class Incident(msgspec.Struct, frozen=True):
         Times of its first and its last unusual reading, milliseconds.
     readings : int
         Number of unusual readings.
+    member : str or None
+        The member of the detector that raised the alert; None where it has none, or the incident is
+        a relapse.
     """
 
     id: str
     first_seen: int
     last_seen: int
     readings: int
+    member: str | None
     peak: Peak
     provenance: Provenance
 
@@ -122,11 +125,14 @@ class IncidentState:
     Attributes
     ----------
     incident : Incident or None
+    relapse : Incident or None
+        Unusual readings of an alert whose incident has closed: not opened, as they may be a flicker.
     notified_until : int
         Time of the last unusual reading of any incident that was opened; 0 for none.
     """
 
     incident: Incident | None = None
+    relapse: Incident | None = None
     notified_until: int = 0
 
 
@@ -147,20 +153,15 @@ class Evaluation:
     fresh: list[int]
     provenance: Provenance
 
-    def is_out_of_bounds(self, position: int) -> bool:
-        """Return whether a reading is outside the bounds of what was expected."""
-        value, detection = self.series.values[position], self.detection
-        return bool(value < detection.lower[position] or value > detection.upper[position])
-
 
 def advance(
     state: IncidentState, metric: Metric, series: Series, end: int, evaluation: Evaluation | None
 ) -> tuple[IncidentState, list[Opened | Closed]]:
     """Open, extend and close the incidents of a metric after an evaluation.
 
-    An alert opens an incident if one of its anomalous readings is fresh and no incident is open; so
-    does a severe reading during the detector's cooldown. As a detector gets used to what it has
-    seen, an incident lasts beyond its anomalous readings: while readings are out of bounds.
+    An alert opens an incident if one of its anomalous readings is fresh, and further ones extend it.
+    It closes as soon as the metric has recovered, long before the detector would raise another
+    alert: what is anomalous until then opens an incident only if it lasts.
 
     Parameters
     ----------
@@ -180,84 +181,87 @@ def advance(
     """
     transitions: list[Opened | Closed] = []
     for position in evaluation.fresh if evaluation else ():
-        if evaluation and _is_unusual(state, metric, evaluation, position):
-            state, new = _add_reading(state, metric, series, evaluation, position)
-            transitions += new
-            if state.incident and transitions and isinstance(transitions[-1], Opened):
-                transitions[-1] = Opened(state.incident)  # announced with its worst reading so far
+        if evaluation and evaluation.detection.is_anomaly[position]:
+            time = int(evaluation.series.times[position])
+            state, closed = _close_if_over(state, metric, series, time)
+            state, opened = _add_reading(state, metric, evaluation, position)
+            transitions += closed + opened
+            if state.incident and transitions:  # announced with its worst reading so far
+                transitions[-1] = Opened(state.incident)
     state, closed = _close_if_over(state, metric, series, end)
     return state, transitions + closed
-
-
-def _is_unusual(
-    state: IncidentState, metric: Metric, evaluation: Evaluation, position: int
-) -> bool:
-    if evaluation.detection.is_anomaly[position]:
-        return True
-    if state.incident is None:
-        return False
-    distance = evaluation.series.times[position] - state.incident.last_seen
-    is_near = distance <= NEAR_PERIODS * 1000 * metric.period
-    return bool(is_near) and evaluation.is_out_of_bounds(position)
-
-
-def _add_reading(
-    state: IncidentState, metric: Metric, series: Series, evaluation: Evaluation, position: int
-) -> tuple[IncidentState, list[Opened | Closed]]:
-    """Return the state after an unusual reading, and what it closed and opened."""
-    time = int(evaluation.series.times[position])
-    state, transitions = _close_if_over(state, metric, series, time)
-    if state.incident:
-        incident = _extended(state.incident, peak_at(evaluation, position))
-        return IncidentState(incident, max(time, state.notified_until)), transitions
-    start = _start_of_incident(state, evaluation, position)
-    if start is None:
-        return state, transitions
-    incident = _new_incident(metric, evaluation, start, position)
-    return IncidentState(incident, max(time, state.notified_until)), [
-        *transitions,
-        Opened(incident),
-    ]
 
 
 def _close_if_over(
     state: IncidentState, metric: Metric, series: Series, until: int
 ) -> tuple[IncidentState, list[Opened | Closed]]:
     """Close the incident if enough periods without an unusual reading have passed by `until`."""
-    incident, step = state.incident, 1000 * metric.period
-    if incident is None or until < incident.last_seen + (1 + RECOVERY_PERIODS) * step:
+    relapse = None if _is_over(state.relapse, metric, until) else state.relapse
+    state, incident = replace(state, relapse=relapse), state.incident
+    if incident is None or not _is_over(incident, metric, until):
         return state, []
     has_data = ((series.times > incident.last_seen) & (series.times < until)).any()
     closed = Closed(incident, "recovered" if has_data else "no data")
-    return IncidentState(None, state.notified_until), [closed]
+    return replace(state, incident=None), [closed]
 
 
-def _start_of_incident(state: IncidentState, evaluation: Evaluation, position: int) -> int | None:
-    """Return the position where an incident begins that an unusual reading opens, if it does."""
-    times, detection = evaluation.series.times, evaluation.detection
-    start = max((a.start for a in detection.alerts if a.start <= position), default=None)
-    if start is not None and times[start] > state.notified_until:
-        return start
-    # within the cooldown after an alert that was notified
-    return position if detection.severity[position] >= SEVERE else None
+def _is_over(incident: Incident | None, metric: Metric, until: int) -> bool:
+    recovery = (1 + RECOVERY_PERIODS) * 1000 * metric.period
+    return incident is not None and until >= incident.last_seen + recovery
 
 
-def _new_incident(metric: Metric, evaluation: Evaluation, start: int, position: int) -> Incident:
+def _add_reading(
+    state: IncidentState, metric: Metric, evaluation: Evaluation, position: int
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Return the state after an unusual reading, and the incident that it opened."""
+    if state.incident:
+        return _with_open(state, _extended(state.incident, evaluation, position)), []
+    alert = _new_alert(state, evaluation, position)
+    if alert:
+        incident = _new_incident(metric, evaluation, alert, position)
+    elif state.relapse:
+        incident = _extended(state.relapse, evaluation, position)
+    else:
+        incident = _new_incident(metric, evaluation, Alert(position, position, position), position)
+    if alert or _is_lasting(incident, metric):
+        return _with_open(state, incident), [Opened(incident)]
+    return replace(state, relapse=incident), []
+
+
+def _with_open(state: IncidentState, incident: Incident) -> IncidentState:
+    return IncidentState(incident, None, max(incident.last_seen, state.notified_until))
+
+
+def _new_alert(state: IncidentState, evaluation: Evaluation, position: int) -> Alert | None:
+    """Return the alert that an anomalous reading belongs to, unless it was notified."""
+    times = evaluation.series.times
+    begun = [alert for alert in evaluation.detection.alerts if alert.start <= position]
+    return begun[-1] if begun and times[begun[-1].start] > state.notified_until else None
+
+
+def _is_lasting(relapse: Incident, metric: Metric) -> bool:
+    lasted = relapse.last_seen - relapse.first_seen + 1000 * metric.period
+    return lasted >= RELAPSE_MS and relapse.readings >= RELAPSE_READINGS
+
+
+def _new_incident(metric: Metric, evaluation: Evaluation, alert: Alert, position: int) -> Incident:
     times, is_anomaly = evaluation.series.times, evaluation.detection.is_anomaly
-    first_seen = int(times[start])
+    first_seen = int(times[alert.start])
     identity = f"{metric} since {first_seen // 1000}"
     return Incident(
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
         first_seen=first_seen,
         last_seen=int(times[position]),
-        readings=int(is_anomaly[start : position + 1].sum()),
+        readings=int(is_anomaly[alert.start : position + 1].sum()),
+        member=alert.member or None,
         peak=peak_at(evaluation, position),
         provenance=evaluation.provenance,
     )
 
 
-def _extended(incident: Incident, peak: Peak) -> Incident:
+def _extended(incident: Incident, evaluation: Evaluation, position: int) -> Incident:
     """Return an incident after one more unusual reading."""
+    peak = peak_at(evaluation, position)
     return msgspec.structs.replace(
         incident,
         last_seen=max(peak.time, incident.last_seen),

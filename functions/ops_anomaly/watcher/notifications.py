@@ -48,6 +48,7 @@ def incident_notification(transition: Opened | Closed, metric: Metric, now: int)
         **msgspec.structs.asdict(incident.peak),
         "time": iso(incident.peak.time),
         "confidence": incident.provenance.confidence,
+        "member": incident.member,
         "model": model_detail(incident.provenance),
     }
     match transition:

@@ -170,6 +170,7 @@ class _MetricRecord(Contract, frozen=True):
     since: int
     notified_until: int
     incident: Incident | None
+    relapse: Incident | None
 
 
 class _ShardRecord(Contract, frozen=True):
@@ -191,6 +192,7 @@ def encode_shard_state(state: ShardState) -> bytes:
                 since=each.since,
                 notified_until=each.incidents.notified_until,
                 incident=each.incidents.incident,
+                relapse=each.incidents.relapse,
             )
             for each in metrics
         ],
@@ -226,7 +228,7 @@ def decode_shard_state(data: bytes) -> ShardState:
 
 def _metric_state(record: _MetricRecord, values: Floats) -> MetricState:
     metric = Metric.parse(record.metric)
-    incidents = IncidentState(record.incident, record.notified_until)
+    incidents = IncidentState(record.incident, record.relapse, record.notified_until)
     state = MetricState(metric, record.start, values, incidents, record.since)
     if len(values) != record.periods or record.start % state.step:
         raise CorruptStateError(f"the readings of {metric} are malformed")
