@@ -43,7 +43,7 @@ from ops_anomaly.watcher.watch_file import Options, parse_watch_file, write_watc
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
 from tests.support.watcher import NOON, NOON_MS, WallClock, machines, make_watcher, shard_event
-from training.candidates.contextual_detector import fit_contextual
+from training.candidates.contextual import fit_contextual
 from training.console import new_table, show_progress
 from training.sources import simulate_ec2_cpu
 

@@ -437,7 +437,7 @@ def contextual_update() -> Contestant:
 
 def fitted_contextual() -> Detector:
     """Return the contextual detector, fitted on the first half of the simulated series."""
-    from training.candidates.contextual_detector import fit_contextual
+    from training.candidates.contextual import fit_contextual
     from training.sources import simulate_ec2_cpu
 
     return fit_contextual(simulate_ec2_cpu().part(0, FITTED_ON), SEED).detector

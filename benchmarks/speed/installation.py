@@ -32,7 +32,7 @@ from local.stack import BUCKET, CREDENTIALS, local_bucket, local_client
 from ops_anomaly.aws.objects import CREATED_METADATA, DIGEST_METADATA, model_key
 from ops_anomaly.detection.artifact import digest, pack
 from ops_anomaly.detection.types import Detector
-from training.candidates.contextual_detector import fit_contextual
+from training.candidates.contextual import fit_contextual
 from training.candidates.value_forest import fit_value_forest
 from training.sources import simulate_ec2_cpu
 

@@ -25,7 +25,7 @@ from benchmarks.detection.nab_scoring import (
     score_run,
 )
 from training import SourceError
-from training.candidates.contextual_detector import fit_contextual
+from training.candidates.contextual import fit_contextual
 from training.comparison import evaluate_candidate
 from training.sources import simulate_ec2_cpu
 from training.sources.files import LABELS, WINDOWS

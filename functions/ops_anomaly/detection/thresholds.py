@@ -47,8 +47,8 @@ NEW, NEW_STEPS = 3 * DAY, 24
 NEW_FACTOR = 1.25
 """Until then, a forecast must miss by so many times the range seen."""
 
-MIN_NOVEL = 3.0
-"""Nats: one reading in twenty is as new."""
+MIN_NOVEL, MAX_NOVEL = 3.0, 15.0
+"""In nats, of a score that is calibrated already: one reading in twenty, one in three million."""
 
 MIN_STUCK = math.log1p(4.0)
 """Four steps without a change are no news of any metric."""
@@ -155,13 +155,13 @@ def shape_of(excess: Floats) -> float:
 
 
 def bound_from_below(state: State) -> None:
-    """Keep thresholds above rounding, half a quantum, and what a new metric is not known for."""
+    """Keep thresholds above rounding, half a quantum, and the range of a new metric; cap novelty."""
     quantum = state.quantum if state.quantum < 1e300 else 0.0
     values = list(m.VALUE)
     least = max(0.5 * quantum, 4.0 * rounding(state))
     state.recorded[values] = np.maximum(state.recorded[values], least)
     state.recorded[m.STUCK] = max(state.recorded[m.STUCK], MIN_STUCK)
-    state.recorded[m.NOVEL] = max(state.recorded[m.NOVEL], MIN_NOVEL)
+    state.recorded[m.NOVEL] = min(max(state.recorded[m.NOVEL], MIN_NOVEL), MAX_NOVEL)
     if is_new(state):
         far = NEW_FACTOR * (state.highest - state.lowest + quantum)
         state.recorded[:2] = np.maximum(state.recorded[:2], far)
