@@ -351,13 +351,13 @@ SENSITIVITIES = (0.1, 0.2, 1.0, 2.0)
 
 
 def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[Backtest]:
-    """Return the backtests of a detector at several sensitivities, and last the usual one.
+    """Return the backtests of a detector at several sensitivities, and last the one it has.
 
     A kind of detector that has one threshold has the usual one only.
     """
     if not detector.has_sensitivity:
         return [usual]
-    others = [each for each in SENSITIVITIES if each != usual.sensitivity]
+    others = [each for each in (*SENSITIVITIES, None) if each != usual.sensitivity]
     return [*(run_backtest(detector, plan, each) for each in others), usual]
 
 
