@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops_anomaly.aws.errors import InvalidWatchFileError
+from ops_anomaly.detection.types import SENSITIVITY
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file, write_watch_file
 
 
@@ -48,7 +49,7 @@ def test_an_entry_has_options() -> None:
 
 def test_options_have_defaults() -> None:
     [entry] = watch_file(exact()).metrics
-    assert (entry.model, entry.sensitivity) == (None, 0.2)
+    assert (entry.model, entry.sensitivity) == (None, SENSITIVITY)
     assert (entry.history_days, entry.score_metric) == (14, False)
 
 

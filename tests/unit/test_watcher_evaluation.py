@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.detection.types import CorruptArtifactError, Detection, Series, Stored
+from ops_anomaly.detection.types import (
+    SENSITIVITY,
+    CorruptArtifactError,
+    Detection,
+    Series,
+    Stored,
+)
 from ops_anomaly.watcher.evaluation import Evaluator, MetricEvaluation
 from ops_anomaly.watcher.state import (
     FIRST_EVALUATION_PERIODS,
@@ -171,7 +177,7 @@ def test_another_version_or_sensitivity_starts_over(change: str) -> None:
     assert len(world.updates(world.evaluate(1))) == 2
 
 
-@pytest.mark.parametrize(("has_sensitivity", "passed"), [(True, 0.2), (False, None)])
+@pytest.mark.parametrize(("has_sensitivity", "passed"), [(True, SENSITIVITY), (False, None)])
 def test_the_sensitivity_of_the_entry_is_passed_if_the_kind_has_one(
     has_sensitivity: bool, passed: float | None
 ) -> None:
