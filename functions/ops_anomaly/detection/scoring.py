@@ -31,6 +31,15 @@ SLOW = 2 * DAY
 RECOVERY = HOUR
 """An incident is over after so long, or three steps, without a flag."""
 
+CAUTION_FADES = 12 * HOUR
+"""After one alert the next must be twice as far beyond, after two three times: most are of the same
+trouble. That fades with this time constant."""
+
+MIN_CAUTION = 1.02
+"""Below it, nothing more is required of the next alert."""
+
+VALUE = list(m.VALUE)
+
 HALF = 0.5
 """Of its threshold: what a reading must deviate itself to be flagged for the mean it ends, and
 where a member's score must fall for its incident to be over."""
@@ -242,6 +251,7 @@ class Pass:
         self.novel = novel.tolist()
         self.rows: list[Scores] = []
         self.best: list[float] = []
+        self.caution = 1.0
         self._set_weights(times)
         self._set_limits(times)
 
@@ -334,18 +344,35 @@ class Pass:
     def _evaluate(self, i: int, scores: Scores) -> tuple[float, int, bool]:
         """Return the highest score in thresholds, whose it is, and if it is the reading's own."""
         limits, is_new_day = self.limits, self.is_new_day[i]
+        self.caution = self._caution(self.times[i])
         best, member = 0.0, -1
         for k in m.SEASONLESS if is_new_day else m.INSTANT:
             share = scores[k] / limits[k]
             if share > best:
                 best, member = share, k
-        is_instant = best >= 1.0
+        is_instant = best >= self.caution
         if not is_new_day:
             for evaluate in (self._evaluate_means, self._evaluate_movement):
                 share, k = evaluate(i, scores)
                 if share > best:
                     best, member = share, k
+        if self.caution > 1.0:
+            best /= self.caution
+            self.out.thresholds[i, VALUE] *= self.caution
         return best, member, is_instant
+
+    def _caution(self, time: int) -> float:
+        """Return how many thresholds the next alert takes: more soon after others."""
+        state = self.state
+        since = time - state.flagged
+        if not state.raised or (state.is_open and since <= self.recovery):
+            return 1.0
+        caution = 1.0 + state.raised * math.exp(-since / CAUTION_FADES)
+        return caution if caution > MIN_CAUTION else 1.0
+
+    def _own_deviation(self, k: int) -> float:
+        """Return how far the reading itself is off in a member's direction, for its caution."""
+        return (self.off if k in m.UP else -self.off) / self.caution
 
     def _evaluate_means(self, _: int, scores: Scores) -> tuple[float, int]:
         """Evaluate the means that end with a reading, which is flagged only if it is off itself."""
@@ -353,7 +380,7 @@ class Pass:
         for k in m.LASTING:
             limit = self.limits[k]
             share = scores[k] / limit
-            if share >= 1.0 and (self.off if k in m.UP else -self.off) < HALF * limit:
+            if share >= 1.0 and self._own_deviation(k) < HALF * limit:
                 share = ALMOST
             if share > best:
                 best, member = share, k
@@ -383,6 +410,8 @@ class Pass:
         if best >= 1.0:
             is_other = member in m.INSTANT and state.member in (m.RESTLESS, m.CALM)
             if not state.is_open or is_over or is_other:
+                fade = math.exp((state.began - time) / CAUTION_FADES)
+                state.raised = state.raised * fade + 1.0
                 state.is_open, state.began, state.member = True, time, member
                 state.is_alerted = False
                 self.before = self.levels.copy()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 MAX_VALUE = 1e300
 """More than any number of a state."""
 
+MAX_PERIOD_VALUE = 1e45
+"""Of float32's range, with room for what a new normal has been scaled by."""
+
 MAX_TIME = 2.0**47
 """Some 4,000 years around 1970, in milliseconds."""
 
@@ -62,6 +65,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "time": (-MAX_TIME, MAX_TIME),
     "step": (0, MAX_TIME),
     "block_stop": (0, 2**53),
+    "lowest": (-MAX_PERIOD_VALUE, MAX_PERIOD_VALUE),
+    "highest": (-MAX_PERIOD_VALUE, MAX_PERIOD_VALUE),
+    "centre": (-MAX_PERIOD_VALUE, MAX_PERIOD_VALUE),
     "period": (5 * MINUTE, DAY),
     "base": (-MAX_TIME, MAX_TIME),
     "frozen": (-MAX_TIME, MAX_TIME),
@@ -75,6 +81,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "flagged": (-MAX_TIME, MAX_TIME),
     "member": (-1, COUNT - 1),
     "warm_up": (0, 2**53),
+    "raised": (0.0, 1e6),
     "least_moves": (0.0, MAX_VALUE),
 }
 
@@ -130,6 +137,8 @@ class State:
         Of the last parts.
     thresholds, recorded, starts : (members,)
         What alerts, the same without waiting for a member to know enough, where its tail begins.
+    raised : float
+        Alerts so far, each counting less the longer ago it was; as of `began`.
     is_open, began, flagged, member, is_alerted
         The incident: time of its first and of its last flag, the member that raised it, and
         whether an alert was raised. `warm_up`: the first index that may raise one.
@@ -173,6 +182,7 @@ class State:
     began: int = 0
     flagged: int = 0
     member: int = -1
+    raised: float = 0.0
     is_alerted: bool = False
     warm_up: int = 0
     has_novelty: bool = False
@@ -243,8 +253,11 @@ class State:
             raise CorruptArtifactError("the tensors of the periods are not equally long")
         if held > MAX_DAYS * DAY // self.period or len(self.steps) > MAX_STEPS:
             raise CorruptArtifactError("a state keeps no more than a month")
-        if (self.counts < 0).any() or not np.isfinite(self.values[:, self.counts > 0]).all():
-            raise CorruptArtifactError("tensor values: a period with readings has no values")
+        is_valid = np.abs(self.values[:, self.counts > 0]) <= MAX_PERIOD_VALUE  # no NaN is
+        if (self.counts < 0).any() or not is_valid.all():
+            raise CorruptArtifactError("tensor values: a period with readings has no valid ones")
+        if max(self.first, self.changed, self.began, self.flagged) > self.time:
+            raise CorruptArtifactError("parameter time: something is later than the last reading")
         if self.block_stop < self.count or (self.count and not held):
             raise CorruptArtifactError("parameter count: not within its block")
         if held and not self.base <= self.time // self.period < self.base + held:

@@ -45,7 +45,8 @@ NEW, NEW_STEPS = 3 * DAY, 24
 """So long only forecasts raise alerts: one or two days do not show what is usual at a time."""
 
 NEW_FACTOR = 1.25
-"""Until then, a forecast must miss by so many times the range seen."""
+"""Until then, a forecast must miss by so many times the range seen; scores are kept as if it need
+not, so that an early incident does not raise thresholds for weeks."""
 
 MIN_NOVEL, MAX_NOVEL = 3.0, 15.0
 """In nats, of a score that is calibrated already: one reading in twenty, one in three million."""
@@ -110,6 +111,10 @@ def refresh(state: State) -> None:
         state.recorded[member] = tail.start + excess * tail.reach(chance)
     bound_from_below(state)
     state.thresholds = np.where(is_able(state), state.recorded, np.inf)
+    if is_new(state):
+        quantum = state.quantum if state.quantum < 1e300 else 0.0
+        far = NEW_FACTOR * (state.highest - state.lowest + quantum)
+        state.thresholds[:2] = np.maximum(state.thresholds[:2], far)
 
 
 class Tail:
@@ -155,16 +160,13 @@ def shape_of(excess: Floats) -> float:
 
 
 def bound_from_below(state: State) -> None:
-    """Keep thresholds above rounding, half a quantum, and the range of a new metric; cap novelty."""
+    """Keep thresholds above rounding and half a quantum, and novelty within its calibration."""
     quantum = state.quantum if state.quantum < 1e300 else 0.0
     values = list(m.VALUE)
     least = max(0.5 * quantum, 4.0 * rounding(state))
     state.recorded[values] = np.maximum(state.recorded[values], least)
     state.recorded[m.STUCK] = max(state.recorded[m.STUCK], MIN_STUCK)
     state.recorded[m.NOVEL] = min(max(state.recorded[m.NOVEL], MIN_NOVEL), MAX_NOVEL)
-    if is_new(state):
-        far = NEW_FACTOR * (state.highest - state.lowest + quantum)
-        state.recorded[:2] = np.maximum(state.recorded[:2], far)
 
 
 def is_new(state: State) -> bool:
