@@ -126,7 +126,7 @@ class IncidentState:
     ----------
     incident : Incident or None
     relapse : Incident or None
-        Unusual readings of an alert whose incident has closed: not opened, as they may be a flicker.
+        Unusual readings of an alert whose incident has closed; they may be a flicker.
     notified_until : int
         Time of the last unusual reading of any incident that was opened; 0 for none.
     """
@@ -159,9 +159,9 @@ def advance(
 ) -> tuple[IncidentState, list[Opened | Closed]]:
     """Open, extend and close the incidents of a metric after an evaluation.
 
-    An alert opens an incident if one of its anomalous readings is fresh, and further ones extend it.
-    It closes as soon as the metric has recovered, long before the detector would raise another
-    alert: what is anomalous until then opens an incident only if it lasts.
+    An alert opens an incident if one of its anomalous readings is fresh; further ones extend it. It
+    closes soon after the metric has recovered, long before the detector would raise another alert:
+    what is anomalous until then opens an incident only if it lasts.
 
     Parameters
     ----------
