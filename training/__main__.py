@@ -58,9 +58,7 @@ def train_command(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(
-            help="With --csv: JSON list of anomalies: times, or pairs of first and last."
-        ),
+        typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
     ] = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Use a simulated EC2 CPU series.")
