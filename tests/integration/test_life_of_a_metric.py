@@ -14,6 +14,7 @@ import pytest
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.fleet import Watched
 from tests.support.shard_jobs import CLOSED, OPENED, World
+from tests.support.watcher import NOON
 
 MINUTE, HOUR = 60, 3_600
 PERIOD = 5 * MINUTE
@@ -70,6 +71,11 @@ class Life:
         sent = self.world.event.sent[self.delivered :]
         self.delivered += len(sent)
         return [(each.detail_type, each.detail["reason"]) for each in sent]
+
+
+def kinds(world: World) -> list[str]:
+    """Return the detail types of all that was notified."""
+    return [each.detail_type for each in world.event.sent]
 
 
 def assert_an_outage_is_notified(life: Life, day: int) -> None:
@@ -147,8 +153,31 @@ def test_the_life_of_a_metric() -> None:
 
 
 @pytest.mark.xfail(reason="the first weekend's calm is not learnt: `Pass._keep`, NOT_KEPT")
-@pytest.mark.parametrize("seed", [3, 6])
+@pytest.mark.parametrize("seed", [3])
 def test_nothing_is_notified_at_the_second_weekend(seed: int) -> None:
     life = Life(seed)
     life.live_until(12, "09:00")
     assert life.notified() == []
+
+
+@pytest.mark.parametrize(
+    ("period", "minutes"),
+    [(60, 15), (60, 60), (60, 240), (300, 15), (300, 30), (300, 60), (300, 240), (3_600, 240)],
+)
+def test_an_outage_of_any_length_is_one_incident(period: int, minutes: int) -> None:
+    world, metric = World(0, history_days=7), Metric("shop", "Orders", (), "Sum", period)
+    times = np.arange(NOON - 7 * DAY, NOON + DAY, period)
+    orders = 200.0 - 120.0 * np.cos(2 * np.pi * times / DAY)
+    values = (orders * np.random.default_rng(4).normal(1.0, 0.04, len(times))).round()
+    values[(times >= NOON) & (times < NOON + MINUTE * minutes)] = OUTAGE
+    world.cloudwatch.put(metric, int(times[0]), values)
+    readings = MINUTE * minutes // period
+    sent = []
+    for tick in range(readings + 3 * HOUR // period + 9):
+        world.clock.seconds = NOON + tick * period + 90.0
+        world.runner.run(1, 0, [Watched(world.options, [metric])])
+        sent += [(tick, kind) for kind in kinds(world)[len(sent) :]]
+    [(began, opened), (ended, closed)] = sent
+    assert (opened, closed) == (OPENED, CLOSED)
+    assert began == 1
+    assert ended <= readings + 4

@@ -69,7 +69,7 @@ def test_an_anomaly_during_the_first_evaluation_is_notified(world: World) -> Non
 
 
 @pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])
-def test_an_anomaly_before_the_first_evaluation_starts_no_cooldown(is_cold: bool) -> None:
+def test_an_anomaly_before_the_first_evaluation_does_not_hide_the_next(is_cold: bool) -> None:
     world = World(1)
     world.set(SPIKE, -15)
     world.run(0)

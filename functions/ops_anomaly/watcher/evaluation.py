@@ -154,7 +154,7 @@ class Evaluator:
                 return resumed, int(np.searchsorted(times, checkpoint.until, side="right"))
         seen = detector.last_timestamp
         begin = 0 if seen is None else int(np.searchsorted(times, seen, side="right"))
-        # nobody was notified of what came before the first evaluation: it starts no cooldown
+        # an incident that began before the first evaluation is notified if it has not ended
         return detector.with_warm_up(int(np.searchsorted(times[begin:], state.since))), begin
 
     def _model(self, name: str | None) -> LoadedModel | None:
