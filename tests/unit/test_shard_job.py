@@ -362,7 +362,7 @@ def test_a_state_that_can_not_be_read_is_rebuilt_and_reported(world: World) -> N
 def run_through(world: World, is_cold: bool) -> ShardState:
     """Run through spikes, a gap, a late reading and a backlog; return the state."""
     world.set(SPIKE, 2, 3)
-    world.set(75.0, *range(21, 40))
+    world.set(SPIKE + 5, *range(21, 40))
     world.set(NAN, 5, of=1)
     for tick in [*range(8), 20, 23, 24, 40, 80, 81]:
         if tick == 7:
