@@ -152,7 +152,6 @@ def test_the_life_of_a_metric() -> None:
     assert life.notified() == []
 
 
-@pytest.mark.xfail(reason="the first weekend's calm is not learnt: `Pass._keep`, NOT_KEPT")
 @pytest.mark.parametrize("seed", [3])
 def test_nothing_is_notified_at_the_second_weekend(seed: int) -> None:
     life = Life(seed)

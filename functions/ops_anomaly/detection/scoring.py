@@ -62,6 +62,9 @@ ALMOST = 0.99
 NOT_KEPT = (-math.inf,) * (m.COUNT - 2)
 """Scores of all but forecasts, where they are not kept."""
 
+SEASONLESS = tuple(-math.inf if k in m.SEASONAL else math.inf for k in range(m.COUNT))
+"""Caps of scores on a day that is like none before: of a season's none is kept."""
+
 SAME = 1e-12
 HOURLY_PRIOR, MAX_HOURLY = 24.0, 480.0
 
@@ -252,6 +255,7 @@ class Pass:
         self.rows: list[Scores] = []
         self.best: list[float] = []
         self.caution = 1.0
+        self._others = self._evaluate_means, self._evaluate_movement
         self._set_weights(times)
         self._set_limits(times)
 
@@ -351,11 +355,11 @@ class Pass:
             if share > best:
                 best, member = share, k
         is_instant = best >= self.caution
-        if not is_new_day:
-            for evaluate in (self._evaluate_means, self._evaluate_movement):
-                share, k = evaluate(i, scores)
-                if share > best:
-                    best, member = share, k
+        others = (self._evaluate_movement,) if is_new_day else self._others
+        for evaluate in others:
+            share, k = evaluate(i, scores)
+            if share > best:
+                best, member = share, k
         if self.caution > 1.0:
             best /= self.caution
             self.out.thresholds[i, VALUE] *= self.caution
@@ -367,7 +371,7 @@ class Pass:
         since = time - state.flagged
         if not state.raised or (state.is_open and since <= self.recovery):
             return 1.0
-        caution = 1.0 + state.raised * math.exp(-since / CAUTION_FADES)
+        caution: float = 1.0 + state.raised * math.exp(-since / CAUTION_FADES)
         return caution if caution > MIN_CAUTION else 1.0
 
     def _own_deviation(self, k: int) -> float:
@@ -389,7 +393,7 @@ class Pass:
     def _evaluate_movement(self, i: int, scores: Scores) -> tuple[float, int]:
         """Evaluate restlessness, if the reading has a share in it, calm, and standing still."""
         best, member = 0.0, -1
-        for k in (m.RESTLESS, m.CALM, m.STUCK):
+        for k in (m.STUCK,) if self.is_new_day[i] else (m.RESTLESS, m.CALM, m.STUCK):
             beyond = scores[k] - self.limits[k]
             if beyond < 0.0 or (k == m.RESTLESS and not self._is_move(i)):
                 continue
@@ -460,10 +464,12 @@ class Pass:
     def _keep(self, i: int, scores: Scores) -> None:
         """Keep what is ordinary, or raises an alert, for thresholds and the choice of a season."""
         is_warm = self.times[i] - self.state.first >= thresholds.WARM_UP
-        if is_warm and not self.is_new_day[i]:
-            self.kept.append(scores)
-        else:
+        if not is_warm:
             self.kept.append((*scores[:2], *NOT_KEPT))
+        elif self.is_new_day[i]:
+            self.kept.append(tuple(map(min, scores, SEASONLESS)))
+        else:
+            self.kept.append(scores)
         misfits, counts, known = self.misfits, self.misfit_counts, self.known_rows[i]
         for k, misfit in enumerate(self.misfit_rows[i]):
             misfits[k] += misfit
@@ -491,7 +497,8 @@ class Pass:
                 state.slow += self.of_slow[i] * min(max(self.off, -most), most)
         if not is_instant:
             state.moves = self.moves
-            if not self.is_new_day[i]:
+            is_still = state.is_open and state.member in (m.CALM, m.STUCK)
+            if not (self.is_new_day[i] or is_still):
                 state.hour, state.six = self.hour, self.six
             self._learn_levels(i)
         elif member in (m.RISE, m.FALL) and self._has_returned(time, scores):
