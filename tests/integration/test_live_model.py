@@ -15,9 +15,10 @@ from training.publishing import list_versions, publish, read_version, roll_back
 from training.run import StoredRun
 
 MODEL = "ec2-cpu"
-KINDS = ["value-forest", "lstm-autoencoder"]
+KINDS = ["value-forest", "lstm-autoencoder", "contextual"]
 VALUES = {
     "value-forest": (0.13, 2.0, 95.0),
+    "contextual": (0.13, 2.0, 95.0),
     # 2.0 is right at the LSTM's threshold: on which side depends on the processor's float32
     # arithmetic in training
     "lstm-autoencoder": (0.13, 95.0),
@@ -40,7 +41,7 @@ def within_ttl(happened) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_either_kind_evaluates_the_values_of_the_baseline_experiment(
+def test_every_kind_evaluates_the_values_of_the_baseline_experiment(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun, kind: str
 ) -> None:
     live = publish_kind(bucket, stored_run, kind)
