@@ -35,8 +35,8 @@ COUNT = len(NAMES)
 INSTANT = (RISE, FALL, TIME_HIGH, TIME_LOW, NEW_HIGH, NEW_LOW, NOVEL)
 """They score the reading itself, so they are silent as soon as it is back to normal."""
 
-SEASONLESS = (RISE, FALL, NEW_HIGH, NEW_LOW)
-"""They need not know what is usual at a time."""
+FORECASTS = (RISE, FALL)
+"""They need not know what a weekend is like, and so score a first one."""
 
 LASTING = (HOUR_HIGH, HOUR_LOW, SIX_HIGH, SIX_LOW)
 """They score a mean that ends with the reading."""

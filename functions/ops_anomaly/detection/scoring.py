@@ -243,6 +243,8 @@ class Pass:
         self.usual = out.usual.tolist()
         self.misfit = np.abs(values[:, np.newaxis] - usual.values)
         self.is_new_day = usual.is_new_day.tolist()
+        starts_anew = np.diff(usual.is_new_day, prepend=state.was_new_day)
+        state.was_new_day = self.is_new_day[-1]
         self.periods, self.times, self.values = index.tolist(), times.tolist(), values.tolist()
         self.misfit_rows = np.where(usual.is_known, self.misfit, 0.0).tolist()
         self.known_rows = usual.is_known.tolist()
@@ -254,19 +256,23 @@ class Pass:
         self.novel = novel.tolist()
         self.rows: list[Scores] = []
         self.best: list[float] = []
-        self.caution = 1.0
+        self.caution, self.off = 1.0, 0.0
         self._others = self._evaluate_means, self._evaluate_movement
-        self._set_weights(times)
+        self._set_weights(times, starts_anew)
         self._set_limits(times)
 
-    def _set_weights(self, times: Integers) -> None:
-        """Set the weights of each reading in means of an hour, six hours, two days."""
+    def _set_weights(self, times: Integers, starts_anew: Mask) -> None:
+        """Set the weights of each reading in means of an hour, six hours, two days.
+
+        After a gap, and where a first weekend starts or ends, the forecast starts over.
+        """
         state = self.state
         gaps = np.diff(times, prepend=state.time).astype(float)
         new = gaps if state.count else gaps[1:]
         state.steps = np.concatenate([state.steps, new])[-STEPS:]
         self.recovery = max(RECOVERY, 3.0 * state.step)
-        self.is_gap = (gaps > self.recovery).tolist() if state.step else [False] * len(gaps)
+        is_gap = (gaps > self.recovery) & (state.step > 0)
+        self.is_gap = (is_gap | starts_anew).tolist()
         spans = np.minimum(gaps, 2.0 * state.step) if state.step else gaps
         few = FEW_STEPS * state.step
         taus = HOUR, max(6 * HOUR, few), max(SLOW, 8.0 * few), max(HOUR, few)
@@ -350,7 +356,7 @@ class Pass:
         limits, is_new_day = self.limits, self.is_new_day[i]
         self.caution = self._caution(self.times[i])
         best, member = 0.0, -1
-        for k in m.SEASONLESS if is_new_day else m.INSTANT:
+        for k in m.FORECASTS if is_new_day else m.INSTANT:
             share = scores[k] / limits[k]
             if share > best:
                 best, member = share, k

@@ -129,8 +129,9 @@ class State:
     changed, changes, quantum, is_stuck_known
         Time of the last change, number of changes, least change, whether a standstill is the
         new normal.
-    was_off : bool
-        The last reading was itself an anomaly, so the step from it says nothing.
+    was_off, was_new_day : bool
+        The last reading was itself an anomaly, so the step from it says nothing; it was of a day
+        like none before.
     part, tops, misfit
         The current six hours: highest scores, errors of each season.
     maxima : (p, members), misfits : (p, 4)
@@ -174,6 +175,7 @@ class State:
     quantum: float = 1e300
     is_stuck_known: bool = False
     was_off: bool = False
+    was_new_day: bool = False
     deviation: float = 0.0
     usual_move: float = 0.0
     least_moves: float = 1e-300
