@@ -119,7 +119,8 @@ def level_and_range(state: State) -> tuple[float, float, float]:
     if not week.size:
         return state.centre, state.lowest, state.highest
     middle = float(np.sort(week)[week.size // 2])
-    return middle, float(state.values[LOW][use].min()), float(state.values[HIGH][use].max())
+    seen = state.counts > 0  # incidents too: what comes again is not new
+    return middle, float(state.values[LOW][seen].min()), float(state.values[HIGH][seen].max())
 
 
 def rebase(state: State, stop: int, offset: float, factor: float) -> None:

@@ -32,6 +32,7 @@ MAX_PERIOD_VALUE = 1e45
 MAX_TIME = 2.0**47
 """Some 4,000 years around 1970, in milliseconds."""
 
+MAX_LOG = 100.0
 MAX_DAYS = 60
 MAX_STEPS = 256
 
@@ -267,5 +268,7 @@ class State:
         movement = [RESTLESS, CALM, STUCK]
         is_positive = np.delete(self.thresholds, [RESTLESS, CALM]) > 0
         is_beyond = self.thresholds[movement] >= self.starts[movement]
+        stuck = self.thresholds[STUCK]
+        is_positive &= (stuck < MAX_LOG) | (stuck == np.inf)
         if not (is_positive.all() and is_beyond.all() and (self.relative > 0).all()):
             raise CorruptArtifactError("tensor thresholds: not beyond where tails start")

@@ -51,6 +51,8 @@ not, so that an early incident does not raise thresholds for weeks."""
 MIN_NOVEL, MAX_NOVEL = 3.0, 15.0
 """In nats, of a score that is calibrated already: one reading in twenty, one in three million."""
 
+RANGE = (m.NEW_HIGH, m.NEW_LOW)
+
 MIN_STUCK = math.log1p(4.0)
 """Four steps without a change are no news of any metric."""
 
@@ -105,7 +107,10 @@ def refresh(state: State) -> None:
     members = m.COUNT if state.has_novelty else m.COUNT - 1
     chance = state.sensitivity / members / blocks_a_week
     for member in range(m.COUNT):
-        tail = fit(state.maxima[:, member], start[member], mean[member])
+        maxima = state.maxima[:, member]
+        if member in RANGE:  # what is within the range is not the tail of what is beyond it
+            maxima = np.where(np.isfinite(maxima), np.maximum(maxima, 0.0), maxima)
+        tail = fit(maxima, start[member], mean[member])
         excess = max(tail.mean, least[member], 0.08 * tail.start if member in m.VALUE else 0.0)
         state.starts[member] = tail.start
         state.recorded[member] = tail.start + excess * tail.reach(chance)
