@@ -14,7 +14,7 @@ import numpy as np
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.detection.timeline import counted, put_in_order
+from ops_anomaly.detection.timeline import counted, evaluation_notes, put_in_order
 from ops_anomaly.detection.types import Detection, Series
 
 if TYPE_CHECKING:
@@ -128,7 +128,9 @@ def detect(
     detector = model or untrained()
     detection = detector.detect(timeline.series, sensitivity)
     return SeriesDetection(
-        **vars(detection), series=timeline.series, notes=[*notes, *timeline.notes]
+        **vars(detection),
+        series=timeline.series,
+        notes=[*notes, *timeline.notes, *evaluation_notes(detection)],
     )
 
 

@@ -44,7 +44,7 @@ def metric(days: float, period: int = FIVE, seed: int = 0, weekend: float = 1.0)
     return Series(times, 100 * curve * (1 + 0.04 * noise) + 10)
 
 
-def changed(series: Series, start: int, stop: int, values: object) -> Series:
+def changed(series: Series, start: int, stop: int, values: float | np.ndarray) -> Series:
     """Return the series with other values from start to stop."""
     copy = series.values.copy()
     copy[start:stop] = values

@@ -58,10 +58,12 @@ def test_more_metrics_than_a_call_takes_are_read_page_by_page() -> None:
 
 
 def test_a_metric_without_readings_is_left_out_and_named() -> None:
-    cloudwatch = FakeCloudWatch()
+    class CloudWatchOfARegion(FakeCloudWatch):
+        meta = type("Meta", (), {"region_name": "eu-west-1"})
+
+    cloudwatch = CloudWatchOfARegion()
     cloudwatch.put(machine(1), NOON - 600, [1.0, 2.0])
     assert set(fetch(cloudwatch, machine(1), machine(2))) == {machine(1)}
-    cloudwatch.meta = type("Meta", (), {"region_name": "eu-west-1"})
     error = missing([machine(2)], 14, cloudwatch)
     assert "CloudWatch in eu-west-1 has no readings of the last 14 days of\n  AWS/EC2" in str(error)
 

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ops_anomaly.detection.types import Series
 from training import SourceError
 from training.candidates.contextual import fit_contextual
 from training.candidates.lstm_autoencoder import windows_without
 from training.candidates.value_forest import fit_value_forest
 from training.comparison import propose_exclusions
-from training.sources import DAY, INCIDENTS
+from training.sources import DAY
 from training.sources.series import LabelledSeries, TimeRange, exclude, parse_range
 
 
@@ -76,9 +77,11 @@ def test_an_invalid_range_is_named(
 
 
 def test_an_incident_of_the_training_part_is_proposed(unlabelled: LabelledSeries) -> None:
-    day, reading = INCIDENTS["spike"]
-    spike = unlabelled.times[day * DAY + reading]
-    cut = len(unlabelled) // 2
+    start, cut = 5 * DAY + 100, len(unlabelled) // 2
+    values = unlabelled.values.copy()
+    values[start : start + 12] = 20.0
+    unlabelled = replace(unlabelled, series=Series(unlabelled.times, values))
+    spike = unlabelled.times[start]
     proposals = propose_exclusions(unlabelled, cut)
     assert any(each.first <= spike <= each.last for each in proposals)
     assert len(proposals) <= 5

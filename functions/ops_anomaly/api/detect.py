@@ -12,7 +12,7 @@ from ops_anomaly.api.problems import InvalidRequestError
 from ops_anomaly.api.requests import BODY
 from ops_anomaly.api.schemas import Alert, DetectResponse, Point
 from ops_anomaly.detection import untrained
-from ops_anomaly.detection.timeline import confidence, counted, put_in_order
+from ops_anomaly.detection.timeline import confidence, evaluation_notes, put_in_order
 from ops_anomaly.detection.types import Series
 from ops_anomaly.validation import Fault
 
@@ -114,17 +114,6 @@ def response_of(
         alerts=alerts,
         points=[Point(*row) for row in zip(*columns, strict=True)],
     )
-
-
-def evaluation_notes(detection: Detection) -> list[str]:
-    """Return a note if there were readings that could not be evaluated yet."""
-    count = int((~detection.can_evaluate).sum())
-    if not count:
-        return []
-    return [
-        f"{counted(count, 'reading')} could not be evaluated yet: too few came before. Anomalies "
-        "among them may have been missed."
-    ]
 
 
 def nullable(numbers: Floats) -> list[float | None]:

@@ -73,10 +73,10 @@ def transfer(state: State, since: int) -> tuple[float, float]:
     return (offset, factor) if misfit < BETTER * np.abs(new - shift - old).sum() else (shift, 1.0)
 
 
-def follow_clock(state: State) -> None:
+def adapt_to_clock(state: State) -> None:
     """Move all periods by an hour where the last half day is an hour early or late.
 
-    Clocks that are changed for summer change what is usual at every time at once.
+    Clocks that are changed for summer change what is usual at every time of day.
     """
     hour = HOUR // state.period
     if state.season == NONE or not hour:

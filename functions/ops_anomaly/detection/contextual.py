@@ -96,7 +96,7 @@ class ContextualDetector:
         return self.detect(series).scores
 
     def predict(self, value: float) -> bool:
-        """Tell whether a value would be an anomaly as the next reading, one step later."""
+        """Return whether a value would be an anomaly as the next reading, one step later."""
         check_value(value)
         state = self._copy(None)
         time = np.array([state.time + max(int(state.step), 1)], np.int64)
@@ -202,7 +202,7 @@ def found(series: Series, evaluations: Evaluations) -> Detection:
 
 
 def bounds(values: Floats, evaluations: Evaluations) -> tuple[Floats, Floats]:
-    """Return what each value must leave to raise an alert by itself: (n,), (n,).
+    """Return what each value must leave to raise an alert alone: (n,), (n,).
 
     A score grows in proportion to the value, so what it lacks is what the value lacks.
     """
@@ -242,7 +242,7 @@ def uncrossed(lower: Floats, upper: Floats, evaluations: Evaluations) -> tuple[F
 
 
 def alerts(evaluations: Evaluations, flags: Mask) -> list[Alert]:
-    """Return the alerts; what goes on from before the first reading is none of them."""
+    """Return the alerts that start here; an incident that was open before is not among them."""
     starts = np.flatnonzero(evaluations.starts).tolist()
     flagged = np.flatnonzero(flags)
     found = []

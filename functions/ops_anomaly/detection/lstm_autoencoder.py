@@ -94,9 +94,9 @@ def run(layer: Weights, steps: int, inputs: Weights) -> Weights:
 
     - A gate multiplies by 1 / (1 + exp(-x)). Here it divides by 1 + exp(-x): the minus is in the
       weights. Where exp(-x) overflows, the gate is shut: what is divided by infinity is 0.
-    - Gates and cell lie one below the other, in the order output, input, forget, proposal, cell.
+    - Gates and cell are one below the other, in the order output, input, forget, proposal, cell.
       So one division is proposal / input gate and cell / forget gate, whose sum is the new cell.
-    - Windows lie side by side, so that any neighbouring rows are one piece of memory.
+    - Windows are side by side, so that any neighbouring rows are one piece of memory.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ class LstmAutoencoder:
         return self.tail.surprisal(errors), predicted.astype(np.float64)
 
     def predict(self, value: float) -> bool:
-        """Tell whether `value` is an anomaly after the history; see `Detector.predict`."""
+        """Return whether `value` is an anomaly after the history; see `Detector.predict`."""
         check_value(value)
         scaled = to_scale(np.array([value], np.float64), self.center, self.spread)
         score = self.tail.surprisal(errors_of(self._predicted, scaled))

@@ -88,10 +88,10 @@ class NoveltyForest:
     Examples
     --------
     >>> from ops_anomaly.detection.types import Series
-    >>> values = np.where(np.arange(100) == 90, 40.0, np.arange(100) % 7.0)
-    >>> scores = NoveltyForest.untrained().score_samples(Series(np.arange(100) * 300_000, values))
+    >>> values = np.where(np.arange(400) == 390, 40.0, np.arange(400) % 7.0)
+    >>> scores = NoveltyForest.untrained().score_samples(Series(np.arange(400) * 300_000, values))
     >>> int(scores.argmax())
-    90
+    390
     """
 
     forest: IsolationForest | None

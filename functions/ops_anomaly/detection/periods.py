@@ -1,7 +1,7 @@
 """The last four weeks of a metric, in periods: what it was, and which of it counts as ordinary.
 
 A period is as long as a step, five minutes at least, and holds mean, lowest and highest reading, so
-that four weeks take the same room at ten seconds and at five minutes. Incidents are kept, but do
+that four weeks take the same memory at ten seconds and at five minutes. Incidents are kept, but do
 not count as history until they have become the new normal.
 """
 
@@ -43,12 +43,12 @@ def begin(state: State, time: int, value: float) -> None:
 def add(state: State, period: int, value: float, until: int, *, is_ordinary: bool) -> None:
     """Put a reading into its period; one that is not ordinary spoils it as history.
 
-    Room is made up to period `until` in one go, if it is not too far.
+    Periods are appended up to `until`, if that is not too far.
     """
     if period - state.base >= len(state.counts):
         is_near = until - period < KEPT_DAYS * periods_a_day(state)
-        make_room(state, period)
-        make_room(state, until if is_near else period)
+        append_empty(state, period)
+        append_empty(state, until if is_near else period)
     at, cells = period - state.base, state.values
     seen = float(state.counts[at])
     state.counts[at] = seen + 1.0
@@ -63,7 +63,7 @@ def add(state: State, period: int, value: float, until: int, *, is_ordinary: boo
         state.is_history[at] = False
 
 
-def make_room(state: State, period: int) -> None:
+def append_empty(state: State, period: int) -> None:
     """Append empty periods up to this one; after a gap of a month, begin anew."""
     more = period - state.base - len(state.counts) + 1
     if more > KEPT_DAYS * periods_a_day(state):

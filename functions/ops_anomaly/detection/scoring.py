@@ -50,7 +50,7 @@ CLIP = 5.0
 FORGET = 0.003
 """Share of the newest error in their mean size."""
 
-FEW_STEPS = 6.0
+MIN_MOVE_STEPS = 6.0
 """Fewest steps that show how much a metric moves, or where it has moved to."""
 
 RESTLESS_STEP = 2.0
@@ -120,7 +120,7 @@ class Evaluations:
 
     @classmethod
     def empty(cls, n: int) -> Evaluations:
-        """Return room for n readings."""
+        """Return arrays for n readings, to be filled."""
         columns = {name: np.zeros(n) for name in COLUMNS}
         return cls(
             scores=np.zeros((n, m.COUNT)),
@@ -174,7 +174,7 @@ def begin_block(state: State) -> None:
     periods.trim(state)
     state.frozen = state.time // state.period + 1
     adaptation.accept(state)
-    adaptation.follow_clock(state)
+    adaptation.adapt_to_clock(state)
     centre(state)
     seasons.choose(state)
     state.best = int(np.argmin(state.errors))
@@ -274,8 +274,8 @@ class Pass:
         is_gap = (gaps > self.recovery) & (state.step > 0)
         self.is_gap = (is_gap | starts_anew).tolist()
         spans = np.minimum(gaps, 2.0 * state.step) if state.step else gaps
-        few = FEW_STEPS * state.step
-        taus = HOUR, max(6 * HOUR, few), max(SLOW, 8.0 * few), max(HOUR, few)
+        shortest = MIN_MOVE_STEPS * state.step
+        taus = HOUR, max(6 * HOUR, shortest), max(SLOW, 8.0 * shortest), max(HOUR, shortest)
         hour, six, slow, moves = (1.0 - np.exp(-spans / tau) for tau in taus)
         self.of_moves = moves.tolist()
         self.of_hour, self.of_six, self.of_slow = hour.tolist(), six.tolist(), slow.tolist()
@@ -431,14 +431,14 @@ class Pass:
             is_start = not state.is_alerted and state.count >= state.warm_up
             state.is_alerted |= is_start
             return is_start
-        if state.is_open and self._goes_on(scores):
+        if state.is_open and self._continues(scores):
             state.flagged = time
         elif state.is_open and is_over:
             state.is_open = False
         return False
 
-    def _goes_on(self, scores: Scores) -> bool:
-        """Tell whether a member that sees what lasts is still far beyond what is ordinary."""
+    def _continues(self, scores: Scores) -> bool:
+        """Return whether a member that sees what lasts is still far beyond what is ordinary."""
         k = self.state.member
         start = self.starts[k]
         limit = start + HALF * (self.limits[k] - start)
@@ -514,7 +514,7 @@ class Pass:
         state.time, state.value, state.was_off = time, value, is_instant
 
     def _has_returned(self, time: int, scores: Scores) -> bool:
-        """Tell whether a jump has led to where the metric has been before, for an hour."""
+        """Return whether a jump has led to where the metric has been before, for an hour."""
         if time - self.state.began < self.recovery:
             return False
         return all(scores[k] < self.limits[k] for k in (*m.INSTANT[2:], *m.LASTING))

@@ -27,7 +27,7 @@ MAX_VALUE = 1e300
 """More than any number of a state."""
 
 MAX_PERIOD_VALUE = 1e45
-"""Of float32's range, with room for what a new normal has been scaled by."""
+"""Of float32's range, and a margin for what a new normal has been scaled by."""
 
 MAX_TIME = 2.0**47
 """Some 4,000 years around 1970, in milliseconds."""

@@ -26,7 +26,7 @@ PARTS_KEPT = 224
 """Eight weeks of them."""
 
 TAIL_PARTS = 30
-"""The tail begins where so many parts lie above it, or at the median of fewer than 60."""
+"""The tail begins where so many parts are above it, or at the median of fewer than 60."""
 
 PRIOR_PARTS = 8.0
 """The prior weighs as much as two days."""
@@ -175,7 +175,7 @@ def bound_from_below(state: State) -> None:
 
 
 def is_new(state: State) -> bool:
-    """Tell whether what is usual at a time can't be known yet."""
+    """Return whether what is usual at a time can't be known yet."""
     return state.time - state.first < max(NEW, NEW_STEPS * state.step)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection.types import Detection, Series
 
 GAP = 1.5
 """A step is a gap if it is so many times the usual one."""
@@ -89,6 +89,17 @@ def described_steps(series: Series) -> list[str]:
     return notes
 
 
+def evaluation_notes(detection: Detection) -> list[str]:
+    """Return a note if there were readings that could not be evaluated yet."""
+    count = int((~detection.can_evaluate).sum())
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'reading')} could not be evaluated yet: too few came before. Anomalies "
+        "among them may have been missed."
+    ]
+
+
 def utc(time: int) -> str:
     """Return a time in milliseconds as ISO 8601, to the second.
 
@@ -112,9 +123,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def confidence(readings: float) -> float:
-    """Return how sure a judgement is that rests on so many readings, 0 to 1.
+    """Return the confidence of a detection that rests on so many readings, 0 to 1.
 
-    Scores are calibrated on the upper 2 % of the past. Of n readings that is 0.02 n, and the
+    Scores are calibrated on the upper 2 % of the history. Of n readings that is 0.02 n, and the
     relative standard error of a count k is 1 / sqrt(k).
 
     Examples

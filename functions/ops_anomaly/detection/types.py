@@ -1,7 +1,7 @@
 """What every detector takes and gives: series, detections, alerts, errors, and the protocol.
 
 The bottom of the package: it imports nothing of it, and numpy only where an array is made (a
-value forest answers `/predict` without it).
+value forest needs none for `/predict`).
 """
 
 from __future__ import annotations
@@ -261,7 +261,7 @@ class Detector(Protocol):
         ...
 
     def predict(self, value: float) -> bool:
-        """Tell whether `value` would be an anomaly as the next reading after the history."""
+        """Return whether `value` would be an anomaly as the next reading after the history."""
         ...
 
     def score_samples(self, series: Series) -> Floats:
@@ -384,7 +384,7 @@ def expect(
 def is_finite(tensor: RawTensor) -> bool:
     """Return whether every number is finite; by numpy where it is loaded, 50 times as fast.
 
-    A value forest answers without numpy, and importing it would cost more than it saves.
+    A value forest needs no numpy, and importing it would cost more than it saves.
     """
     if "numpy" in sys.modules:
         import numpy as np

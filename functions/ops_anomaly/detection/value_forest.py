@@ -131,7 +131,7 @@ class ValueForest:
         return middle, float(edges[first]), float(edges[last + 1])
 
     def predict(self, value: float) -> bool:
-        """Tell whether `value` is an anomaly; see `Detector.predict`."""
+        """Return whether `value` is an anomaly; see `Detector.predict`."""
         check_value(value)
         return bisect_left(self._switches, value) % 2 == 1
 
