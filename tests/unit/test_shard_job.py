@@ -73,7 +73,7 @@ def test_an_anomaly_before_the_first_evaluation_does_not_hide_the_next(is_cold: 
     world = World(1)
     world.set(SPIKE, -15)
     world.run(0)
-    world.set(SPIKE + 20, 3)
+    world.set(2 * SPIKE, 3)  # new metrics alert beyond the range that they have shown
     for tick in range(1, 8):
         if is_cold:
             world.store.objects.pop(CHECKPOINTS, None)

@@ -89,7 +89,7 @@ CANDIDATES = (
     ),
     CandidateKind(
         "contextual",
-        "contextual detector",
+        "contextual",
         "training.candidates.contextual:fit_contextual",
         ("scikit-learn",),
     ),

@@ -421,7 +421,7 @@ class Pass:
             is_other = member in m.INSTANT and state.member in (m.RESTLESS, m.CALM)
             if not state.is_open or is_over or is_other:
                 fade = math.exp((state.began - time) / CAUTION_FADES)
-                state.raised = state.raised * fade + 1.0
+                state.raised = state.raised * fade + (state.count >= state.warm_up)
                 state.is_open, state.began, state.member = True, time, member
                 state.is_alerted = False
                 self.before = self.levels.copy()
