@@ -232,7 +232,7 @@ def versions_table(s3: Any, bucket: str, name: str) -> Table:
             "*" if live and version.version_id == live.version_id else "",
             version.version_id,
             f"{version.published:%Y-%m-%d %H:%M}",
-            TITLES.get(manifest.kind, manifest.kind) if manifest else "unreadable",
+            manifest.kind if manifest else "unreadable",
             *(NOTHING if share is None else f"{share:.2f}" for share in shares),
         )
     return table

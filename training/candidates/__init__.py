@@ -89,7 +89,7 @@ CANDIDATES = (
     ),
     CandidateKind(
         "contextual",
-        "contextual",
+        "contextual detector",
         "training.candidates.contextual:fit_contextual",
         ("scikit-learn",),
     ),
