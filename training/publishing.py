@@ -222,18 +222,17 @@ def describe(version: Version) -> str:
 def versions_table(s3: Any, bucket: str, name: str) -> Table:
     """Return a table of every version of a model, newest first; it fits 80 columns."""
     live = read_version(s3, bucket, name)
-    columns = ("", "VersionId", "published", "kind", "F1", "false/day")
+    columns = ("", "VersionId", "published", "kind", "F1")
     table = new_table(f"{name} (* is live)", None, *columns)
     for version in list_versions(s3, bucket, name):
         manifest = version.manifest
-        figures = manifest.figures if manifest else {}
-        shares = (figures.get("f1"), figures.get("false_alarms_a_day"))
+        f1 = manifest.figures.get("f1") if manifest else None
         table.add_row(
             "*" if live and version.version_id == live.version_id else "",
             version.version_id,
-            f"{version.published:%Y-%m-%d %H:%M}",
+            f"{version.published:%Y-%m-%d}",
             manifest.kind if manifest else "unreadable",
-            *(NOTHING if share is None else f"{share:.2f}" for share in shares),
+            NOTHING if f1 is None else f"{f1:.2f}",
         )
     return table
 

@@ -175,7 +175,7 @@ def test_publish_models_and_rollback_by_command(bucket: Bucket, stored_run: Stor
     assert "Live until now: " in second.stdout
     rolled = command("rollback", "ec2-cpu", "--to", version, *where)
     assert f"ec2-cpu is back at version {version}" in rolled.stdout
-    listed = command("models", *where).stdout
+    listed = command("models", *where, COLUMNS="80", TERMINAL_WIDTH="80").stdout
     assert len(re.findall(r"^ *\*", listed, re.MULTILINE)) == 1
     assert listed.count(version) == 1
 
