@@ -38,7 +38,7 @@ def accept(state: State) -> None:
     at = since - state.base
     state.is_history[at:] |= state.counts[at:] > 0
     state.is_open = False
-    state.hour = state.six = state.shift = 0.0
+    state.hour = state.six = 0.0
 
 
 def move(state: State, since: int) -> None:

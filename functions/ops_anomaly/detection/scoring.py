@@ -494,7 +494,6 @@ class Pass:
     def _learn(self, i: int, scores: Scores, best: float, member: int, is_instant: bool) -> None:
         """Move what is expected, by ordinary readings only."""
         state, time, value = self.state, self.times[i], self.values[i]
-        state.shift += self.of_six[i] * (self.off - state.shift)
         state.rough_now += self.of_six[i] * (abs(self.step) - state.rough_now)
         if best < 1.0:
             state.rough += self.of_slow[i] * (abs(self.step) - state.rough)

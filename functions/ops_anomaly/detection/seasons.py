@@ -147,6 +147,6 @@ def change(state: State, season: int) -> None:
     state.levels += moved
     state.before += moved
     state.season = season
-    state.slow = state.hour = state.six = state.shift = 0.0
+    state.slow = state.hour = state.six = 0.0
     state.maxima[:, SEASONAL] = np.nan
     state.tops[list(SEASONAL)] = -np.inf

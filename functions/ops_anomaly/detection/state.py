@@ -119,8 +119,8 @@ class State:
         Level by each learning rate, the same when the incident began, mean absolute errors.
     best, learnt : int
         The rate with the least error; how many errors there were.
-    slow, hour, six, shift : float
-        Deviation from usual: over two days, one hour, six hours, and six hours with incidents.
+    slow, hour, six : float
+        Deviation from usual: over two days, one hour, six hours.
     moves : float
         Mean square step of the last hour; `rough`, `rough_now`: mean of two days, six hours.
     hourly, hourly_count, relative : (48,)
@@ -167,7 +167,6 @@ class State:
     slow: float = 0.0
     hour: float = 0.0
     six: float = 0.0
-    shift: float = 0.0
     moves: float = 0.0
     rough: float = 0.0
     rough_now: float = 0.0

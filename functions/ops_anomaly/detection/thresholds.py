@@ -49,7 +49,8 @@ NEW_FACTOR = 1.25
 not, so that an early incident does not raise thresholds for weeks."""
 
 MIN_NOVEL, MAX_NOVEL = 3.0, 15.0
-"""In nats, of a score that is calibrated already: one reading in twenty, one in three million."""
+"""In nats, of a score that is calibrated already: one reading in twenty, one in three million.
+The upper one was set so that 2 % CPU is an anomaly to the demo's model, and on nothing else."""
 
 RANGE = (m.NEW_HIGH, m.NEW_LOW)
 
