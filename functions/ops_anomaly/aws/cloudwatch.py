@@ -29,7 +29,10 @@ STATISTIC_PATTERN = (
 
 MAX_QUERIES = 500
 MAX_DATAPOINTS = 100_800
-"""GetMetricData's limits a call."""
+"""GetMetricData's limits a call; so many datapoints are one page."""
+
+DATAPOINTS_PER_SECOND = 396_000
+"""GetMetricData's quota of an account and region, for what is older than three hours."""
 
 SPEC = "NAMESPACE METRIC [DIMENSION=VALUE ...] STATISTIC PERIOD_SECONDS"
 EXAMPLE = "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"
@@ -126,9 +129,28 @@ class Span:
     start: int
     end: int
 
+    @property
+    def datapoints(self) -> int:
+        """How many datapoints it has at most, which is what CloudWatch's quota counts."""
+        return (self.end - self.start) // self.metric.period
+
+
+def one_page_each(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Divide spans, in their order, into lists that fit one page of GetMetricData together."""
+    page: list[Span] = []
+    datapoints = 0
+    for span in spans:
+        if page and (len(page) == MAX_QUERIES or datapoints + span.datapoints > MAX_DATAPOINTS):
+            yield page
+            page, datapoints = [], 0
+        page.append(span)
+        datapoints += span.datapoints
+    if page:
+        yield page
+
 
 def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span, Series]]:
-    """Read metrics, each over its own span, in as few calls as CloudWatch's limits allow.
+    """Read metrics, each over its own span, in calls that fit one page.
 
     Parameters
     ----------
@@ -149,8 +171,7 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
     for span in spans:
         together[span.start, span.end].append(span)
     for (start, end), group in together.items():
-        for first in range(0, len(group), MAX_QUERIES):
-            batch = group[first : first + MAX_QUERIES]
+        for batch in one_page_each(group):
             queries = [
                 {"Id": f"m{number}", "MetricStat": span.metric.query}
                 for number, span in enumerate(batch)
