@@ -79,7 +79,8 @@ RULES = (
     Rule("surprise|surprises|surprised|surprising", "surprisal, unusual"),
     Rule("weighed|contributions", "components"),
     Rule("nearest runs?|runs? of readings|runs? of \\d+", "subsequence"),
-    Rule("silent for|settling", "with_warm_up, season warm-up"),
+    Rule("silent for", "with_warm_up, season warm-up"),
+    Rule("settling", "season warm-up", below="functions/ops_anomaly/detection/"),
     Rule(r"def follow|follow(?=\()|followed", "update", r"followed by", below="functions/"),
     Rule("foretell|foretells|foretold|foretelling", "predict"),
     Rule(

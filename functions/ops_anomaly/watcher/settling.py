@@ -1,0 +1,53 @@
+"""When readings have settled: CloudWatch keeps adding to a period for minutes after its end.
+
+A count or a sum grows with what comes in late, so one that is young can only be too low: what is
+unusually high is so already, what is unusually low may not be in the end. An average or a
+percentile hardly changes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Detection, Mask, Series
+
+CUMULATIVE_PATTERN = r"(?i)SampleCount|Sum|(tc|ts)(\d+(\.\d+)?|\(.*\))"
+"""Counts and sums, trimmed ones included (TC, TS): statistics that grow with each sample."""
+
+CUMULATIVE_SECONDS = 600
+"""Load balancers and Lambda add to their sums for minutes; CloudWatch's exporter for Prometheus
+waits for as long by default (`delay_seconds`)."""
+
+OTHER_SECONDS = 60
+
+
+def is_cumulative(statistic: str) -> bool:
+    """Return whether a statistic of CloudWatch grows with each sample of its period.
+
+    Examples
+    --------
+    >>> is_cumulative("Sum"), is_cumulative("tc99"), is_cumulative("p99")
+    (True, True, False)
+    """
+    return re.fullmatch(CUMULATIVE_PATTERN, statistic) is not None
+
+
+def settling_seconds(statistic: str) -> int:
+    """Return how long after its period's end a reading of a statistic may still change."""
+    return CUMULATIVE_SECONDS if is_cumulative(statistic) else OTHER_SECONDS
+
+
+def counts(series: Series, detection: Detection, settled_until_ms: int) -> Mask:
+    """Return which readings of a cumulative statistic are what they will be, or worse: (n,).
+
+    Parameters
+    ----------
+    detection
+        Of these readings.
+    settled_until_ms
+        Readings of periods that begin before it have settled. Later ones count only if they are
+        above what was expected, and not if it is unknown what was.
+    """
+    return (series.times < settled_until_ms) | (series.values > detection.expected)
