@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,21 @@ SHARDS_KEY = "state/shards.json"
 DIGEST_METADATA = "sha256"
 CREATED_METADATA = "created"
 """Object metadata of an artifact: its SHA-256, and when it was trained (ISO 8601)."""
+
+WRITE_ID_METADATA = "write-id"
+"""Object metadata of every conditional write: random, so that a writer knows its own object again.
+
+A client repeats a PUT that got no answer, or a 5xx. If the first one was carried out, the second
+one meets its object, and is refused with 412 as if somebody else had been faster.
+"""
+
+WRITE_ATTEMPTS = 3
+"""Tries at a conditional write while others are being carried out (409)."""
+
+
+def new_write_id() -> str:
+    """Return a value for `WRITE_ID_METADATA`."""
+    return os.urandom(16).hex()
 
 
 def check_name(name: str) -> str:
@@ -110,6 +126,8 @@ class ObjectStore(Protocol):
     def write(self, key: str, data: bytes, if_etag: str | None) -> str:
         """Write an object if its current ETag is `if_etag`; return the new ETag.
 
+        A write that was carried out and whose answer was lost is a success.
+
         Parameters
         ----------
         if_etag
@@ -120,7 +138,7 @@ class ObjectStore(Protocol):
         ConflictError
             If the object has another ETag, or others write at the same time.
         StoreUnavailableError
-            If the bucket does not respond, or refuses.
+            If the bucket refuses, or does not respond: whether it has written is not known then.
         """
         ...
 
@@ -198,18 +216,45 @@ class S3ObjectStore:
         """Write one object; see `ObjectStore.write`."""
         from obstore import exceptions
 
+        write_id = new_write_id()
+        for _ in range(WRITE_ATTEMPTS):
+            try:
+                result = self._store.put(
+                    key,
+                    data,
+                    attributes={WRITE_ID_METADATA: write_id},
+                    mode={"e_tag": if_etag} if if_etag else "create",
+                    use_multipart=False,  # one request, and so one condition
+                )
+                return result["e_tag"] or ""
+            except exceptions.BaseError as error:
+                etag, found_id = self._head(key)
+                if found_id == write_id:  # no more than the answer was lost
+                    return etag or ""
+                if not isinstance(
+                    error, exceptions.PreconditionError | exceptions.AlreadyExistsError
+                ):
+                    raise self._unavailable(key, error) from error
+                if etag != if_etag:
+                    break
+                # the condition holds, yet others were just writing (409): try again
+        raise ConflictError(f"s3://{self.bucket}/{key}: changed by another writer")
+
+    def _head(self, key: str) -> tuple[str | None, str | None]:
+        """Return ETag and write id of the current version, None where there is none."""
+        from obstore import exceptions
+
         try:
-            result = self._store.put(
-                key,
-                data,
-                mode={"e_tag": if_etag} if if_etag else "create",
-                use_multipart=False,  # one request, and so one condition
-            )
-        except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
-            raise ConflictError(f"s3://{self.bucket}/{key}: changed by another writer") from error
+            result = self._store.get(key, options={"head": True})
+        except (
+            FileNotFoundError,
+            exceptions.NotFoundError,
+            exceptions.PermissionDeniedError,  # what S3 says of a missing one without ListBucket
+        ):
+            return None, None
         except exceptions.BaseError as error:
             raise self._unavailable(key, error) from error
-        return result["e_tag"] or ""
+        return result.meta["e_tag"], result.attributes.get(WRITE_ID_METADATA)
 
     def overwrite(self, key: str, data: bytes) -> None:
         """Write one object; see `ObjectStore.overwrite`."""
