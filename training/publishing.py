@@ -28,7 +28,10 @@ from ops_anomaly.aws.objects import (
     INDEX_KEY,
     NAME_PATTERN,
     WATCH_KEY,
+    WRITE_ATTEMPTS,
+    WRITE_ID_METADATA,
     model_key,
+    new_write_id,
     run_prefix,
 )
 from ops_anomaly.detection.artifact import Manifest, digest, read_manifest, unpack
@@ -39,8 +42,8 @@ from training.candidates import TITLES
 from training.console import NOTHING, new_table
 from training.run import StoredRun, is_of_a_run
 
-ATTEMPTS = 5
-"""Tries at a write that S3 wants repeated."""
+INDEX_ATTEMPTS = 5
+"""Tries at adding a name to the index, while others add theirs."""
 
 MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
@@ -86,9 +89,9 @@ def publish(
     """
     data = run.artifact(kind)
     upload_run(s3, bucket, name, run)
-    response = write_if_unchanged(
+    version_id = write_if_unchanged(
         f"publishing {name}",
-        s3.put_object,
+        s3,
         champion.etag if champion else None,
         Bucket=bucket,
         Key=model_key(name),
@@ -101,7 +104,7 @@ def publish(
         },
     )
     add_to_index(s3, bucket, name)
-    return written_version(s3, bucket, name, response["VersionId"])
+    return written_version(s3, bucket, name, version_id)
 
 
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
@@ -119,7 +122,7 @@ def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
 
 def add_to_index(s3: Any, bucket: str, name: str) -> None:
     """Add a name to the index of models, which the API reads instead of listing the bucket."""
-    for _ in range(ATTEMPTS):
+    for _ in range(INDEX_ATTEMPTS):
         names, etag = read_index(s3, bucket)
         if names is None:  # rebuilt from the models in the bucket
             names = list_models(s3, bucket)
@@ -128,7 +131,7 @@ def add_to_index(s3: Any, bucket: str, name: str) -> None:
         try:
             write_if_unchanged(
                 "writing the index of models",
-                s3.put_object,
+                s3,
                 etag,
                 Bucket=bucket,
                 Key=INDEX_KEY,
@@ -187,15 +190,18 @@ def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
     if champion and champion.version_id == version_id:
         raise PublishError(f"version {version_id} of {name} is already live")
     older.check_usable()
-    response = write_if_unchanged(
+    copied = write_if_unchanged(
         f"rolling {name} back",
-        s3.copy_object,
+        s3,
         champion.etag if champion else None,
         Bucket=bucket,
         Key=model_key(name),
         CopySource={"Bucket": bucket, "Key": model_key(name), "VersionId": version_id},
+        ContentType=BINARY,
+        Metadata=older.metadata,
+        MetadataDirective="REPLACE",
     )
-    return written_version(s3, bucket, name, response["VersionId"])
+    return written_version(s3, bucket, name, copied)
 
 
 def written_version(s3: Any, bucket: str, name: str, version_id: str) -> Version:
@@ -344,16 +350,15 @@ def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | Non
     live, etag = read_live(s3, bucket)
     if live == data:
         return None
-    response = write_if_unchanged(
+    return write_if_unchanged(
         "publishing the watch file",
-        s3.put_object,
+        s3,
         etag,
         Bucket=bucket,
         Key=WATCH_KEY,
         Body=data,
         ContentType="application/json",
     )
-    return str(response["VersionId"])
 
 
 def check_models(s3: Any, bucket: str, watch_file: WatchFile) -> None:
@@ -419,32 +424,41 @@ def check_bucket(s3: Any, bucket: str) -> None:
         )
 
 
-def write_if_unchanged(action: str, write: Any, expected_etag: str | None, **request: Any) -> Any:
-    """Write an object if the one there is still the expected one; return S3's response.
+def write_if_unchanged(action: str, s3: Any, expected_etag: str | None, **request: Any) -> str:
+    """Write an object if the one there is still the expected one; return its VersionId.
+
+    A write that was carried out and whose answer was lost is a success.
 
     Parameters
     ----------
-    write
-        `put_object` or `copy_object` of a client.
     expected_etag
         ETag of the object to replace; None where there must be none yet.
+    request
+        Of `put_object`; or of `copy_object`, if it has a `CopySource`.
 
     Raises
     ------
     PublishConflictError
         If another object is there (412), or others keep writing at the same time (409).
     PublishError
-        If the bucket refuses for another reason.
+        If the bucket refuses for another reason, or does not respond.
     """
+    write = s3.copy_object if "CopySource" in request else s3.put_object
     condition = {"IfMatch": expected_etag} if expected_etag else {"IfNoneMatch": "*"}
-    for _ in range(ATTEMPTS):
+    write_id = new_write_id()
+    request["Metadata"] = {**request.get("Metadata", {}), WRITE_ID_METADATA: write_id}
+    for _ in range(WRITE_ATTEMPTS):
         try:
             with publish_errors(action):
-                return write(**request, **condition)
+                return str(write(**request, **condition)["VersionId"])
         except PublishError as error:
             status = http_status(error.__cause__)
             if status == HTTPStatus.CONFLICT:  # another write was in progress: try again
                 continue
+            if status == HTTPStatus.PRECONDITION_FAILED or is_unanswered(status):
+                version_id = version_written(s3, request["Bucket"], request["Key"], write_id)
+                if version_id:
+                    return version_id
             if status == HTTPStatus.PRECONDITION_FAILED:
                 raise PublishConflictError(
                     f"{action}: refused, as somebody else wrote it in between; check which "
@@ -452,6 +466,25 @@ def write_if_unchanged(action: str, write: Any, expected_etag: str | None, **req
                 ) from error
             raise
     raise PublishConflictError(f"{action}: others keep writing at the same time; try again")
+
+
+def version_written(s3: Any, bucket: str, key: str, write_id: str) -> str | None:
+    """Return the VersionId of the object there if it has this write id.
+
+    Raises
+    ------
+    PublishError
+        If it can't be read, so that it is not known whether it was written.
+    """
+    try:
+        with publish_errors(f"whether {key} was written is not known (see: ops-anomaly models)"):
+            response = s3.head_object(Bucket=bucket, Key=key)
+    except PublishError as error:
+        if is_missing(error.__cause__, with_version=False):
+            return None
+        raise
+    is_own = response["Metadata"].get(WRITE_ID_METADATA) == write_id
+    return str(response["VersionId"]) if is_own else None
 
 
 @contextmanager
@@ -471,6 +504,11 @@ def http_status(error: BaseException | None) -> int | None:
     if isinstance(error, ClientError):
         return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
     return None
+
+
+def is_unanswered(status: int | None) -> bool:
+    """Return whether a request may have been carried out although it failed."""
+    return status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 def is_missing(error: BaseException | None, *, with_version: bool) -> bool:

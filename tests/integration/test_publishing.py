@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ops_anomaly.aws.objects import INDEX_KEY, model_key
+from ops_anomaly.aws.objects import INDEX_KEY, WRITE_ATTEMPTS, WRITE_ID_METADATA, model_key
 from tests.conftest import Bucket
+from tests.support.lost_answers import How, LostAnswers, lost_answers
 from training import PublishConflictError, PublishError
 from training.publishing import (
-    ATTEMPTS,
     check_bucket,
     list_models,
     list_versions,
@@ -115,41 +118,120 @@ def test_a_version_that_cannot_be_read_is_listed_too(bucket: Bucket, stored_run:
     assert manifests[1] is None
 
 
-class FakeWrite:
-    """Responds to writes with these HTTP statuses; moto has no 409 on conditional puts."""
+@pytest.fixture
+def losing(bucket: Bucket) -> Iterator[LostAnswers]:
+    """The bucket behind a server that loses answers."""
+    with lost_answers(bucket.endpoint_url) as server:
+        yield server
 
-    def __init__(self, *statuses: int) -> None:
-        self.statuses = list(statuses)
+
+def hasty_client(url: str) -> Any:
+    """Return a client that tries a request twice, for half a second each."""
+    config = Config(
+        read_timeout=0.5, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
+    )
+    return boto3.client("s3", endpoint_url=url, config=config)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("how", ["error", "hang up", "late"])
+def test_a_publish_or_rollback_whose_answer_is_lost_is_a_success(
+    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun, how: How, times: int
+) -> None:
+    s3 = hasty_client(losing.url)
+    losing.lose("PUT", model_key("ec2-cpu"), how, times)
+    first = publish(s3, bucket.name, "ec2-cpu", stored_run, FOREST, None)
+    losing.lose("PUT", model_key("ec2-cpu"), how, times)
+    second = publish(s3, bucket.name, "ec2-cpu", stored_run, LSTM, first)
+    assert read_version(bucket.s3, bucket.name, "ec2-cpu") == second
+    assert list_versions(bucket.s3, bucket.name, "ec2-cpu") == [second, first]
+    losing.lose("PUT", model_key("ec2-cpu"), how, times)
+    back = roll_back(s3, bucket.name, "ec2-cpu", first.version_id)
+    assert read_version(bucket.s3, bucket.name, "ec2-cpu") == back
+    assert (back.digest, back.created) == (first.digest, first.created)
+
+
+def test_a_lost_answer_does_not_hide_a_conflict(
+    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    theirs = publish_to(bucket, stored_run)
+    losing.lose("PUT", model_key("ec2-cpu"), times=1)
+    with pytest.raises(PublishConflictError, match="somebody else"):
+        # the very same artifact, so that only the write's id tells whose it is
+        publish(hasty_client(losing.url), bucket.name, "ec2-cpu", stored_run, FOREST, None)
+    assert read_version(bucket.s3, bucket.name, "ec2-cpu") == theirs
+
+
+def test_a_publish_whose_outcome_is_not_known_says_so(
+    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun
+) -> None:
+    losing.lose("PUT", model_key("ec2-cpu"), times=2)
+    losing.lose("HEAD", model_key("ec2-cpu"), times=2)
+    with pytest.raises(PublishError, match="ops-anomaly models"):
+        publish(hasty_client(losing.url), bucket.name, "ec2-cpu", stored_run, FOREST, None)
+
+
+class FakeS3:
+    """Responds to writes with these HTTP statuses; moto has no 409, and no conditional copies.
+
+    Parameters
+    ----------
+    does
+        Whether it carries out what it refuses: the first try, whose answer was lost.
+    """
+
+    def __init__(self, *statuses: int, does: bool = False) -> None:
+        self.statuses, self.does = list(statuses), does
         self.requests: list[dict[str, Any]] = []
 
-    def __call__(self, **request: Any) -> None:
+    def put_object(self, **request: Any) -> dict[str, str]:
         self.requests.append(request)
         status = self.statuses.pop(0)
         if status != 200:
-            response = {
-                "Error": {"Code": str(status)},
-                "ResponseMetadata": {"HTTPStatusCode": status},
-            }
-            raise ClientError(response, "PutObject")
+            raise client_error(status)
+        return {"VersionId": "v1"}
+
+    copy_object = put_object
+
+    def head_object(self, **_: Any) -> dict[str, Any]:
+        other = {WRITE_ID_METADATA: "of somebody else"}
+        metadata = self.requests[-1]["Metadata"] if self.does else other
+        return {"VersionId": "v0", "Metadata": metadata}
+
+
+def client_error(status: int) -> ClientError:
+    response = {
+        "Error": {"Code": str(status)},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return ClientError(response, "PutObject")
 
 
 def test_a_409_is_repeated_under_the_same_condition() -> None:
-    write = FakeWrite(409, 409, 200)
-    write_if_unchanged("writing", write, '"etag"', Key="k")
-    assert write.requests == [{"Key": "k", "IfMatch": '"etag"'}] * 3
+    s3 = FakeS3(409, 409, 200)
+    assert write_if_unchanged("writing", s3, '"etag"', Bucket="b", Key="k") == "v1"
+    assert [(each["Key"], each["IfMatch"]) for each in s3.requests] == [("k", '"etag"')] * 3
+
+
+@pytest.mark.parametrize("statuses", [[412], [409, 412], [500]])
+@pytest.mark.parametrize("more", [{"Body": b""}, {"CopySource": {}}])
+def test_a_write_that_meets_its_own_first_try_is_a_success(statuses: list[int], more: Any) -> None:
+    s3 = FakeS3(*statuses, does=True)
+    assert write_if_unchanged("writing", s3, '"etag"', Bucket="b", Key="k", **more) == "v0"
 
 
 @pytest.mark.parametrize(
     ("statuses", "error"),
     [
         ([409, 412], PublishConflictError),
-        ([409] * ATTEMPTS, PublishConflictError),
+        ([409] * WRITE_ATTEMPTS, PublishConflictError),
         ([403], PublishError),
+        ([500], PublishError),
     ],
 )
 def test_a_conditional_write_gives_up(statuses: list[int], error: type[Exception]) -> None:
-    write = FakeWrite(*statuses)
+    s3 = FakeS3(*statuses)
     with pytest.raises(error):
-        write_if_unchanged("writing", write, None, Key="k")
-    assert not write.statuses
-    assert write.requests[0] == {"Key": "k", "IfNoneMatch": "*"}
+        write_if_unchanged("writing", s3, None, Bucket="b", Key="k")
+    assert not s3.statuses
+    assert s3.requests[0]["IfNoneMatch"] == "*"
