@@ -31,8 +31,8 @@ INDEX_KEY = "models/index.json"
 WATCH_KEY = "watch/watch.json"
 """The watch file, as published."""
 
-SHARDS_KEY = "state/shards.json"
-"""The number of shards that the fleet is divided into."""
+FLEET_KEY = "state/fleet.json"
+"""The metrics that the watch file stands for, and the shard of each."""
 
 DIGEST_METADATA = "sha256"
 CREATED_METADATA = "created"
@@ -77,20 +77,20 @@ def run_prefix(name: str, run: str) -> str:
     return f"runs/{check_name(name)}/{run}/"
 
 
-def state_key(of: int, shard: int) -> str:
-    """Return the key of the state of one of `of` shards of the fleet.
+def state_key(shard: int) -> str:
+    """Return the key of the state of a shard of the fleet.
 
     Examples
     --------
-    >>> state_key(4, 3)
-    'state/metrics/4/3'
+    >>> state_key(3)
+    'state/fleet/3'
     """
-    return f"state/metrics/{of}/{shard}"
+    return f"state/fleet/{shard}"
 
 
-def checkpoint_key(of: int, shard: int) -> str:
+def checkpoint_key(shard: int) -> str:
     """Return the key of the checkpoints of a shard's detectors; a cache that may be lost."""
-    return f"state/detectors/{of}/{shard}"
+    return f"state/detectors/{shard}"
 
 
 def alarm_key(arn: str) -> str:

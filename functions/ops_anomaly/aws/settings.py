@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 
 class SettingsError(ValueError):
@@ -31,7 +31,7 @@ class BucketSettings:
     model_cache_bytes: int = 64 * 2**20
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str], **more: str) -> Self:
+    def from_environment(cls, environ: Mapping[str, str], **more: Any) -> Self:
         """Read the settings.
 
         Parameters
@@ -63,6 +63,14 @@ def required(environ: Mapping[str, str], name: str, remedy: str) -> str:
     if not text:
         raise SettingsError(f"{name} is not set: {remedy}")
     return text
+
+
+def whole_number(environ: Mapping[str, str], name: str, default: int) -> int:
+    """Return a variable that holds a whole number of at least 1, else raise `SettingsError`."""
+    number = _number(environ, name, default)
+    if number < 1 or number % 1:
+        raise SettingsError(f"{name} is {number:g}: it must be a whole number of at least 1")
+    return int(number)
 
 
 def _number(environ: Mapping[str, str], name: str, default: float) -> float:

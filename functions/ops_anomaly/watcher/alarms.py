@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ops_anomaly.aws.errors import ConflictError
 from ops_anomaly.aws.objects import alarm_key
 from ops_anomaly.watcher.alarm_evaluation import evaluate_alarm
 from ops_anomaly.watcher.incidents import AlarmIncident
 from ops_anomaly.watcher.notifications import alarm_cleared, alarm_fired
 from ops_anomaly.watcher.outbox import (
-    ATTEMPTS,
-    BusyError,
     CorruptStateError,
     Outbox,
     UndeliveredError,
@@ -29,8 +26,13 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.telemetry import Telemetry
 
 
-LEASE_MS = 50_000
-"""More than a delivery takes, and less than AWS waits before it retries an event."""
+DELIVERY_MS = 60_000
+"""The function's timeout, and less than the queue waits before it retries: whoever made a
+notification longer ago has delivered it, or has died."""
+
+
+class BusyError(Exception):
+    """Another instance is delivering what it made of the same alarm; a retry finds what is left."""
 
 
 @dataclass(frozen=True)
@@ -97,34 +99,30 @@ class AlarmEvaluator:
 
         Raises
         ------
-        ServiceUnavailableError, StoreUnavailableError, BusyError, UndeliveredError
+        ServiceUnavailableError, StoreUnavailableError, ConflictError, BusyError, UndeliveredError
             If a retry is needed: it does what is left to do.
         """
-        key = alarm_key(change.arn)
         document = VersionedDocument(
-            self._store, key, AlarmState(), decode_alarm_state, encode_alarm_state, LEASE_MS
+            self._store, alarm_key(change.arn), AlarmState(), decode_alarm_state, encode_alarm_state
         )
-        for _ in range(ATTEMPTS):
-            snapshot = document.snapshot()
-            if snapshot.is_corrupt:
-                self._telemetry.state_rebuilt(key)
-            state = snapshot.state
-            notifications: list[Notification] = []
-            if change.at > state.until:
-                state, notifications = self._advance(state, change)
-            elif not state.outbox:
-                return []
-            try:
-                left = document.commit_and_deliver(
-                    snapshot, state, self._channels, self._clock, self._telemetry.expired
-                )
-            except ConflictError:
-                continue
-            # one that is claimed is being delivered by another instance
-            if any(not each.claimed_at for each in left.outbox):
-                raise UndeliveredError(f"alarm {change.name}: {len(left.outbox)} not delivered")
-            return notifications
-        raise BusyError(f"{key} is being written by others")
+        snapshot, now = document.read(), self._clock()
+        if snapshot.is_corrupt:
+            self._telemetry.state_rebuilt(document.key)
+        state = snapshot.state
+        if any(now - each.made_at < DELIVERY_MS for each in state.outbox):
+            raise BusyError(f"alarm {change.name} is being handled by another instance")
+        notifications: list[Notification] = []
+        if change.at > state.until:
+            state, notifications = self._advance(state, change)
+        elif not state.outbox:
+            return []
+        after = document.write_and_deliver(
+            snapshot, state, self._channels, self._clock(), self._telemetry.expired
+        )
+        left = after.state.outbox
+        if left:
+            raise UndeliveredError(f"alarm {change.name}: {len(left)} not delivered")
+        return notifications
 
     def _advance(
         self, state: AlarmState, change: AlarmChange

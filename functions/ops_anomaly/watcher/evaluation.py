@@ -2,42 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ops_anomaly.aws.errors import AwsError
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.incidents import Evaluation, Provenance, advance
-from ops_anomaly.watcher.state import MAX_PERIODS, Checkpoint, periods_of
+from ops_anomaly.watcher.settling import counts, is_cumulative, settling_seconds
+from ops_anomaly.watcher.state import FINAL_MS, MAX_PERIODS, Checkpoint, periods_of
 
 if TYPE_CHECKING:
-    from ops_anomaly.aws.models import LoadedModel, ModelRegistry
-    from ops_anomaly.detection.types import Detector, Mask, Series
+    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.aws.models import LoadedModel
+    from ops_anomaly.detection.types import Detection, Detector, Mask, Series
     from ops_anomaly.watcher.incidents import Closed, Opened
-    from ops_anomaly.watcher.state import CheckpointCache, MetricState
+    from ops_anomaly.watcher.state import MetricState
     from ops_anomaly.watcher.watch_file import Options
 
 
 @dataclass(frozen=True)
 class DetectorUpdate:
-    """A detector's step over the fresh readings of a metric.
+    """A detector's step over the readings of a metric that are due.
 
     Attributes
     ----------
     replayed : int
         Earlier readings that it had to be updated with first.
-    checkpoint : Checkpoint
-        Of the detector, to be kept once the metric's state is committed.
+    checkpoint : Checkpoint or None
+        Of the detector at the last reading that is final, to be kept once the metric's state is
+        committed; None if no reading is.
     """
 
     evaluation: Evaluation
     replayed: int
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
 
 
 @dataclass(frozen=True)
@@ -50,121 +52,150 @@ class MetricEvaluation:
         With the new readings.
     transitions : list of Opened or Closed
         In order of time.
-    late : int
-        New readings of periods that had been read before.
+    late, corrected : int
+        Readings of periods that had been read before: new ones, and such with another value.
     update : DetectorUpdate or None
-        None if there was no fresh reading.
+        None if no reading was due.
     """
 
     state: MetricState
     transitions: Sequence[Opened | Closed]
     late: int
+    corrected: int
     update: DetectorUpdate | None
 
 
-class Evaluator:
-    """Evaluates metrics, each by its model or by its own history.
+def settle_ms(metric: Metric, options: Options) -> int:
+    """Return how long after a period's end its value is complete."""
+    seconds = options.settle_seconds
+    return 1000 * (settling_seconds(metric.statistic) if seconds is None else seconds)
+
+
+def evaluate_metric(
+    before: MetricState,
+    readings: Series,
+    end: int,
+    now: int,
+    options: Options,
+    model: LoadedModel | None,
+    checkpoint: Checkpoint | None,
+) -> MetricEvaluation:
+    """Evaluate what is new of a metric, and open and close its incidents.
 
     Parameters
     ----------
-    cache
-        Checkpoints of detectors: read here, written by whoever commits the state.
-    on_unavailable
-        Called with a model's name and the error if it can't be loaded; the metric is then evaluated
-        by its own history.
+    readings
+        What CloudWatch has up to `end`, milliseconds; what is known already may be among it.
+    now : int
+        When it was read, milliseconds.
+    model
+        None evaluates the metric by its own history.
+    checkpoint
+        Of its detector, if there is one.
     """
-
-    def __init__(
-        self,
-        models: ModelRegistry,
-        cache: CheckpointCache,
-        on_unavailable: Callable[[str, Exception], None],
-    ) -> None:
-        self._models = models
-        self._cache = cache
-        self._on_unavailable = on_unavailable
-
-    def evaluate_metric(
-        self, before: MetricState, readings: Series, end: int, options: Options
-    ) -> MetricEvaluation:
-        """Evaluate the new readings of a metric, and open and close its incidents.
-
-        Parameters
-        ----------
-        readings
-            What CloudWatch has up to `end`, milliseconds; what is known already may be among it.
-        """
-        periods = periods_of(options.history_days, before.metric.period)
-        state, is_fresh = before.with_readings(readings, end, periods)
-        series = state.series
-        update = self._update_detector(state, is_fresh, options) if is_fresh.any() else None
-        incidents, transitions = advance(
-            state.incidents, state.metric, series, end, update.evaluation if update else None
+    metric = before.metric
+    periods = periods_of(options.history_days, metric.period)
+    state, is_changed = before.with_readings(readings, end, periods, now)
+    times = state.series.times
+    settled_until = min(end, (now - settle_ms(metric, options)) // state.step * state.step)
+    is_read_again = is_changed & (times < state.incidents.evaluated_until)
+    is_due = is_read_again | (times >= state.incidents.evaluated_until)
+    update = None
+    if is_due.any():
+        update = _update_detector(
+            state, is_due, is_read_again, settled_until, now, options, model, checkpoint
         )
-        is_late = series.times[is_fresh] < before.end
-        return MetricEvaluation(
-            state=replace(state, incidents=incidents),
-            transitions=transitions,
-            late=int(is_late.sum()) if len(before.values) else 0,
-            update=update,
-        )
+    incidents, transitions = advance(
+        state.incidents, metric, state.series, settled_until, update.evaluation if update else None
+    )
+    is_known = np.isin(times, before.series.times)
+    return MetricEvaluation(
+        state=replace(state, incidents=incidents),
+        transitions=transitions,
+        late=int((is_read_again & ~is_known).sum()),
+        corrected=int((is_read_again & is_known).sum()),
+        update=update,
+    )
 
-    def _update_detector(
-        self, state: MetricState, is_fresh: Mask, options: Options
-    ) -> DetectorUpdate | None:
-        """Update the metric's detector with its fresh readings; None if it is later than those."""
-        series = state.series
-        model = self._model(options.model)
-        version = model.version if model else None
-        detector = model.detector if model else untrained()
-        sensitivity = options.sensitivity if detector.has_sensitivity else None
-        first = int(is_fresh.argmax())
-        checkpoint = self._cache.get(str(state.metric))
-        if checkpoint and not checkpoint.fits(version, sensitivity, int(series.times[first])):
-            checkpoint = None
-        detector, begin = self._start(detector, checkpoint, state)
-        first = max(begin, first)
-        if not is_fresh[first:].any():
-            return None  # the model has been trained on them
-        if begin < first:
-            _, detector = detector.update(series[begin:first], sensitivity)
-        detection, detector = detector.update(series[first:], sensitivity)
-        return DetectorUpdate(
-            Evaluation(
-                series=series[first:],
-                detection=detection,
-                fresh=np.flatnonzero(is_fresh[first:]).tolist(),
-                provenance=_provenance(options, model, len(series)),
-            ),
-            replayed=first - begin,
-            checkpoint=Checkpoint(version, sensitivity, int(series.times[-1]), detector),
-        )
 
-    def _start(
-        self, detector: Detector, checkpoint: Checkpoint | None, state: MetricState
-    ) -> tuple[Detector, int]:
-        """Return the detector, and the position of the first reading it has not seen."""
-        times = state.series.times
-        if checkpoint:
-            try:
-                resumed = checkpoint.resume(detector)
-            except ArtifactError:
-                pass  # it starts over
-            else:
-                return resumed, int(np.searchsorted(times, checkpoint.until, side="right"))
-        seen = detector.last_timestamp
-        begin = 0 if seen is None else int(np.searchsorted(times, seen, side="right"))
-        # an incident that began before the first evaluation is notified if it has not ended
-        return detector.with_warm_up(int(np.searchsorted(times[begin:], state.since))), begin
+def _update_detector(
+    state: MetricState,
+    is_due: Mask,
+    is_changed: Mask,
+    settled_until: int,
+    now: int,
+    options: Options,
+    model: LoadedModel | None,
+    checkpoint: Checkpoint | None,
+) -> DetectorUpdate | None:
+    """Evaluate the readings that are due; None if the model has been trained on them.
 
-    def _model(self, name: str | None) -> LoadedModel | None:
-        if name is None:
-            return None
+    The detector is kept at the last reading that is final. Those after it are evaluated again the
+    next time, by what their values are then.
+    """
+    series = state.series
+    version = model.version if model else None
+    detector = model.detector if model else untrained()
+    sensitivity = options.sensitivity if detector.has_sensitivity else None
+    first_due = int(is_due.argmax())
+    if checkpoint and not checkpoint.fits(version, sensitivity, int(series.times[first_due])):
+        checkpoint = None
+    detector, begin = _start(detector, checkpoint, state)
+    if not is_due[begin:].any():
+        return None
+    final = int(np.searchsorted(series.times, now - FINAL_MS - state.step, side="right"))
+    first = max(begin, min(first_due, final))
+    if begin < first:
+        _, detector = detector.update(series[begin:first], sensitivity)
+    detection = detector.detect(series[first:], sensitivity)
+    kept = max(first, final)
+    if first < kept:
+        _, detector = detector.update(series[first:kept], sensitivity)
+    return DetectorUpdate(
+        Evaluation(
+            series=series[first:],
+            detection=detection,
+            is_unusual=_unusual(state.metric, series[first:], detection, settled_until),
+            is_changed=is_changed[first:],
+            provenance=_provenance(options, model, len(series)),
+        ),
+        replayed=first - begin,
+        checkpoint=_checkpoint(version, sensitivity, series[:kept], detector),
+    )
+
+
+def _checkpoint(
+    version: str | None, sensitivity: float | None, seen: Series, detector: Detector
+) -> Checkpoint | None:
+    """Return a detector's checkpoint; None if the readings are not the last that it has seen."""
+    if not len(seen) or detector.last_timestamp not in (None, seen.times[-1]):
+        return None
+    return Checkpoint(version, sensitivity, int(seen.times[-1]), detector)
+
+
+def _unusual(metric: Metric, series: Series, detection: Detection, settled_until: int) -> Mask:
+    """Return the anomalies among readings that count: the value is complete, or high already."""
+    if is_cumulative(metric.statistic):
+        return detection.is_anomaly & counts(series, detection, settled_until)
+    return detection.is_anomaly & (series.times < settled_until)
+
+
+def _start(
+    detector: Detector, checkpoint: Checkpoint | None, state: MetricState
+) -> tuple[Detector, int]:
+    """Return the detector, and the position of the first reading it has not seen."""
+    times = state.series.times
+    if checkpoint:
         try:
-            return self._models.get(name)
-        except AwsError as error:
-            self._on_unavailable(name, error)
-            return None
+            resumed = checkpoint.resume(detector)
+        except ArtifactError:
+            pass  # it starts over
+        else:
+            return resumed, int(np.searchsorted(times, checkpoint.until, side="right"))
+    seen = detector.last_timestamp
+    begin = 0 if seen is None else int(np.searchsorted(times, seen, side="right"))
+    # an incident that began before the first evaluation is notified if it has not ended
+    return detector.with_warm_up(int(np.searchsorted(times[begin:], state.since))), begin
 
 
 def _provenance(options: Options, model: LoadedModel | None, readings: int) -> Provenance:

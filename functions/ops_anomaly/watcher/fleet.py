@@ -1,28 +1,31 @@
-"""The fleet: the metrics that a watch file stands for, divided into shards that run in parallel."""
+"""The fleet: the metrics that a watch file stands for, each in a shard that is evaluated alone.
+
+The list of them is one object in the bucket, so that all instances of the function decide by the
+same: what one had listed half an hour ago and another had not would come and go at every tick.
+"""
 
 from __future__ import annotations
 
 import json
-import zlib
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Meta
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import (
     ConflictError,
     InvalidWatchFileError,
     ObjectNotFoundError,
+    ServiceError,
     translate_aws_errors,
 )
-from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY
+from ops_anomaly.aws.objects import FLEET_KEY, WATCH_KEY
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.outbox import ATTEMPTS, BusyError
 from ops_anomaly.watcher.watch_file import ExactEntry, Options, Selector, parse_watch_file
 
 if TYPE_CHECKING:
@@ -30,18 +33,22 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.watch_file import WatchFile
 
 
-TARGET_METRICS = 400
-"""Metrics of a shard on average: by chance some are larger, and none much above 500."""
+SHARD_SIZE = 400
+"""Metrics of a shard: few enough that its first evaluation fits one run of the function."""
 
 RECENT = "PT3H"
 MAX_RECENT_PERIOD = 3_600
-"""ListMetrics can leave out what had no data for three hours: a vanished instance leaves the fleet
-then, where otherwise it would be listed for two weeks. Periods above an hour need the latter."""
+"""ListMetrics can leave out what had no data for three hours: a vanished instance is no longer
+listed then, where otherwise it would be for two weeks. Periods above an hour need the latter."""
 
 PATTERN_CHARACTERS = frozenset("*?[")
 
 LISTING_MS = 3_600_000
-"""How long a listing of metrics is used: ListMetrics costs money, and fleets change slowly."""
+"""How long a list of metrics is used: ListMetrics costs money, and fleets change slowly."""
+
+ABSENCE_MS = 86_400_000
+"""A metric that is no longer listed is watched for another day: lists lag by up to 50 minutes, and
+leave out what reports seldom."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,59 @@ class Watched:
 
     options: Options
     metrics: Sequence[Metric]
+
+
+class Member(Contract, frozen=True):
+    """A metric of the fleet.
+
+    Attributes
+    ----------
+    entry : int
+        Position of its entry in `Fleet.entries`.
+    listed_at : int
+        When a list had it last, milliseconds.
+    """
+
+    metric: str
+    entry: int
+    shard: int
+    listed_at: int
+
+
+class Fleet(Contract, frozen=True):
+    """The metrics that a watch file stands for.
+
+    Attributes
+    ----------
+    watch_file : str
+        ETag of the watch file.
+    listed_at : int
+        When its selectors were resolved, milliseconds.
+    shards : int
+        How many there are. Never fewer, as an incident of the last metric that leaves a shard is
+        closed by a job of that shard.
+    """
+
+    watch_file: str
+    listed_at: int
+    shards: int
+    entries: list[Options]
+    members: list[Member]
+
+    def __post_init__(self) -> None:
+        if not all(
+            0 <= each.entry < len(self.entries) and 0 <= each.shard < self.shards
+            for each in self.members
+        ):
+            raise ValueError("a metric has no entry or no shard")
+
+    def shard(self, number: int) -> dict[Metric, Options]:
+        """Return the metrics of a shard."""
+        return {
+            Metric.parse(member.metric): self.entries[member.entry]
+            for member in self.members
+            if member.shard == number
+        }
 
 
 def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
@@ -73,108 +133,124 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
             if isinstance(entry, ExactEntry)
             else set(_select(cloudwatch, entry))
         )
-        options = Options(**{name: getattr(entry, name) for name in Options.__struct_fields__})
-        fleet.append(Watched(options, sorted(named - taken)))
+        fleet.append(Watched(_options(entry), sorted(named - taken)))
         taken |= named
     return fleet
 
 
-def shard_count(metrics: int, at_least: int = 1) -> int:
-    """Return into how many shards a fleet is divided: a power of two.
+def listed_fleet(
+    before: Fleet | None, listed: Sequence[Watched], watch_file: WatchFile, etag: str, now: int
+) -> Fleet:
+    """Return the fleet after its metrics have been listed again.
 
-    It never shrinks, and doubles, so that a new shard's state is part of that of one before.
+    A metric keeps its shard, and a new one is given the first that has room. One that is no longer
+    listed stays for a day, unless no entry stands for it any more.
+
+    Parameters
+    ----------
+    listed
+        Of `resolve`.
+    etag
+        Of the watch file.
+    now : int
+        Milliseconds since 1970.
+    """
+    known = {member.metric: member for member in before.members} if before else {}
+    entries = {
+        str(metric): (number, now)
+        for number, watched in enumerate(listed)
+        for metric in watched.metrics
+    }
+    for text, member in known.items():
+        entry = _entry_of(Metric.parse(text), watch_file)
+        if text not in entries and entry is not None and now - member.listed_at < ABSENCE_MS:
+            entries[text] = entry, member.listed_at
+    sizes = Counter(known[text].shard for text in entries if text in known)
+    members = []
+    for text, (entry, listed_at) in entries.items():
+        if text in known:
+            shard = known[text].shard
+        else:
+            shard = next(number for number in count() if sizes[number] < SHARD_SIZE)
+            sizes[shard] += 1
+        members.append(Member(metric=text, entry=entry, shard=shard, listed_at=listed_at))
+    return Fleet(
+        watch_file=etag,
+        listed_at=now,
+        shards=max([before.shards if before else 1, *(each.shard + 1 for each in members)]),
+        entries=[watched.options for watched in listed],
+        members=members,
+    )
+
+
+def shard_count(metrics: int) -> int:
+    """Return how many shards a fleet of so many metrics has.
 
     Examples
     --------
-    >>> shard_count(50), shard_count(401), shard_count(10_000), shard_count(50, at_least=8)
-    (1, 2, 32, 8)
+    >>> shard_count(50), shard_count(401), shard_count(10_000)
+    (1, 2, 25)
     """
-    count = at_least
-    while count * TARGET_METRICS < metrics:
-        count *= 2
-    return count
+    return max(-(-metrics // SHARD_SIZE), 1)
 
 
-def shard_of(metric: Metric, of: int) -> int:
-    """Return the shard that a metric belongs to; the same in every process."""
-    return zlib.crc32(str(metric).encode()) % of
+class FleetList:
+    """The stored list of the fleet: what this instance has read, until it changes.
 
+    A cache of one object by its ETag: every `read` asks the bucket.
 
-class ShardEntry(Contract, frozen=True):
-    """An entry of the watch file, and those of its metrics that belong to the shard."""
-
-    options: Options
-    metrics: list[str]
-
-
-class ShardJob(Contract, frozen=True):
-    """One evaluation of one shard, as a message in the queue.
-
-    Attributes
+    Parameters
     ----------
-    of, shard : int
-        Into how many shards the fleet is divided, and which one this is.
-    time : int
-        When it was planned, in seconds since 1970.
+    on_corrupt
+        Called with the key of a list that can't be read; it is made anew.
     """
 
-    of: Annotated[int, Meta(ge=1)]
-    shard: Annotated[int, Meta(ge=0)]
-    time: int
-    entries: list[ShardEntry]
+    def __init__(self, store: ObjectStore, on_corrupt: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_corrupt = on_corrupt
+        self._etag: str | None = None
+        self._fleet: Fleet | None = None
 
-    @property
-    def fleet(self) -> list[Watched]:
-        """The shard's metrics, by entry."""
-        return [
-            Watched(entry.options, [Metric.parse(text) for text in entry.metrics])
-            for entry in self.entries
-        ]
+    def read(self) -> Fleet | None:
+        """Return the fleet; None if it has never been listed, or the list is corrupt.
 
+        Raises
+        ------
+        StoreUnavailableError
+            If the bucket does not respond.
+        """
+        try:
+            stored = self._store.read(FLEET_KEY, self._etag)
+        except ObjectNotFoundError:
+            self._etag = self._fleet = None
+            return None
+        if stored is not None:
+            self._etag = stored.etag
+            try:
+                self._fleet = msgspec.json.decode(stored.data, type=Fleet)
+            except (ValueError, RecursionError):
+                self._fleet = None
+                self._on_corrupt(FLEET_KEY)
+        return self._fleet
 
-def encode_shard_job(job: ShardJob) -> str:
-    """Return the body of the message."""
-    return msgspec.json.encode(job).decode()
+    def write(self, fleet: Fleet) -> Fleet:
+        """Store the fleet; return it, or the one that another instance has stored since `read`.
 
-
-def decode_shard_job(body: str) -> ShardJob:
-    """Read the body of a message.
-
-    Raises
-    ------
-    ValueError
-        If it is anything but what `encode_shard_job` writes.
-    """
-    return msgspec.json.decode(body, type=ShardJob)
-
-
-def shard_jobs(fleet: Sequence[Watched], of: int, time: int) -> list[ShardJob]:
-    """Return a job for each shard, empty ones too: their last metrics may have left the fleet."""
-    shards: list[list[ShardEntry]] = [[] for _ in range(of)]
-    for watched in fleet:
-        by_shard: dict[int, list[str]] = defaultdict(list)
-        for metric in watched.metrics:
-            by_shard[shard_of(metric, of)].append(str(metric))
-        for shard, metrics in by_shard.items():
-            shards[shard].append(ShardEntry(options=watched.options, metrics=metrics))
-    return [
-        ShardJob(of=of, shard=shard, time=time, entries=entries)
-        for shard, entries in enumerate(shards)
-    ]
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A watch file and the metrics that it stood for at a time, milliseconds."""
-
-    etag: str
-    watch_file: WatchFile
-    fleet: list[Watched]
-    at: int
+        Raises
+        ------
+        StoreUnavailableError
+            If the bucket does not respond.
+        """
+        try:
+            self._etag = self._store.write(FLEET_KEY, msgspec.json.encode(fleet), self._etag)
+            self._fleet = fleet
+        except ConflictError:
+            return self.read() or fleet
+        return fleet
 
 
 class Planner:
-    """Turns a tick of the schedule into shard jobs.
+    """Keeps the list of the fleet up to date.
 
     Parameters
     ----------
@@ -182,67 +258,72 @@ class Planner:
         Returns a client of boto3.
     clock
         Milliseconds since 1970.
+    on_outdated
+        Called with the error if the fleet can't be listed again: the last list is used on.
     """
 
     def __init__(
-        self, cloudwatch: Callable[[], Any], store: ObjectStore, clock: Callable[[], int]
+        self,
+        cloudwatch: Callable[[], Any],
+        store: ObjectStore,
+        fleet: FleetList,
+        clock: Callable[[], int],
+        on_outdated: Callable[[Exception], None],
     ) -> None:
         self._cloudwatch = cloudwatch
         self._store = store
+        self._list = fleet
         self._clock = clock
-        self._listing: Listing | None = None
+        self._on_outdated = on_outdated
 
-    def plan(self) -> list[ShardJob]:
-        """Return a job for each shard; none while no watch file is published.
+    def fleet(self) -> Fleet | None:
+        """Return the fleet, listed again if the watch file has changed or an hour has passed.
+
+        None while no watch file is published.
 
         Raises
         ------
         InvalidWatchFileError
-            If the published file is not what publishing writes.
-        ServiceError, StoreUnavailableError, BusyError
-            If the fleet can't be listed.
+            If the published file is not what publishing writes, and there is no list.
+        ServiceError, StoreUnavailableError
+            If the fleet can't be listed, and there is no list.
         """
-        fleet = self._fleet()
-        if fleet is None:
-            return []
-        of = self._shards(sum(len(watched.metrics) for watched in fleet))
-        return shard_jobs(fleet, of, self._clock() // 1000)
-
-    def _fleet(self) -> list[Watched] | None:
-        """Return the fleet, listed again if the watch file has changed or an hour has passed."""
-        known, now = self._listing, self._clock()
+        known, now = self._list.read(), self._clock()
+        is_recent = known is not None and now - known.listed_at < LISTING_MS
         try:
-            stored = self._store.read(WATCH_KEY, known.etag if known else None)
+            stored = self._store.read(WATCH_KEY, known.watch_file if known and is_recent else None)
         except ObjectNotFoundError:
             return None
-        if stored is not None:
+        if stored is None:
+            return known
+        try:
             watch_file = parse_watch_file(_read_json(stored.data))
-            known = Listing(stored.etag, watch_file, resolve(self._cloudwatch(), watch_file), now)
-        elif known and now - known.at >= LISTING_MS:
-            fleet = resolve(self._cloudwatch(), known.watch_file)
-            known = Listing(known.etag, known.watch_file, fleet, now)
-        self._listing = known
-        return known.fleet if known else None
+            listed = resolve(self._cloudwatch(), watch_file)
+        except (InvalidWatchFileError, ServiceError) as error:
+            if known is None:
+                raise
+            self._on_outdated(error)
+            return known
+        return self._list.write(listed_fleet(known, listed, watch_file, stored.etag, now))
 
-    def _shards(self, metrics: int) -> int:
-        """Return into how many shards a fleet is divided, and store that number as it grows."""
-        for _ in range(ATTEMPTS):
-            try:
-                stored = self._store.read(SHARDS_KEY)
-            except ObjectNotFoundError:
-                stored = None
-            before = _stored_shards(stored.data) if stored else 1
-            of = shard_count(metrics, at_least=before)
-            if stored and of == before:
-                return of
-            try:
-                self._store.write(
-                    SHARDS_KEY, json.dumps({"of": of}).encode(), stored.etag if stored else None
-                )
-            except ConflictError:
-                continue
-            return of
-        raise BusyError(f"{SHARDS_KEY} is being written by others")
+
+def _options(entry: ExactEntry | Selector) -> Options:
+    return Options(**{name: getattr(entry, name) for name in Options.__struct_fields__})
+
+
+def _entry_of(metric: Metric, watch_file: WatchFile) -> int | None:
+    """Return the position of the first entry that stands for a metric."""
+    for number, entry in enumerate(watch_file.entries):
+        if isinstance(entry, ExactEntry):
+            stands_for = Metric.parse(entry.metric) == metric
+        else:
+            kind = (metric.namespace, metric.statistic, metric.period)
+            stands_for = kind == (entry.namespace, entry.statistic, entry.period) and _matches(
+                entry, metric.name, dict(metric.dimensions)
+            )
+        if stands_for:
+            return number
+    return None
 
 
 def _select(cloudwatch: Any, selector: Selector) -> Iterator[Metric]:
@@ -287,12 +368,3 @@ def _read_json(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
         raise InvalidWatchFileError(f"the published watch file is not JSON: {error}") from error
-
-
-def _stored_shards(data: bytes) -> int:
-    """Return the stored number of shards; 1 if it is malformed."""
-    try:
-        of = json.loads(data)["of"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return 1
-    return of if type(of) is int and of > 0 and of & (of - 1) == 0 else 1

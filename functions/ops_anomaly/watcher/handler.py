@@ -1,4 +1,4 @@
-"""The Lambda function: environment, clients and bucket are handed to the watcher here."""
+"""The two Lambda functions: environment, clients and bucket are handed to the watcher here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.aws.objects import S3ObjectStore
-from ops_anomaly.watcher.service import Settings, compose
+from ops_anomaly.watcher.service import (
+    AlarmSettings,
+    AlarmWatcher,
+    Watcher,
+    WatchSettings,
+    compose_alarm_watcher,
+    compose_watcher,
+)
 from ops_anomaly.watcher.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -46,17 +53,31 @@ def clock() -> int:
 
 
 metrics = Metrics()
-settings = Settings.from_environment(os.environ)
-watcher = compose(
-    settings,
-    S3ObjectStore(settings.bucket, STORE_TIMEOUT_SECONDS),
-    client,
-    Telemetry(Logger(), metrics),
-    clock,
-)
+telemetry = Telemetry(Logger(), metrics)
+
+
+@cache
+def watcher() -> Watcher:
+    """Return what watches the fleet, once an instance."""
+    settings = WatchSettings.from_environment(os.environ)
+    store = S3ObjectStore(settings.bucket, STORE_TIMEOUT_SECONDS)
+    return compose_watcher(settings, store, client, telemetry, clock, time.sleep)
+
+
+@cache
+def alarm_watcher() -> AlarmWatcher:
+    """Return what evaluates alarms, once an instance."""
+    settings = AlarmSettings.from_environment(os.environ)
+    return compose_alarm_watcher(settings, S3ObjectStore(settings.bucket), client, telemetry, clock)
 
 
 @metrics.log_metrics
-def lambda_handler(event: Any, context: LambdaContext) -> None:
-    """Handle a tick of the schedule, a shard job, or an alarm."""
-    watcher.dispatch(event)
+def watch_handler(event: Any, context: LambdaContext) -> None:
+    """Handle a tick of the schedule, or a shard job."""
+    watcher().dispatch(event, context.get_remaining_time_in_millis)
+
+
+@metrics.log_metrics
+def alarm_handler(event: Any, context: LambdaContext) -> None:
+    """Handle a CloudWatch alarm that has changed."""
+    alarm_watcher().dispatch(event)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from ops_anomaly.detection.types import Alert
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.detection.types import Detection, Series
+    from ops_anomaly.detection.types import Detection, Mask, Series
 
 
 RECOVERY_PERIODS = 3
@@ -24,7 +25,7 @@ RELAPSE_MS, RELAPSE_READINGS = 1_800_000, 3
 the detector still counts it as the last one: a flicker after an outage is no news, but an outage
 soon after a false alarm is."""
 
-CloseReason = Literal["recovered", "no data", "no longer watched"]
+CloseReason = Literal["recovered", "no data", "no longer watched", "withdrawn"]
 
 
 class Peak(msgspec.Struct, frozen=True):
@@ -129,11 +130,14 @@ class IncidentState:
         Unusual readings of an alert whose incident has closed; they may be a flicker.
     notified_until : int
         Time of the last unusual reading of any incident that was opened; 0 for none.
+    evaluated_until : int
+        Readings before it have been added, milliseconds.
     """
 
     incident: Incident | None = None
     relapse: Incident | None = None
     notified_until: int = 0
+    evaluated_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,34 +147,38 @@ class Evaluation:
     Attributes
     ----------
     series, detection
-        Of the same readings, the fresh ones among them.
-    fresh : list of int
-        Positions of the readings that are new.
+        Of the same n readings: those that are due, and all before them that may still change.
+    is_unusual : (n,) bool
+        The anomalies that count: a value that is still incomplete is none.
+    is_changed : (n,) bool
+        Readings that CloudWatch has corrected, or that came late.
     """
 
     series: Series
     detection: Detection
-    fresh: list[int]
+    is_unusual: Mask
+    is_changed: Mask
     provenance: Provenance
 
 
 def advance(
-    state: IncidentState, metric: Metric, series: Series, end: int, evaluation: Evaluation | None
+    state: IncidentState, metric: Metric, series: Series, until: int, evaluation: Evaluation | None
 ) -> tuple[IncidentState, list[Opened | Closed]]:
     """Open, extend and close the incidents of a metric after an evaluation.
 
-    An alert opens an incident if one of its anomalous readings is fresh; further ones extend it. It
-    closes soon after the metric has recovered, long before the detector would raise another alert:
-    what is anomalous until then opens an incident only if it lasts.
+    An alert opens an incident with its first unusual reading; further ones extend it. It closes
+    soon after the metric has recovered, long before the detector would raise another alert: what is
+    anomalous until then opens an incident only if it lasts. If CloudWatch has corrected readings,
+    the open incident is what they are now: if none of them is unusual any more, it is withdrawn.
 
     Parameters
     ----------
     series
         All readings of the metric.
-    end : int
-        Up to where CloudWatch has been read, milliseconds.
+    until : int
+        Up to where readings are complete, milliseconds.
     evaluation
-        None if there was no fresh reading to evaluate.
+        None if no reading was due.
 
     Returns
     -------
@@ -180,16 +188,56 @@ def advance(
         In order of time.
     """
     transitions: list[Opened | Closed] = []
-    for position in evaluation.fresh if evaluation else ():
-        if evaluation and evaluation.detection.is_anomaly[position]:
-            time = int(evaluation.series.times[position])
+    added_until = until
+    if evaluation:
+        state, transitions = _corrected(state, evaluation)
+        times = evaluation.series.times
+        is_due = (times >= state.evaluated_until) | evaluation.is_changed
+        for position in np.flatnonzero(evaluation.is_unusual & is_due).tolist():
+            time = int(times[position])
             state, closed = _close_if_over(state, metric, series, time)
             state, opened = _add_reading(state, metric, evaluation, position)
             transitions += closed + opened
             if state.incident and transitions:  # announced with its worst reading so far
                 transitions[-1] = Opened(state.incident)
-    state, closed = _close_if_over(state, metric, series, end)
-    return state, transitions + closed
+            added_until = max(added_until, time + 1)
+    state, closed = _close_if_over(state, metric, series, until)
+    evaluated_until = max(state.evaluated_until, added_until)
+    return replace(state, evaluated_until=evaluated_until), transitions + closed
+
+
+def _corrected(
+    state: IncidentState, evaluation: Evaluation
+) -> tuple[IncidentState, list[Opened | Closed]]:
+    """Return the state by what its readings are now that CloudWatch has corrected some."""
+    if not evaluation.is_changed.any():
+        return state, []
+    incident = _as_it_is_now(state.incident, evaluation)
+    relapse = _as_it_is_now(state.relapse, evaluation)
+    withdrawn = state.incident if incident is None else None
+    after = replace(state, incident=incident, relapse=relapse)
+    return after, [Closed(withdrawn, "withdrawn")] if withdrawn else []
+
+
+def _as_it_is_now(incident: Incident | None, evaluation: Evaluation) -> Incident | None:
+    """Return an incident by the present values of its readings, or None if none is unusual.
+
+    One that began before the readings that may still change stays as it is.
+    """
+    times = evaluation.series.times
+    if incident is None or not len(times) or incident.first_seen < times[0]:
+        return incident
+    is_inside = (times >= incident.first_seen) & (times <= incident.last_seen)
+    positions = np.flatnonzero(evaluation.is_unusual & is_inside)
+    if not len(positions):
+        return None
+    peaks = [peak_at(evaluation, position) for position in positions.tolist()]
+    return msgspec.structs.replace(
+        incident,
+        last_seen=int(times[positions[-1]]),
+        readings=len(positions),
+        peak=max(peaks, key=lambda peak: peak.severity),
+    )
 
 
 def _close_if_over(
@@ -229,7 +277,8 @@ def _add_reading(
 
 
 def _with_open(state: IncidentState, incident: Incident) -> IncidentState:
-    return IncidentState(incident, None, max(incident.last_seen, state.notified_until))
+    notified_until = max(incident.last_seen, state.notified_until)
+    return replace(state, incident=incident, relapse=None, notified_until=notified_until)
 
 
 def _new_alert(state: IncidentState, evaluation: Evaluation, position: int) -> Alert | None:
@@ -245,14 +294,14 @@ def _is_lasting(relapse: Incident, metric: Metric) -> bool:
 
 
 def _new_incident(metric: Metric, evaluation: Evaluation, alert: Alert, position: int) -> Incident:
-    times, is_anomaly = evaluation.series.times, evaluation.detection.is_anomaly
+    times = evaluation.series.times
     first_seen = int(times[alert.start])
     identity = f"{metric} since {first_seen // 1000}"
     return Incident(
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
         first_seen=first_seen,
         last_seen=int(times[position]),
-        readings=int(is_anomaly[alert.start : position + 1].sum()),
+        readings=int(evaluation.is_unusual[alert.start : position + 1].sum()),
         member=alert.member or None,
         peak=peak_at(evaluation, position),
         provenance=evaluation.provenance,
@@ -260,12 +309,12 @@ def _new_incident(metric: Metric, evaluation: Evaluation, alert: Alert, position
 
 
 def _extended(incident: Incident, evaluation: Evaluation, position: int) -> Incident:
-    """Return an incident after one more unusual reading."""
+    """Return an incident after one more unusual reading, or one that was known and has changed."""
     peak = peak_at(evaluation, position)
     return msgspec.structs.replace(
         incident,
         last_seen=max(peak.time, incident.last_seen),
-        readings=incident.readings + 1,
+        readings=incident.readings + (peak.time > incident.last_seen),
         peak=peak if peak.severity > incident.peak.severity else incident.peak,
     )
 

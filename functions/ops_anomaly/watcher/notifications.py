@@ -27,12 +27,15 @@ CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "recovered": "Resolved",
     "no data": "No more data",
     "no longer watched": "No longer watched",
+    "withdrawn": "Withdrawn",
 }
 CLOSED_MESSAGES: dict[CloseReason, str] = {
     "recovered": "It is back to normal; the last unusual reading was on {last}.",
     "no data": "There has been no data since {last}: the resource is gone, or its data is late.",
     "no longer watched": "It has left the fleet or the watch file; the last unusual reading was "
     "on {last}.",
+    "withdrawn": "CloudWatch has corrected the readings that it rested on, and they are ordinary: "
+    "there was no incident.",
 }
 
 
@@ -70,6 +73,27 @@ def incident_notification(transition: Opened | Closed, metric: Metric, now: int)
         detail=detail,
         subject=subject_line(subject),
         message=message,
+        made_at=now,
+    )
+
+
+def delivery_test(now: int) -> Notification:
+    """Return a notification that shows whether alerts arrive, and says that it is no alert."""
+    identity = f"test-{now}"
+    return Notification(
+        id=identity,
+        about=identity,
+        detail_type="Test Alert",
+        detail={"version": VERSION, "id": identity, "time": iso(now), "severity": None},
+        subject="Test: alerts of the anomaly watcher arrive here",
+        message="\n".join(
+            [
+                "This is a test, and no alert: somebody has checked whether alerts arrive.",
+                "",
+                f"Sent on  {spoken(now)}",
+                f"Test     {identity}",
+            ]
+        ),
         made_at=now,
     )
 

@@ -1,8 +1,9 @@
 """State in the bucket and the notifications that follow from it: a transactional outbox.
 
 A notification is written in the same object, and by the same conditional PUT, as the decision that
-it announces. Whoever wrote it has claimed it, delivers it, and then removes it. If that process
-dies in between, its claim expires, and the next one delivers: at least once, deduplicated by id.
+it announces. Whoever wrote it delivers it, and then removes it. If that process dies in between,
+the next one delivers: at least once, deduplicated by id. A document has one writer at a time: the
+message group of a queue is a shard's lock (`docs/decisions/0012-fifo.md`).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 import msgspec
 
 from ops_anomaly.aws.errors import (
-    ConflictError,
     ObjectNotFoundError,
+    RequestRefusedError,
     ServiceError,
     translate_aws_errors,
 )
@@ -25,9 +26,6 @@ from ops_anomaly.aws.errors import (
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
 
-
-ATTEMPTS = 5
-"""Tries at a conditional write before giving up."""
 
 EXPIRY_MS = 86_400_000
 """A notification that could not be delivered for a day is old news."""
@@ -42,10 +40,6 @@ ChannelName = Literal["event", "message"]
 
 class CorruptStateError(ValueError):
     """The state can't be read; it is rebuilt from CloudWatch."""
-
-
-class BusyError(Exception):
-    """Other processes kept writing the same object; a retry starts from what they wrote."""
 
 
 class UndeliveredError(Exception):
@@ -63,8 +57,8 @@ class Notification(msgspec.Struct, frozen=True):
         The incident: its notifications are delivered in order.
     waiting : tuple of str
         The channels that have not accepted it.
-    made_at, claimed_at : int
-        Milliseconds since 1970; 0 if it is not claimed.
+    made_at : int
+        Milliseconds since 1970.
     """
 
     id: str
@@ -74,7 +68,6 @@ class Notification(msgspec.Struct, frozen=True):
     subject: str
     message: str
     made_at: int
-    claimed_at: int = 0
     waiting: tuple[ChannelName, ...] = ("event", "message")
 
 
@@ -115,7 +108,7 @@ class Snapshot(Generic[State]):
     Attributes
     ----------
     etag : str or None
-        What a commit must still find; None if there is no object.
+        What a write must still find; None if there is no object.
     is_corrupt : bool
         Whether there is an object that can't be read.
     """
@@ -124,22 +117,15 @@ class Snapshot(Generic[State]):
     etag: str | None
     is_corrupt: bool = False
 
-    @property
-    def is_new(self) -> bool:
-        """Whether there is no object yet."""
-        return self.etag is None
-
 
 @dataclass(frozen=True)
 class VersionedDocument(Generic[State]):
-    """An object in the bucket, changed by optimistic concurrency: a commit names the ETag it read.
+    """An object in the bucket, changed by optimistic concurrency: a write names the ETag it read.
 
     Attributes
     ----------
     empty
         The state where there is no object.
-    lease_ms
-        How long a claim on notifications holds: whoever has claimed them longer has died.
     decode, encode
         From bytes, raising `CorruptStateError`, and to bytes.
     """
@@ -149,9 +135,8 @@ class VersionedDocument(Generic[State]):
     empty: State
     decode: Callable[[bytes], State]
     encode: Callable[[State], bytes]
-    lease_ms: int
 
-    def snapshot(self) -> Snapshot[State]:
+    def read(self) -> Snapshot[State]:
         """Read the current version.
 
         Raises
@@ -170,7 +155,7 @@ class VersionedDocument(Generic[State]):
         except CorruptStateError:
             return Snapshot(self.empty, stored.etag, is_corrupt=True)
 
-    def commit(self, snapshot: Snapshot[State], state: State) -> Snapshot[State]:
+    def write(self, snapshot: Snapshot[State], state: State) -> Snapshot[State]:
         """Write a new version, if the current one is still that of the snapshot.
 
         Raises
@@ -182,106 +167,74 @@ class VersionedDocument(Generic[State]):
         """
         return Snapshot(state, self.store.write(self.key, self.encode(state), snapshot.etag))
 
-    def commit_and_deliver(
+    def write_and_deliver(
         self,
         snapshot: Snapshot[State],
         state: State,
         channels: Iterable[Channel],
-        clock: Callable[[], int],
+        now: int,
         on_expired: Callable[[Notification], None],
-    ) -> State:
+    ) -> Snapshot[State]:
         """Write a new version, deliver its outbox, and remove what was delivered.
 
         Returns
         -------
-        State
+        Snapshot
             With what could not be delivered still in its outbox.
 
         Raises
         ------
         ConflictError
-            If somebody else wrote in between; nothing is delivered then.
-        BusyError
-            If others kept writing after the delivery: a retry delivers again, under the same ids.
+            If somebody else wrote in between: nothing of this version is delivered if it was
+            before, and a retry delivers once more, under the same ids, if it was after.
+        StoreUnavailableError
+            If the bucket does not respond.
         """
-        outbox, mine = claim(state.outbox, clock(), self.lease_ms)
-        snapshot = self.commit(snapshot, replace(state, outbox=outbox))
-        if not mine:
-            return snapshot.state
-        waiting = deliver(mine, channels)
-        for _ in range(ATTEMPTS):
-            left = settle(snapshot.state.outbox, waiting, clock(), on_expired)
-            try:
-                return self.commit(snapshot, replace(snapshot.state, outbox=left)).state
-            except ConflictError:
-                snapshot = self.snapshot()
-        raise BusyError(f"{self.key} is being written by others")
-
-
-def claim(outbox: Outbox, now: int, lease_ms: int) -> tuple[Outbox, Outbox]:
-    """Claim the notifications that nobody else is delivering; of each incident, in order.
-
-    Returns
-    -------
-    Outbox
-        With the claims, to be written before anything is delivered.
-    Outbox
-        What has been claimed.
-    """
-    mine: set[str] = set()
-    busy: set[str] = set()  # incidents of which somebody else is delivering something earlier
-    for each in outbox:
-        if now - each.claimed_at < lease_ms:
-            busy.add(each.about)
-        elif each.about not in busy:
-            mine.add(each.id)
-    claimed = tuple(
-        msgspec.structs.replace(each, claimed_at=now) if each.id in mine else each
-        for each in outbox
-    )
-    return claimed, tuple(each for each in claimed if each.id in mine)
+        snapshot = self.write(snapshot, state)
+        left = deliver(state.outbox, channels, now, on_expired)
+        if left == state.outbox:
+            return snapshot
+        return self.write(snapshot, replace(state, outbox=left))
 
 
 def deliver(
-    notifications: Outbox, channels: Iterable[Channel]
-) -> dict[str, tuple[ChannelName, ...]]:
-    """Send what has been claimed; return by id the channels that have not accepted it."""
-    waiting = {each.id: each.waiting for each in notifications}
-    for channel in channels:
-        due = [each for each in notifications if channel.name in each.waiting]
-        stuck: set[str] = set()
-        while due:
-            # the first of each incident: it must not close before it has opened
-            batch = list({each.about: each for each in reversed(due)}.values())[::-1]
-            failed = channel.send(batch)
-            for each in batch:
-                if each.id in failed:
-                    stuck.add(each.about)
-                else:
-                    waiting[each.id] = tuple(n for n in waiting[each.id] if n != channel.name)
-            sent = {each.id for each in batch}
-            due = [each for each in due if each.id not in sent and each.about not in stuck]
-    return waiting
-
-
-def settle(
     outbox: Outbox,
-    waiting: dict[str, tuple[ChannelName, ...]],
+    channels: Iterable[Channel],
     now: int,
     on_expired: Callable[[Notification], None],
 ) -> Outbox:
-    """Return what is left after a delivery, unclaimed, for the next evaluation to try again."""
+    """Send notifications, those of an incident in order; return what is left to be tried again."""
+    waiting = {each.id: each.waiting for each in outbox}
+    for channel in channels:
+        for notification_id in _accepted(channel, outbox):
+            waiting[notification_id] = tuple(
+                name for name in waiting[notification_id] if name != channel.name
+            )
     left = []
     for each in outbox:
-        if each.id not in waiting:
-            left.append(each)
-        elif not waiting[each.id]:
+        if not waiting[each.id]:
             continue
-        elif now - each.made_at > EXPIRY_MS:
+        if now - each.made_at > EXPIRY_MS:
             on_expired(each)
         else:
-            left.append(msgspec.structs.replace(each, waiting=waiting[each.id], claimed_at=0))
+            left.append(msgspec.structs.replace(each, waiting=waiting[each.id]))
     return tuple(left)
+
+
+def _accepted(channel: Channel, outbox: Outbox) -> set[str]:
+    """Send a channel what it has not accepted yet; return the ids of what it has accepted now."""
+    due = [each for each in outbox if channel.name in each.waiting]
+    accepted: set[str] = set()
+    stuck: set[str] = set()
+    while due:
+        # the first of each incident: it must not close before it has opened
+        batch = list({each.about: each for each in reversed(due)}.values())[::-1]
+        failed = channel.send(batch)
+        stuck |= {each.about for each in batch if each.id in failed}
+        accepted |= {each.id for each in batch} - failed
+        tried = {each.id for each in batch}
+        due = [each for each in due if each.id not in tried and each.about not in stuck]
+    return accepted
 
 
 class BatchChannel(ABC):
@@ -309,16 +262,24 @@ class BatchChannel(ABC):
         """Send notifications in order; see `Channel.send`."""
         failed: dict[str, str] = {}
         for first in range(0, len(notifications), MAX_BATCH):
-            batch = notifications[first : first + MAX_BATCH]
-            try:
-                with translate_aws_errors(f"sending {len(batch)} notifications", self.permission):
-                    refused = self._send(batch)
-            except ServiceError as error:
-                refused = dict.fromkeys(range(len(batch)), str(error))
-            failed |= {batch[position].id: reason for position, reason in refused.items()}
+            failed |= self._refused(notifications[first : first + MAX_BATCH])
         for notification_id, reason in failed.items():
             self._on_failure(notification_id, reason)
         return set(failed)
+
+    def _refused(self, batch: Sequence[Notification]) -> dict[str, str]:
+        """Send a batch; return why notifications were refused, by id."""
+        try:
+            with translate_aws_errors(f"sending {len(batch)} notifications", self.permission):
+                refused = self._send(batch)
+        except RequestRefusedError as error:
+            if len(batch) == 1:
+                return {batch[0].id: str(error)}
+            # one that can't be sent does not hold up the others
+            return {key: why for each in batch for key, why in self._refused([each]).items()}
+        except ServiceError as error:
+            return {each.id: str(error) for each in batch}
+        return {batch[position].id: reason for position, reason in refused.items()}
 
     @abstractmethod
     def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:
@@ -368,7 +329,7 @@ class MessageChannel(BatchChannel):
                         "detail_type": {"DataType": "String", "StringValue": each.detail_type},
                         "severity": {
                             "DataType": "Number",
-                            "StringValue": str(each.detail["severity"] or 0),
+                            "StringValue": str(each.detail.get("severity") or 0),
                         },
                     },
                 }

@@ -33,11 +33,18 @@ if TYPE_CHECKING:
 MIN_PERIODS, MAX_PERIODS = 128, 8_064
 """Periods kept of a metric: enough for a detector, however long they are; four weeks of 5 min."""
 
-SETTLE_MS = 60_000
-"""How long after its end a period is read: until then its value may change."""
+READ_DELAY_MS = 60_000
+"""How long after its end a period is read for the first time."""
+
+FINAL_MS = 600_000
+"""How long after its end a period's value may change in ordinary operation: detectors keep what is
+older, and evaluate what is younger again each time."""
 
 LATE_PERIODS = 12
-"""Periods that are read again each time: a reading that comes this late is still evaluated."""
+"""Periods that are read again each time: a reading that comes or changes this late is evaluated."""
+
+CORRECTION = 0.01
+"""A value that changes by less than this share is not evaluated again."""
 
 FIRST_EVALUATION_PERIODS = 3
 """Of a new metric the last periods are evaluated; those before only warm the detector up."""
@@ -71,6 +78,8 @@ class MetricState:
         One a period up to where CloudWatch has been read; NaN where it had none.
     since : int
         Time of the first reading that is evaluated; those before only warm the detector up.
+    read_at : int
+        When CloudWatch was read last.
     """
 
     metric: Metric
@@ -78,6 +87,7 @@ class MetricState:
     values: Floats
     incidents: IncidentState = field(default_factory=IncidentState)
     since: int = 0
+    read_at: int = 0
 
     @classmethod
     def empty(cls, metric: Metric) -> Self:
@@ -100,24 +110,31 @@ class MetricState:
         positions = np.flatnonzero(~np.isnan(self.values))
         return Series(self.start + positions * self.step, self.values[positions])
 
-    def due(self, now: int, periods: int) -> tuple[int, int] | None:
+    def due(self, now: int, settle_ms: int, periods: int) -> tuple[int, int] | None:
         """Return from where to where CloudWatch is to be read now, or None if nothing is due.
+
+        A period is read soon after its end, then when it has settled, and when it is final.
 
         Parameters
         ----------
         now : int
             Milliseconds since 1970.
+        settle_ms : int
+            How long after a period's end its value is complete.
         periods : int
             How many periods are kept.
         """
-        end = (now - SETTLE_MS) // self.step * self.step
-        if end <= self.end:
+        delays = (READ_DELAY_MS, settle_ms, FINAL_MS)
+        if all((now - each) // self.step <= (self.read_at - each) // self.step for each in delays):
             return None
-        missing = (end - self.end) // self.step + LATE_PERIODS
-        wanted = periods if len(self.values) < periods else min(missing, periods)
+        end = (now - READ_DELAY_MS) // self.step * self.step
+        unread = (end - self.end) // self.step + LATE_PERIODS
+        wanted = periods if len(self.values) < periods else min(unread, periods)
         return end - wanted * self.step, end
 
-    def with_readings(self, readings: Series, end: int, periods: int) -> tuple[MetricState, Mask]:
+    def with_readings(
+        self, readings: Series, end: int, periods: int, now: int
+    ) -> tuple[MetricState, Mask]:
         """Add readings of CloudWatch; one that it has corrected replaces the earlier value.
 
         Parameters
@@ -126,25 +143,43 @@ class MetricState:
             Up to where CloudWatch was read.
         periods : int
             How many periods are kept.
+        now : int
+            When it was read.
 
         Returns
         -------
         MetricState
         (m,) bool
-            Which of its readings are fresh: to be evaluated, as they are new and not too late.
+            Which of its readings are new, or have been corrected materially; none of those that
+            came too late to be evaluated.
         """
         if len(self.values):
-            evaluate_from = self.end - LATE_PERIODS * self.step
+            evaluate_from, incidents = self.end - LATE_PERIODS * self.step, self.incidents
         else:
             evaluate_from = end - FIRST_EVALUATION_PERIODS * self.step
-        start, values = end - periods * self.step, np.full(periods, np.nan)
-        for each in (self.series, readings):
-            positions = (each.times - start) // self.step
-            is_kept = (positions >= 0) & (positions < periods)
-            values[positions[is_kept]] = each.values[is_kept]
-        after = replace(self, start=start, values=values, since=self.since or evaluate_from)
-        times = after.series.times
-        return after, (times >= evaluate_from) & ~np.isin(times, self.series.times)
+            incidents = IncidentState(evaluated_until=evaluate_from)
+        known, received = (self._on_grid(each, end, periods) for each in (self.series, readings))
+        values = np.where(np.isnan(received), known, received)
+        after = replace(
+            self,
+            start=end - periods * self.step,
+            values=values,
+            incidents=incidents,
+            since=self.since or evaluate_from,
+            read_at=now,
+        )
+        # NaN, which is no reading before, is not close to anything
+        is_close = np.abs(values - known) <= CORRECTION * np.maximum(np.abs(values), np.abs(known))
+        is_changed = ~is_close[~np.isnan(values)]
+        return after, is_changed & (after.series.times >= evaluate_from)
+
+    def _on_grid(self, series: Series, end: int, periods: int) -> Floats:
+        """Return the values of the last periods up to `end`; NaN where there is none."""
+        values = np.full(periods, np.nan)
+        positions = (series.times - end) // self.step + periods
+        is_kept = (positions >= 0) & (positions < periods)
+        values[positions[is_kept]] = series.values[is_kept]
+        return values
 
 
 @dataclass(frozen=True)
@@ -162,13 +197,19 @@ class ShardState:
     metrics: Mapping[str, MetricState] = field(default_factory=dict)
     outbox: tuple[Notification, ...] = ()
 
+    def of(self, metric: Metric) -> MetricState:
+        """Return the state of a metric; empty if it is new."""
+        return self.metrics.get(str(metric)) or MetricState.empty(metric)
+
 
 class _MetricRecord(Contract, frozen=True):
     metric: str
     start: int
     periods: int
     since: int
+    read_at: int
     notified_until: int
+    evaluated_until: int
     incident: Incident | None
     relapse: Incident | None
 
@@ -190,7 +231,9 @@ def encode_shard_state(state: ShardState) -> bytes:
                 start=each.start,
                 periods=len(each.values),
                 since=each.since,
+                read_at=each.read_at,
                 notified_until=each.incidents.notified_until,
+                evaluated_until=each.incidents.evaluated_until,
                 incident=each.incidents.incident,
                 relapse=each.incidents.relapse,
             )
@@ -228,8 +271,10 @@ def decode_shard_state(data: bytes) -> ShardState:
 
 def _metric_state(record: _MetricRecord, values: Floats) -> MetricState:
     metric = Metric.parse(record.metric)
-    incidents = IncidentState(record.incident, record.relapse, record.notified_until)
-    state = MetricState(metric, record.start, values, incidents, record.since)
+    incidents = IncidentState(
+        record.incident, record.relapse, record.notified_until, record.evaluated_until
+    )
+    state = MetricState(metric, record.start, values, incidents, record.since, record.read_at)
     if len(values) != record.periods or record.start % state.step:
         raise CorruptStateError(f"the readings of {metric} are malformed")
     return state
@@ -347,18 +392,18 @@ class CheckpointStore:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    def read(self, of: int, shard: int) -> dict[str, Checkpoint]:
+    def read(self, shard: int) -> dict[str, Checkpoint]:
         """Return the checkpoints of a shard, by metric."""
         try:
-            stored = self._store.read(checkpoint_key(of, shard))
+            stored = self._store.read(checkpoint_key(shard))
             return decode_checkpoints(stored.data) if stored else {}
         except (ObjectNotFoundError, StoreUnavailableError, CorruptStateError):
             return {}
 
-    def write(self, of: int, shard: int, checkpoints: Mapping[str, Checkpoint]) -> None:
+    def write(self, shard: int, checkpoints: Mapping[str, Checkpoint]) -> None:
         """Leave checkpoints for other instances."""
         try:
-            self._store.overwrite(checkpoint_key(of, shard), encode_checkpoints(checkpoints))
+            self._store.overwrite(checkpoint_key(shard), encode_checkpoints(checkpoints))
         except StoreUnavailableError:
             return  # they start over, and leave theirs
 

@@ -21,8 +21,10 @@ class ShardReport:
 
     Attributes
     ----------
-    late : int
-        Readings that came after their period had been read.
+    closed, withdrawn : int
+        Incidents; the withdrawn ones are among the closed.
+    late, corrected : int
+        Readings that came, or changed, after their period had been read.
     missing : int
         Metrics without a reading in the last periods.
     postponed : int
@@ -36,7 +38,9 @@ class ShardReport:
     watched: int
     opened: int
     closed: int
+    withdrawn: int
     late: int
+    corrected: int
     missing: int
     postponed: int
     pending: int
@@ -55,30 +59,35 @@ class Telemetry:
         if not shards:
             self._logger.info("nothing to watch: no watch file is published")
 
-    def evaluated(self, report: ShardReport, shard: str, milliseconds: int) -> None:
+    def evaluated(self, report: ShardReport, shard: int, milliseconds: int) -> None:
         """Report an evaluation of a shard."""
         totals = {
             "MetricsWatched": report.watched,
-            "Alerts": report.opened,
-            "AlertsPending": report.pending,
-            "ReadingsLate": report.late,
             "MetricsMissing": report.missing,
+            "MetricsPostponed": report.postponed,
+            "ReadingsLate": report.late,
+            "ReadingsCorrected": report.corrected,
+            "Alerts": report.opened,
+            "AlertsWithdrawn": report.withdrawn,
+            "AlertsPending": report.pending,
         }
         for name, count in totals.items():
             self._count(name, count)
         self._metrics.add_metric("EvaluationDuration", MetricUnit.Milliseconds, milliseconds)
-        extra = {"AlertsClosed": report.closed, "MetricsPostponed": report.postponed}
-        self._logger.info(
-            "shard evaluated",
-            extra={"shard": shard, "milliseconds": milliseconds, **totals, **extra},
-        )
+        extra = {"AlertsClosed": report.closed, "milliseconds": milliseconds}
+        self._logger.info("shard evaluated", extra={"shard": shard, **totals, **extra})
         for metric, score in report.scores.items():
             with single_metric("Score", MetricUnit.NoUnit, score) as published:
                 published.add_dimension("metric", str(metric))
 
-    def superseded(self, shard: str, age_seconds: int) -> None:
-        """Report a shard job that came so late that newer ones have taken its place."""
-        self._logger.warning("shard job superseded", shard=shard, age_seconds=age_seconds)
+    def fleet_outdated(self, error: Exception) -> None:
+        """Report a fleet that can't be listed again: it is watched by its last list."""
+        self._count("FleetListFailed", 1)
+        self._logger.error("fleet not listed, the last list is used", reason=str(error))
+
+    def fleet_unknown(self, shard: int) -> None:
+        """Report a shard job without a list of the fleet: the next tick makes one."""
+        self._logger.warning("no list of the fleet", shard=shard)
 
     def alarm_handled(self, name: str, state: str, notified: Sequence[Notification]) -> None:
         """Report an alarm's change, and what was notified of it."""

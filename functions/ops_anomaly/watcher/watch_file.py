@@ -34,6 +34,9 @@ class Options(Contract, frozen=True):
         Expected false alerts a week and metric.
     history_days : int
         How much history each metric is compared with.
+    settle_seconds : int or None
+        How long after a period's end its value is complete; None goes by the statistic. What is
+        younger is evaluated only if it is a sum or a count, and high.
     score_metric : bool
         Whether scores are published as a custom metric, which costs $0.30 a month for each metric.
     """
@@ -42,6 +45,7 @@ class Options(Contract, frozen=True):
     model: Name | None = None
     sensitivity: Annotated[float, Meta(gt=0, le=100)] = SENSITIVITY
     history_days: Annotated[int, Meta(ge=1, le=60)] = 14
+    settle_seconds: Annotated[int, Meta(ge=60, le=3_600)] | None = None
     score_metric: bool = False
 
 
