@@ -11,9 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.alarm_evaluation import Verdict
+from ops_anomaly.watcher.alarm_evaluation import Verdict, event_query
 from ops_anomaly.watcher.events import (
     AlarmChange,
+    AlarmChanges,
+    DirectAlarms,
+    ShardJob,
     ShardJobs,
     Tick,
     UnknownEventError,
@@ -42,32 +45,56 @@ DELAYED = "alarm-suppressed-action"
 
 ALARMS = sorted(file.stem for file in EVENTS.glob("alarm-*.json"))
 SAME_BY_ACTION = sorted({*ALARMS} & {f"{name}-action" for name in ALARMS} - {DELAYED})
+BY_QUEUE = ["alarm-queue", "alarm-queue-topic"]
+
+
+def change_of(name: str) -> AlarmChange:
+    """Return the change of the one alarm of a sample."""
+    found = recognise(sample(name))
+    assert isinstance(found, AlarmChanges if name in BY_QUEUE else DirectAlarms)
+    [change] = found.changes
+    return change
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_of_the_samples_is_recognised(name: str) -> None:
-    assert isinstance(recognise(sample(name)), AlarmChange)
+    assert change_of(name).arn.endswith(f":alarm:{change_of(name).name}")
 
 
 @pytest.mark.parametrize("name", SAME_BY_ACTION)
-def test_both_routes_give_the_same_change(name: str) -> None:
-    assert recognise(sample(name)) == recognise(sample(name.removesuffix("-action")))
+def test_a_rule_and_an_action_give_the_same_change(name: str) -> None:
+    assert change_of(name) == change_of(name.removesuffix("-action"))
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("alarm-queue", "alarm-metric"),
+        ("alarm-topic", "alarm-metric"),
+        ("alarm-queue-topic", "alarm-composite"),
+    ],
+)
+def test_a_queue_and_a_topic_give_the_same_change(name: str, same: str) -> None:
+    ours, theirs = change_of(name), change_of(same)
+    assert (ours.arn, ours.state, ours.previous_state, ours.at, ours.rule, ours.triggered_by) == (
+        *(theirs.arn, theirs.state, theirs.previous_state),
+        *(theirs.at, theirs.rule, theirs.triggered_by),
+    )
+    assert list(map(event_query, ours.metrics)) == [
+        event_query(metric) | {"Id": "m1" if "topic" in name else metric["id"]}
+        for metric in theirs.metrics
+    ]
 
 
 def test_the_action_of_a_suppressed_alarm_comes_later() -> None:
-    by_rule, by_action = (
-        recognise(sample(DELAYED.removesuffix("-action"))),
-        recognise(sample(DELAYED)),
-    )
-    assert isinstance(by_rule, AlarmChange)
-    assert isinstance(by_action, AlarmChange)
+    by_rule, by_action = change_of(DELAYED.removesuffix("-action")), change_of(DELAYED)
     assert by_action.at > by_rule.at
     assert by_action.previous_state == by_rule.state == "ALARM"
 
 
 def test_the_tick_the_shard_job_and_the_unknown_event_are_recognised() -> None:
-    assert recognise(sample("schedule")) == Tick()
-    assert isinstance(recognise(sample("shard")), ShardJobs)
+    assert recognise(sample("schedule")) == Tick(1_795_608_000)
+    assert recognise(sample("shard")) == ShardJobs([ShardJob(shard=0, time=1_795_608_000)])
     with pytest.raises(UnknownEventError):
         recognise(sample("unknown"))
 

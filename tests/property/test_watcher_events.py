@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops_anomaly.watcher.events import UnknownEventError, recognise
+from ops_anomaly.watcher.events import (
+    AlarmChanges,
+    DirectAlarms,
+    UnknownEventError,
+    recognise,
+)
+from tests.support.alarms import (
+    alarm_data,
+    by_action,
+    by_queue,
+    by_rule,
+    by_topic,
+    sns_message,
+)
 from tests.support.fakes import FakeStore
 from tests.support.watcher import WallClock, make_watcher
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+LEAVES = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=9)
+)
 ANYTHING = st.recursive(
     LEAVES,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
@@ -37,11 +58,32 @@ CONFIGURATIONS = likely(alarmRule=st.text(), metrics=st.lists(ANYTHING, max_size
 ALARMS = likely(
     alarmName=st.text(), state=STATES, previousState=STATES, configuration=CONFIGURATIONS
 )
-BODIES = st.sampled_from(['{"of": 1, "shard": 0, "time": 0, "entries": [{}]}', "{}", "[[[", ""])
-RECORDS = likely(eventSource=st.just("aws:sqs"), body=BODIES)
+SNS_ALARMS = likely(
+    AlarmName=st.text(),
+    AlarmArn=st.text(),
+    NewStateValue=st.just("ALARM"),
+    StateChangeTime=TIMES,
+    Trigger=likely(
+        MetricName=st.text(),
+        Dimensions=st.lists(likely(name=st.text(), value=st.text()), max_size=2),
+        Metrics=st.lists(likely(MetricStat=likely(Metric=likely())), max_size=2),
+    ),
+    TriggeringChildren=st.lists(likely(Arn=st.text()), max_size=2),
+)
+MESSAGES = likely(
+    Type=st.just("Notification"),
+    Message=SNS_ALARMS.map(json.dumps) | st.sampled_from(["[[[", "null", "The build is red."]),
+)
+BODIES = (
+    (MESSAGES | SNS_ALARMS | likely(shard=st.integers(), time=st.integers())).map(json.dumps)
+) | st.sampled_from(["{}", "[[[", ""])
+RECORDS = likely(
+    eventSource=st.just("aws:sqs"), EventSource=st.just("aws:sns"), body=BODIES, Sns=MESSAGES
+)
 EVENTS = likely(
     **{
         "watch": st.just("fleet"),
+        "time": TIMES,
         "Records": st.lists(RECORDS, max_size=2),
         "detail-type": st.just("CloudWatch Alarm State Change"),
         "source": st.just("aws.cloudwatch"),
@@ -58,13 +100,21 @@ def unreachable(service: str) -> Any:
 
 
 @given(ANYTHING | EVENTS)
-def test_any_event_is_recognised_or_ignored(event: Any) -> None:
-    try:
+def test_any_event_is_recognised_or_unknown(event: Any) -> None:
+    with suppress(UnknownEventError):
         recognise(event)
-    except UnknownEventError:
-        store = FakeStore()
-        make_watcher(store, unreachable, WallClock()).dispatch(event)
-        assert (store.reads, store.writes) == (0, 0)
+
+
+@given(st.text(min_size=1), st.lists(ANYTHING, min_size=1, max_size=2), st.text())
+def test_an_alarm_that_comes_directly_is_the_same_by_the_queue(
+    name: str, metrics: list[Any], rule: str
+) -> None:
+    data = alarm_data(name=name, metrics=metrics)
+    message = sns_message(AlarmName=name, AlarmRule=rule)
+    for event in (by_rule(data), by_action(data), by_topic(message), by_topic(by_rule(data))):
+        direct = recognise(event)
+        assert isinstance(direct, DirectAlarms)
+        assert recognise(by_queue(*direct.messages)) == AlarmChanges(direct.changes)
 
 
 def test_an_unknown_event_is_logged_by_its_keys_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""Events of alarms by both routes, made of what matters to a test; `events/` has whole ones."""
+"""Events of alarms by every route, made of what matters to a test; `events/` has whole ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def alarm_data(
     rule: str | None = None,
     triggered_by: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what both routes say of an alarm; of one on a metric by default."""
+    """Return what EventBridge and actions say of an alarm; of one on a metric by default."""
     data = {"startDate": alarm_time(at - 900)}
     if triggered_by:
         data = {"triggeringAlarms": [{"arn": f"{PREFIX}{name}"} for name in triggered_by]}
@@ -75,6 +75,43 @@ def by_action(data: dict[str, Any]) -> dict[str, Any]:
         "alarmArn": f"{PREFIX}{data['alarmName']}",
         "alarmData": data,
     }
+
+
+def sns_message(state: str = "ALARM", at: float = NOON, **more: Any) -> dict[str, Any]:
+    """Return the message of an alarm whose action is a topic; of one on a metric by default."""
+    return {
+        "AlarmName": "cpu-high",
+        "NewStateValue": state,
+        "NewStateReason": "Threshold Crossed",
+        "StateChangeTime": alarm_time(at),
+        "AlarmArn": f"{PREFIX}cpu-high",
+        "OldStateValue": "OK",
+        "Trigger": {
+            "MetricName": "CPUUtilization",
+            "Namespace": "AWS/EC2",
+            "StatisticType": "Statistic",
+            "Statistic": "AVERAGE",
+            "Unit": None,
+            "Dimensions": [{"value": "i-00000", "name": "InstanceId"}],
+            "Period": 300,
+        },
+    } | more
+
+
+def sns_envelope(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message of a topic as its subscribers receive it."""
+    return {"Type": "Notification", "Subject": "ALARM", "Message": json.dumps(message)}
+
+
+def by_topic(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the event of a topic that the function is subscribed to."""
+    return {"Records": [{"EventSource": "aws:sns", "Sns": sns_envelope(message)}]}
+
+
+def by_queue(*messages: object) -> dict[str, Any]:
+    """Return the event of a queue."""
+    bodies = [each if isinstance(each, str) else json.dumps(each) for each in messages]
+    return {"Records": [{"eventSource": "aws:sqs", "body": body} for body in bodies]}
 
 
 def change(*args: Any, **more: Any) -> AlarmChange:
