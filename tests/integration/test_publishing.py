@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from ops_anomaly.aws.objects import INDEX_KEY, WRITE_ATTEMPTS, WRITE_ID_METADATA, model_key
 from tests.conftest import Bucket
-from tests.support.lost_answers import How, LostAnswers, lost_answers
+from tests.support.forwarding import running
+from tests.support.lost_answers import How, LostAnswers
 from training import PublishConflictError, PublishError
 from training.publishing import (
     check_bucket,
@@ -121,7 +122,7 @@ def test_a_version_that_cannot_be_read_is_listed_too(bucket: Bucket, stored_run:
 @pytest.fixture
 def losing(bucket: Bucket) -> Iterator[LostAnswers]:
     """The bucket behind a server that loses answers."""
-    with lost_answers(bucket.endpoint_url) as server:
+    with running(LostAnswers(bucket.endpoint_url)) as server:
         yield server
 
 

@@ -12,7 +12,8 @@ import pytest
 from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError, StoreUnavailableError
 from ops_anomaly.aws.objects import S3ObjectStore
 from tests.conftest import Bucket
-from tests.support.lost_answers import How, LostAnswers, lost_answers
+from tests.support.forwarding import running
+from tests.support.lost_answers import How, LostAnswers
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_version_and_metadata_are_read(store: S3ObjectStore, bucket: Bucket) -> 
 @pytest.fixture
 def losing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[LostAnswers]:
     """The bucket behind a server that loses answers."""
-    with lost_answers(bucket.endpoint_url) as server:
+    with running(LostAnswers(bucket.endpoint_url)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         yield server
 
