@@ -44,6 +44,7 @@ class FakeCloudWatch:
         self.expressions: dict[str, Callable[[Mapping[str, Series]], Series]] = {}
         self.alarms: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
+        self._failing: dict[int, Exception] = {}
         self.refused: set[Metric] = set()
         self.status: dict[str, str] = {}
         self.calls: list[dict[str, Any]] = []
@@ -52,6 +53,10 @@ class FakeCloudWatch:
 
     def __call__(self) -> FakeCloudWatch:
         return self
+
+    def after(self, calls: int, failure: Exception) -> None:
+        """Let so many calls of GetMetricData succeed, and the next one fail."""
+        self._failing[len(self.calls) + calls] = failure
 
     def put(self, metric: Metric, start: int, values: Iterable[float]) -> None:
         """Add readings, one a period from `start` on; NaN leaves a gap."""
@@ -62,6 +67,8 @@ class FakeCloudWatch:
 
     def get_metric_data(self, **request: Any) -> dict[str, Any]:
         self.calls.append(request)
+        if failure := self._failing.pop(len(self.calls) - 1, None):
+            raise failure
         if self.failures:
             raise self.failures.pop(0)
         queries = request["MetricDataQueries"]

@@ -8,28 +8,24 @@ import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.models import ModelRegistry
-from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.evaluation import Evaluator
-from ops_anomaly.watcher.fleet import Watched, shard_of
+from ops_anomaly.aws.objects import FLEET_KEY, state_key
+from ops_anomaly.watcher.fleet import FleetList
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.shard_job import ShardRunner
-from ops_anomaly.watcher.state import (
-    CheckpointCache,
-    CheckpointStore,
-    ShardState,
-    decode_shard_state,
-)
+from ops_anomaly.watcher.state import CheckpointStore, ShardState, decode_shard_state
 from ops_anomaly.watcher.telemetry import ShardReport
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeChannel, FakeStore
-from tests.support.watcher import NOON, WallClock, machines
+from tests.support.watcher import NOON, WallClock, machines, stored_fleet
 
 PERIOD = 300
 DAY = 288
 SPIKE = 95.0
 NAN = float("nan")
-STATE = state_key(1, 0)
+STATE = state_key(0)
+TIMEOUT_MS = 240_000
+QUOTA = 39_600.0
 OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
 
 
@@ -79,11 +75,12 @@ class World:
         Options of their entry in the watch file.
     """
 
-    def __init__(self, count: int = 2, **more: object) -> None:
+    def __init__(self, count: int = 2, statistic: str = "Average", **more: object) -> None:
         self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
         self.event, self.message = FakeChannel("event"), FakeChannel("message")
         self.telemetry = FakeTelemetry()
-        self.metrics = machines(count, PERIOD)
+        self.pauses: list[float] = []
+        self.metrics = machines(count, PERIOD, statistic)
         self.options = Options(**{"name": "cpu", "history_days": 3} | more)
         for number, metric in enumerate(self.metrics):
             self.cloudwatch.put(metric, NOON - 2 * DAY * PERIOD, normal_load(number))
@@ -91,19 +88,20 @@ class World:
 
     def new_runner(self) -> ShardRunner:
         """Return another instance of the function, which has nothing in memory."""
-        cache = CheckpointCache()
         models = ModelRegistry(
             self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=print
         )
         return ShardRunner(
             self.cloudwatch,
             self.store,
-            Evaluator(models, cache, self.telemetry.model_unavailable),
-            cache,
+            FleetList(self.store, self.telemetry.state_rebuilt),
+            models,
             CheckpointStore(self.store),
             [self.event, self.message],
             self.telemetry,
             self.clock,
+            QUOTA,
+            self.pauses.append,
         )
 
     def set(self, value: float, *periods: int, of: int = 0) -> None:
@@ -114,12 +112,26 @@ class World:
             self.cloudwatch.put(self.metrics[of], NOON + period * PERIOD, [value])
 
     def run(
-        self, tick: int, by: ShardRunner | None = None, of: int = 1, shard: int = 0
-    ) -> ShardReport:
-        """Evaluate a shard once so many periods after noon are over."""
-        self.clock.seconds = NOON + tick * PERIOD + 90.0
-        metrics = [metric for metric in self.metrics if shard_of(metric, of) == shard]
-        return (by or self.runner).run(of, shard, [Watched(self.options, metrics)])
+        self,
+        tick: int,
+        by: ShardRunner | None = None,
+        remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
+    ) -> ShardReport | None:
+        """Evaluate the machines once so many periods after noon are over."""
+        return self.run_at(NOON + tick * PERIOD + 90.0, by, remaining_ms)
+
+    def run_at(
+        self,
+        seconds: float,
+        by: ShardRunner | None = None,
+        remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
+    ) -> ShardReport | None:
+        """Evaluate the machines at a time."""
+        self.clock.seconds = seconds
+        fleet = stored_fleet(self.metrics, self.options)
+        if self.store.objects.get(FLEET_KEY) != fleet:
+            self.store.objects[FLEET_KEY] = fleet
+        return (by or self.runner).run(0, remaining_ms)
 
     @property
     def sent(self) -> list[tuple[str, str]]:
@@ -129,6 +141,11 @@ class World:
             (each.detail["metric"]["dimensions"]["InstanceId"], each.detail_type)
             for each in self.event.sent
         ]
+
+    @property
+    def state_written(self) -> bool:
+        """Whether anything has been committed yet."""
+        return STATE in self.store.objects
 
     @property
     def state(self) -> ShardState:

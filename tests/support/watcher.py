@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.fleet import Watched, encode_shard_job, shard_jobs
-from ops_anomaly.watcher.service import Settings, Watcher, compose
+from ops_anomaly.aws.objects import StoredObject
+from ops_anomaly.detection.artifact import digest
+from ops_anomaly.watcher.events import ShardJob, encode_shard_job
+from ops_anomaly.watcher.fleet import SHARD_SIZE, Fleet, Member
+from ops_anomaly.watcher.service import (
+    AlarmSettings,
+    AlarmWatcher,
+    Watcher,
+    WatchSettings,
+    compose_alarm_watcher,
+    compose_watcher,
+)
 from ops_anomaly.watcher.telemetry import Telemetry
 from ops_anomaly.watcher.watch_file import Options
 
@@ -18,7 +29,10 @@ NOON = 1_795_608_000
 
 NOON_MS = 1000 * NOON
 
-NOWHERE = Settings(bucket="none", event_bus="none", alert_topic="none", shard_queue="none")
+NOWHERE = {"bucket": "none", "event_bus": "none", "alert_topic": "none"}
+WATCH_NOWHERE = WatchSettings(**NOWHERE, shard_queue="none")
+ALARMS_NOWHERE = AlarmSettings(**NOWHERE, alarm_queue="none")
+TIMEOUT_MS = 240_000
 
 
 class WallClock:
@@ -32,22 +46,46 @@ class WallClock:
 
 
 def make_watcher(
-    store: Any, client: Any, clock: WallClock, settings: Settings = NOWHERE
+    store: Any, client: Any, clock: WallClock, settings: WatchSettings = WATCH_NOWHERE
 ) -> Watcher:
     """Return a watcher that logs and counts as the deployed one does."""
-    telemetry = Telemetry(Logger(service="watch"), Metrics(namespace="test", service="watch"))
-    return compose(settings, store, client, telemetry, clock)
+    return compose_watcher(settings, store, client, _telemetry(), clock, pause=lambda _: None)
 
 
-def machines(count: int, period: int = 300) -> list[Metric]:
+def make_alarm_watcher(
+    store: Any, client: Any, clock: WallClock, settings: AlarmSettings = ALARMS_NOWHERE
+) -> AlarmWatcher:
+    """Return an alarm watcher that logs and counts as the deployed one does."""
+    return compose_alarm_watcher(settings, store, client, _telemetry(), clock)
+
+
+def _telemetry() -> Telemetry:
+    return Telemetry(Logger(service="watch"), Metrics(namespace="test", service="watch"))
+
+
+def machines(count: int, period: int = 300, statistic: str = "Average") -> list[Metric]:
     """Return the CPU utilisation of so many machines."""
     return [
-        Metric("AWS/EC2", "CPUUtilization", (("InstanceId", f"i-{n:05}"),), "Average", period)
+        Metric("AWS/EC2", "CPUUtilization", (("InstanceId", f"i-{n:05}"),), statistic, period)
         for n in range(count)
     ]
 
 
-def shard_event(metrics: Sequence[Metric], options: Options, clock: WallClock) -> dict[str, Any]:
-    """Return the job of a fleet of one shard, as the queue delivers it."""
-    [job] = shard_jobs([Watched(options, metrics)], 1, int(clock.seconds))
-    return {"Records": [{"eventSource": "aws:sqs", "body": encode_shard_job(job)}]}
+def stored_fleet(metrics: Sequence[Metric], options: Options) -> StoredObject:
+    """Return the list of a fleet of one entry, as it is stored; its shards are filled in order."""
+    members = [
+        Member(metric=str(metric), entry=0, shard=position // SHARD_SIZE, listed_at=0)
+        for position, metric in enumerate(metrics)
+    ]
+    shards = max((each.shard + 1 for each in members), default=1)
+    fleet = Fleet(
+        watch_file="none", listed_at=0, shards=shards, entries=[options], members=members
+    )
+    data = msgspec.json.encode(fleet)
+    return StoredObject(data, etag=digest(data), version="1")
+
+
+def shard_event(shard: int, clock: WallClock) -> dict[str, Any]:
+    """Return a shard job, as the queue delivers it."""
+    body = encode_shard_job(ShardJob(shard=shard, time=int(clock.seconds)))
+    return {"Records": [{"eventSource": "aws:sqs", "body": body}]}

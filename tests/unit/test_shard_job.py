@@ -14,14 +14,10 @@ from ops_anomaly.aws.errors import (
     ServiceUnavailableError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.models import ModelRegistry
-from ops_anomaly.aws.objects import checkpoint_key
-from ops_anomaly.watcher.evaluation import Evaluator
-from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key, state_key
 from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
-from ops_anomaly.watcher.outbox import BusyError, Notification
-from ops_anomaly.watcher.shard_job import LEASE_MS, MAX_EVALUATION_MS, evaluate_shard
-from ops_anomaly.watcher.state import MIN_PERIODS, CheckpointCache, ShardState
+from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.state import MIN_PERIODS, ShardState
 from ops_anomaly.watcher.telemetry import ShardReport
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import small_artifact
@@ -31,14 +27,16 @@ from tests.support.shard_jobs import (
     NAN,
     OPENED,
     PERIOD,
+    QUOTA,
     SPIKE,
     STATE,
+    TIMEOUT_MS,
     World,
 )
 from tests.support.watcher import NOON, NOON_MS, machines
 
-CHECKPOINTS = checkpoint_key(1, 0)
-NOTHING_NEW = ShardReport(2, 0, 0, 0, 0, 0, 0)
+CHECKPOINTS = checkpoint_key(0)
+NOTHING_NEW = ShardReport(watched=2)
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def world() -> World:
 def test_normal_machines_cause_no_notification() -> None:
     world = World(20)
     reports = [world.run(tick) for tick in range(12)]
-    assert reports == [ShardReport(20, 0, 0, 0, 0, 0, 0)] * 12
+    assert reports == [ShardReport(watched=20)] * 12
     assert world.sent == []
 
 
@@ -91,8 +89,7 @@ def test_long_periods_keep_enough_history_to_be_evaluated(period: int, days: int
     world.cloudwatch.put(metric, noon - len(values) * period, values)
     for tick, value in enumerate((30.0, 30_000.0)):
         world.cloudwatch.put(metric, noon + tick * period, [value])
-        world.clock.seconds = noon + (tick + 1) * period + 90
-        world.runner.run(1, 0, [Watched(world.options, [metric])])
+        world.run_at(noon + (tick + 1) * period + 90)
     assert world.sent == [("i-00000", OPENED)]
 
 
@@ -129,7 +126,7 @@ def test_an_incident_closes_after_the_recovery_periods(world: World) -> None:
 def test_missed_hours_are_notified_in_order(world: World) -> None:
     world.run(0)
     world.set(SPIKE, 3, 4)
-    assert world.run(100) == ShardReport(2, 1, 1, 0, 0, 0, 0)
+    assert world.run(100) == ShardReport(watched=2, opened=1, closed=1)
     assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
 
 
@@ -193,6 +190,111 @@ def test_a_machine_that_joins_the_fleet_is_read_from_its_beginning(world: World)
     assert [span.total_seconds() // PERIOD for span in spans] == [3 * DAY, 13, 3 * DAY]
 
 
+# --- values that settle -------------------------------------------------------------------------
+
+
+def test_a_sum_that_is_low_is_no_alert_until_it_has_settled() -> None:
+    world = World(1, "Sum")
+    world.run(0)
+    world.set(3.0, 1)  # nine tenths of it come in late
+    assert world.run(2).opened == 0
+    world.set(30.0, 1)
+    for tick in range(3, 6):
+        assert world.run(tick) == ShardReport(watched=1)
+    assert world.sent == []
+
+
+def test_a_sum_that_stays_low_is_an_alert_once_it_has_settled() -> None:
+    world = World(1, "Sum")
+    world.run(0)
+    world.set(3.0, *range(1, 6))
+    assert [world.run(tick).opened for tick in range(2, 6)] == [0, 0, 1, 0]
+    assert world.event.sent[0].detail["first_seen"] == "2026-11-25T12:05:00Z"
+
+
+def test_a_sum_that_is_high_is_an_alert_at_once() -> None:
+    """It can only grow."""
+    world = World(1, "Sum")
+    world.run(0)
+    world.set(SPIKE, 1, 2)
+    assert [world.run(tick).opened for tick in range(2, 8)] == [1, 0, 0, 0, 0, 0]
+    world.run(8)
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+    assert world.event.sent[1].detail["readings"] == 2
+
+
+def test_an_entry_may_say_how_long_its_values_take_to_settle() -> None:
+    quick, slow = World(1, "Sum", settle_seconds=60), World(1, settle_seconds=900)
+    for world in (quick, slow):
+        world.run(0)
+        world.set(3.0, *range(1, 6))
+    assert [quick.run(tick).opened for tick in range(2, 6)] == [1, 0, 0, 0]
+    assert [slow.run(tick).opened for tick in range(2, 6)] == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("is_cold", [False, True], ids=["warm", "cold"])
+def test_an_incident_that_rested_on_a_corrected_reading_is_withdrawn(is_cold: bool) -> None:
+    world = World(1)
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.run(2)
+    world.set(29.0, 1)
+    report = world.run(3, by=world.new_runner() if is_cold else None)
+    assert (report.corrected, report.closed, report.withdrawn) == (1, 1, 1)
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+    opened, closed = world.event.sent
+    assert closed.detail["id"] == opened.detail["id"]
+    assert closed.detail["close_reason"] == "withdrawn"
+    assert closed.subject.startswith("Withdrawn: CPUUtilization of i-00000")
+    assert "CloudWatch has corrected the readings that it rested on" in closed.message
+    for tick in range(4, 12):
+        world.run(tick)
+    assert len(world.sent) == 2
+
+
+def test_an_incident_keeps_what_is_left_of_it_after_a_correction() -> None:
+    world = World(1)
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.set(3 * SPIKE, 2)
+    world.run(3)
+    world.set(SPIKE + 1, 2)
+    world.run(4)
+    world.run(8)
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
+    closed = world.event.sent[1].detail
+    assert (closed["readings"], closed["value"]) == (2, SPIKE + 1)
+
+
+def test_a_reading_that_becomes_unusual_by_a_correction_is_an_alert() -> None:
+    world = World(1)
+    world.run(3)
+    world.set(SPIKE, 1)
+    report = world.run(4)
+    assert (report.corrected, report.opened) == (1, 1)
+
+
+def test_small_changes_are_taken_and_not_evaluated_again(world: World) -> None:
+    world.run(3)
+    [value, _] = world.state.metrics[str(world.metrics[0])].values[-2:]
+    world.set(1.009 * value, 1)
+    assert world.run(4).corrected == 0
+    assert world.state.metrics[str(world.metrics[0])].values[-3] == 1.009 * value
+
+
+def test_an_hourly_reading_is_read_when_it_is_there_and_again_when_it_is_final() -> None:
+    world = World(0)
+    world.metrics = machines(1, 3_600)
+    world.cloudwatch.put(world.metrics[0], NOON - 100 * 3_600, [30.0] * 110)
+    read = []
+    for seconds in range(60, 3 * 3_600, PERIOD):
+        calls = len(world.cloudwatch.calls)
+        world.run_at(NOON + seconds)
+        if len(world.cloudwatch.calls) > calls:
+            read.append(seconds // 60)
+    assert read == [1, 11, 61, 71, 121, 131]
+
+
 # --- models -------------------------------------------------------------------------------------
 
 
@@ -209,12 +311,12 @@ def test_a_metric_is_evaluated_by_the_model_of_its_entry() -> None:
     assert f"(model ec2-cpu, version {version})" in world.event.sent[0].message
 
 
-def test_a_metric_without_its_model_is_evaluated_by_its_own_history() -> None:
-    world = World(1, model="gone")
+def test_metrics_without_their_model_are_evaluated_by_their_own_history() -> None:
+    world = World(20, model="gone")
     world.run(0)
     world.set(SPIKE, 1)
     world.run(2)
-    assert world.telemetry.unavailable_models == ["gone", "gone"]
+    assert world.telemetry.unavailable_models == ["gone", "gone"], "once a job"
     assert world.sent == [("i-00000", OPENED)]
     assert world.event.sent[0].detail["model"] is None
 
@@ -267,24 +369,65 @@ def test_a_metric_that_was_refused_for_a_while_catches_up(world: World) -> None:
     assert world.sent == [("i-00000", OPENED)]
 
 
-def test_new_metrics_are_postponed_if_time_runs_out(world: World) -> None:
-    new, known = world.metrics
-    world.metrics = [known]
+LONG = {"history_days": 28}
+A_PAGE = 12
+"""Metrics of 8,064 periods each that fit a page of 100,800 datapoints."""
+
+
+def test_pages_are_committed_one_by_one_and_the_rest_is_left_to_the_next_job() -> None:
+    world = World(30, **LONG)
+    report = world.run(0, remaining_ms=lambda: 0 if world.state_written else TIMEOUT_MS)
+    assert report.postponed == 30 - A_PAGE
+    assert report.missing == 0, "what has not been read is not missing"
+    assert len(world.state.metrics) == A_PAGE
+    assert world.run(0).postponed == 0
+    assert len(world.state.metrics) == 30
+    assert [len(call["MetricDataQueries"]) for call in world.cloudwatch.calls] == [12, 12, 6]
+
+
+def test_a_job_that_is_throttled_or_killed_keeps_what_it_has_committed() -> None:
+    world = World(30, **LONG)
+    world.cloudwatch.after(2, client_error("Throttling", "GetMetricData"))
+    with pytest.raises(ServiceUnavailableError):
+        world.run(0)
+    assert len(world.state.metrics) == 2 * A_PAGE
+    assert world.run(0).postponed == 0
+    assert len(world.cloudwatch.calls) == 4, "two pages, a refused one, and the third"
+
+
+def test_metrics_that_are_known_come_before_new_ones() -> None:
+    world = World(30, **LONG)
+    new, known = world.metrics[:20], world.metrics[20:]
+    world.metrics = known
     world.run(0)
-    start = NOON_MS + 390_000
-    # the evaluation begins; CloudWatch responds late; one metric is evaluated; the other is due
-    moments = iter([start, start + 2 * MAX_EVALUATION_MS, start + 2 * MAX_EVALUATION_MS + 1])
+    world.metrics = [*new, *known]
+    world.set(SPIKE, 0, of=25)
+    report = world.run(1, remaining_ms=lambda: 0 if world.sent else TIMEOUT_MS)
+    assert (report.opened, report.postponed) == (1, 8), "the first page had room for 12 new ones"
 
-    def clock() -> int:
-        return next(moments, start + 4 * MAX_EVALUATION_MS)
 
-    models = ModelRegistry(world.store, ttl_seconds=1, cache_bytes=1, on_refresh_failed=print)
-    evaluator = Evaluator(models, CheckpointCache(), print)
-    fleet = [Watched(world.options, [new, known])]
-    found = evaluate_shard(world.state, fleet, world.cloudwatch, evaluator, clock, print)
-    assert found.postponed == 1
-    ends = {text: state.end for text, state in found.state.metrics.items()}
-    assert ends == {str(known): NOON_MS + 1000 * PERIOD}
+def test_evaluation_stops_within_a_page_too(world: World) -> None:
+    left = iter([TIMEOUT_MS, TIMEOUT_MS, 0])
+    assert world.run(0, remaining_ms=lambda: next(left)).postponed == 1
+    assert len(world.state.metrics) == 1
+
+
+def test_reading_respects_this_instances_part_of_the_quota() -> None:
+    world = World(30, **LONG)
+    world.run(0)
+    datapoints = [each * 28 * DAY for each in (12, 12, 6)]
+    assert world.pauses == pytest.approx([each / QUOTA for each in datapoints])
+
+
+def test_a_job_before_the_fleet_is_listed_changes_nothing(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.run(0)
+    before = dict(world.store.objects)
+    before.pop(FLEET_KEY)
+    world.store.objects.pop(FLEET_KEY)
+    assert world.runner.run(0, lambda: TIMEOUT_MS) is None
+    assert world.store.objects == before
+    assert world.sent == [("i-00000", OPENED)]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +484,7 @@ def test_an_outage_after_the_delivery_sends_again_under_the_same_id(world: World
     with pytest.raises(StoreUnavailableError):
         world.run(0)
     assert world.sent == [("i-00000", OPENED)]
-    world.run(1)  # after the lease
+    world.run(1)
     assert world.sent == [("i-00000", OPENED)] * 2
     assert len({each.id for each in world.event.sent}) == 1
     assert world.state.outbox == ()
@@ -449,34 +592,19 @@ def test_an_older_job_changes_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize("tick", [0, 2], ids=["the first evaluation", "a later one"])
-def test_one_of_two_instances_that_run_the_same_job_notifies(world: World, tick: int) -> None:
+def test_of_two_instances_at_the_same_time_the_slower_one_changes_nothing(
+    world: World, tick: int
+) -> None:
+    """The queue prevents it; the conditional write is the fence if somebody runs a job by hand."""
     if tick:
         world.run(0)
     world.set(SPIKE, tick - 1)
-    other: list[ShardReport] = []
+    other: list[ShardReport | None] = []
     world.store.others = [lambda: other.append(world.run(tick, by=world.new_runner()))]
-    assert world.run(tick) == NOTHING_NEW
-    assert other == [ShardReport(2, 1, 0, 0, 0, 0, 0)]
+    with pytest.raises(ConflictError):
+        world.run(tick)
+    assert other == [ShardReport(watched=2, opened=1)]
     assert world.sent == [("i-00000", OPENED)]
-
-
-def test_a_second_instance_does_not_deliver_what_the_first_is_delivering(world: World) -> None:
-    world.set(SPIKE, -1)
-    other = world.new_runner()
-    world.store.others = [lambda: None, lambda: world.run(0, by=other)]
-    world.run(0)
-    assert world.sent == [("i-00000", OPENED)]
-    assert world.state.outbox == ()
-
-
-def test_an_instance_that_always_loses_the_race_asks_for_a_retry(world: World) -> None:
-    def conflict() -> None:
-        raise ConflictError(STATE)
-
-    world.store.others = [conflict] * 100
-    with pytest.raises(BusyError, match=STATE):
-        world.run(0)
-    assert world.sent == []
 
 
 def test_the_next_instance_delivers_for_one_that_died(world: World) -> None:
@@ -488,9 +616,8 @@ def test_the_next_instance_delivers_for_one_that_died(world: World) -> None:
     with pytest.raises(TimeoutError):
         world.run(0)
     world.event.send = send
-    assert LEASE_MS < 1000 * PERIOD
-    world.run(1, by=world.new_runner())
-    world.run(2)
+    world.run(0, by=world.new_runner())
+    world.run(1)
     assert world.sent == [("i-00000", OPENED)]
 
 
@@ -509,35 +636,3 @@ def test_notifications_expire_after_a_day(world: World) -> None:
     world.run(0)
     world.run(DAY + 1)
     assert [each.detail_type for each in world.telemetry.expired_notifications] == [OPENED]
-
-
-# --- a fleet that grows -------------------------------------------------------------------------
-
-
-def test_a_shard_that_is_split_inherits_its_part_of_the_state() -> None:
-    world = World(8)
-    for number in range(8):
-        world.set(SPIKE, -2, -1, of=number)
-    world.run(0)
-    assert sorted(world.sent) == [(f"i-{number:05}", OPENED) for number in range(8)]
-    for number in range(8):
-        world.set(NAN, *range(20), of=number)
-    calls = len(world.cloudwatch.calls)
-    for tick in range(1, 16):
-        for shard in (0, 1):
-            world.run(tick, of=2, shard=shard)
-    spans = {call["EndTime"] - call["StartTime"] for call in world.cloudwatch.calls[calls:]}
-    assert {span.total_seconds() // PERIOD for span in spans} == {13}  # nothing is read anew
-    assert sorted(world.sent[8:]) == [(f"i-{number:05}", CLOSED) for number in range(8)]
-
-
-def test_one_half_of_a_split_shard_delivers_what_was_pending() -> None:
-    world = World(8)
-    for number in range(8):
-        world.set(SPIKE, -1, of=number)
-    world.event.is_down = world.message.is_down = True
-    world.run(0)
-    world.event.is_down = world.message.is_down = False
-    for shard in (0, 1):
-        world.run(1, of=2, shard=shard)
-    assert sorted(world.sent) == [(f"i-{number:05}", OPENED) for number in range(8)]

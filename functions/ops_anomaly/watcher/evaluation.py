@@ -145,6 +145,8 @@ def _update_detector(
         return None
     final = int(np.searchsorted(series.times, now - FINAL_MS - state.step, side="right"))
     first = max(begin, min(first_due, final))
+    if is_changed.any():  # an open incident is reviewed from its beginning
+        first = max(begin, min(first, _first_position(state)))
     if begin < first:
         _, detector = detector.update(series[begin:first], sensitivity)
     detection = detector.detect(series[first:], sensitivity)
@@ -162,6 +164,14 @@ def _update_detector(
         replayed=first - begin,
         checkpoint=_checkpoint(version, sensitivity, series[:kept], detector),
     )
+
+
+def _first_position(state: MetricState) -> int:
+    """Return the position of the first reading of what may be an incident, or the end."""
+    open_now = (state.incidents.incident, state.incidents.relapse)
+    begun = [each.first_seen for each in open_now if each]
+    times = state.series.times
+    return int(np.searchsorted(times, min(begun))) if begun else len(times)
 
 
 def _checkpoint(

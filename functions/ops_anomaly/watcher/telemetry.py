@@ -36,14 +36,14 @@ class ShardReport:
     """
 
     watched: int
-    opened: int
-    closed: int
-    withdrawn: int
-    late: int
-    corrected: int
-    missing: int
-    postponed: int
-    pending: int
+    opened: int = 0
+    closed: int = 0
+    withdrawn: int = 0
+    late: int = 0
+    corrected: int = 0
+    missing: int = 0
+    postponed: int = 0
+    pending: int = 0
     scores: dict[Metric, float] = field(default_factory=dict)
 
 
