@@ -18,8 +18,8 @@ import requests
 from moto.server import ThreadedMotoServer
 
 BUCKET = "models"
-MAX_RECEIVES = 3
-"""Deliveries of a shard job before it becomes a dead letter, as in the template."""
+MAX_RECEIVES = {"shards": 3, "alarms": 5}
+"""Deliveries before a message becomes a dead letter, as in the template."""
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "local",
@@ -99,6 +99,8 @@ class WatchStack:
     event_bus: str
     alert_topic: str
     shard_queue: str
+    shard_dead_letters: str
+    alarm_queue: str
     dead_letters: str
     event_queue: str
     message_queue: str
@@ -108,25 +110,24 @@ class WatchStack:
         return local_client(service, self.endpoint_url)
 
     def environment(self) -> dict[str, str]:
-        """Return the variables that the deployed function gets from `template.yaml`."""
+        """Return the variables that the deployed functions get from `template.yaml`."""
         return {
             "EVENT_BUS_NAME": self.event_bus,
             "ALERT_TOPIC_ARN": self.alert_topic,
             "SHARD_QUEUE_URL": self.shard_queue,
+            "ALARM_QUEUE_URL": self.alarm_queue,
         }
 
-    def run_shard_jobs(self, handler: Callable[[Any, Any], Any], context: Any) -> int:
-        """Invoke the handler with each queued shard job, as Lambda does; return how many it took.
+    def run_queued(self, queue: str, handler: Callable[[Any, Any], Any], context: Any) -> int:
+        """Invoke a handler with each message of a queue, as Lambda does; return how many it took.
 
-        A job whose run fails is delivered again, and in the end becomes a dead letter.
+        A message whose handling fails is delivered again, and in the end becomes a dead letter.
         """
         sqs, taken = self.client("sqs"), 0
-        while messages := sqs.receive_message(QueueUrl=self.shard_queue).get("Messages"):
+        while messages := sqs.receive_message(QueueUrl=queue).get("Messages"):
             for message in messages:
                 handler(sqs_event(message), context)
-                sqs.delete_message(
-                    QueueUrl=self.shard_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
                 taken += 1
         return taken
 
@@ -152,40 +153,51 @@ class WatchStack:
 def make_watch_stack(endpoint_url: str, name: str) -> WatchStack:
     """Create the watcher's bus, topic and queues, under names that begin with `name`."""
     sqs, sns, events = (local_client(each, endpoint_url) for each in ("sqs", "sns", "events"))
-    urls = {
-        part: sqs.create_queue(QueueName=f"{name}-{part}")["QueueUrl"]
-        for part in ("dead-letters", "events", "messages")
-    }
-    arns = {
-        part: sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
-            "QueueArn"
-        ]
-        for part, url in urls.items()
-    }
-    redrive = {"deadLetterTargetArn": arns["dead-letters"], "maxReceiveCount": MAX_RECEIVES}
-    shards = sqs.create_queue(
-        QueueName=f"{name}-shards", Attributes={"RedrivePolicy": json.dumps(redrive)}
-    )["QueueUrl"]
+    shard_dead_letters = create_queue(sqs, f"{name}-shard-dead-letters.fifo")
+    dead_letters, event_queue, message_queue = (
+        create_queue(sqs, f"{name}-{part}") for part in ("dead-letters", "events", "messages")
+    )
     topic = sns.create_topic(Name=f"{name}-alerts")["TopicArn"]
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns["messages"])
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue_arn(sqs, message_queue))
     events.create_event_bus(Name=name)
     events.put_rule(
         Name=f"{name}-all",
         EventBusName=name,
         EventPattern=json.dumps({"source": ["ops-anomaly"]}),
     )
-    events.put_targets(
-        Rule=f"{name}-all", EventBusName=name, Targets=[{"Id": "queue", "Arn": arns["events"]}]
-    )
+    target = {"Id": "queue", "Arn": queue_arn(sqs, event_queue)}
+    events.put_targets(Rule=f"{name}-all", EventBusName=name, Targets=[target])
     return WatchStack(
         endpoint_url=endpoint_url,
         event_bus=name,
         alert_topic=topic,
-        shard_queue=shards,
-        dead_letters=urls["dead-letters"],
-        event_queue=urls["events"],
-        message_queue=urls["messages"],
+        shard_queue=create_queue(
+            sqs, f"{name}-shards.fifo", shard_dead_letters, MAX_RECEIVES["shards"]
+        ),
+        shard_dead_letters=shard_dead_letters,
+        alarm_queue=create_queue(sqs, f"{name}-alarms", dead_letters, MAX_RECEIVES["alarms"]),
+        dead_letters=dead_letters,
+        event_queue=event_queue,
+        message_queue=message_queue,
     )
+
+
+def create_queue(sqs: Any, name: str, dead_letters: str = "", max_receives: int = 0) -> str:
+    """Create a queue, FIFO if it is named so, and its redrive; return its URL."""
+    attributes = {"FifoQueue": "true"} if name.endswith(".fifo") else {}
+    if dead_letters:
+        redrive = {
+            "deadLetterTargetArn": queue_arn(sqs, dead_letters),
+            "maxReceiveCount": max_receives,
+        }
+        attributes["RedrivePolicy"] = json.dumps(redrive)
+    return str(sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"])
+
+
+def queue_arn(sqs: Any, url: str) -> str:
+    """Return the ARN of a queue."""
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    return str(attributes["QueueArn"])
 
 
 def sqs_event(message: dict[str, Any]) -> dict[str, Any]:
