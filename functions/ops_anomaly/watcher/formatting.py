@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-MAX_SUBJECT = 100
-"""Characters of a subject that SNS takes, in ASCII."""
+MAX_SUBJECT = 99
+"""SNS documents "less than 100 characters"."""
 
 
 def iso(time: int) -> str:
@@ -44,6 +44,14 @@ def metric_title(name: str, dimensions: Sequence[str]) -> str:
 
 
 def subject_line(text: str) -> str:
-    """Return a subject that SNS takes: one line of printable ASCII."""
-    line = "".join(letter if " " <= letter <= "~" else "?" for letter in text)
-    return line if len(line) <= MAX_SUBJECT else f"{line[: MAX_SUBJECT - 3]}..."
+    """Return a subject that SNS takes: one line of ASCII that does not begin with a space.
+
+    Examples
+    --------
+    >>> subject_line(" Größe\\nof shop: 93")
+    'Gr??e of shop: 93'
+    """
+    line = "".join(letter if " " <= letter <= "~" else "?" for letter in " ".join(text.split()))
+    if len(line) > MAX_SUBJECT:
+        return f"{line[: MAX_SUBJECT - 3]}..."
+    return line or "(no subject)"
