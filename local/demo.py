@@ -246,7 +246,7 @@ def show_watching(stack: WatchStack, console: Console) -> None:
         If it is not exactly one alert, about the machine that runs away.
     """
     # reads the environment when it is imported
-    from ops_anomaly.watcher.handler import lambda_handler
+    from ops_anomaly.watcher.handler import watch_handler
 
     until = int(time.time() - 60) // PERIOD * PERIOD
     put_fleet(stack.client("cloudwatch"), until, FLEET_SIZE)
@@ -256,8 +256,8 @@ def show_watching(stack: WatchStack, console: Console) -> None:
         "away."
     )
     began = time.perf_counter()
-    lambda_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
-    stack.run_shard_jobs(lambda_handler, LocalContext())
+    watch_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
+    stack.run_queued(stack.shard_queue, watch_handler, LocalContext())
     seconds = time.perf_counter() - began
     events, messages = stack.drain_events(), stack.drain_messages()
     if [event["detail-type"] for event in events] != ["Anomaly Opened"] or len(messages) != 1:

@@ -31,7 +31,16 @@ from local.stack import (
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
 from ops_anomaly.watcher.alarm_evaluation import alarm_name, alarm_names_in_rule, event_query
-from ops_anomaly.watcher.events import AlarmChange, ShardJobs, Tick, UnknownEventError, recognise
+from ops_anomaly.watcher.events import (
+    AlarmChange,
+    AlarmChanges,
+    DeliveryTest,
+    DirectAlarms,
+    ShardJobs,
+    Tick,
+    UnknownEventError,
+    recognise,
+)
 from training import RunError
 from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
@@ -103,16 +112,38 @@ def send_request(event: dict[str, Any], endpoint_url: str, console: Console) -> 
 
 
 def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str, Any]:
-    """Return what the watcher publishes on an event, its shard jobs included."""
+    """Return what the watcher publishes on an event, and on what it queues."""
     # reads the environment when it is imported
-    from ops_anomaly.watcher.handler import lambda_handler
+    from ops_anomaly.watcher.handler import alarm_handler, watch_handler
 
+    publish_watch_file(s3_client(stack.endpoint_url), BUCKET, read_watch_file(WATCH_FILE))
     console.print(seed_metrics(event, stack.client("cloudwatch")))
-    s3 = s3_client(stack.endpoint_url)
-    publish_watch_file(s3, BUCKET, read_watch_file(WATCH_FILE))
-    lambda_handler(event, LocalContext())
-    stack.run_shard_jobs(lambda_handler, LocalContext())
+    handler = alarm_handler if alarms_of(event) else watch_handler
+    if is_shard_job(event):
+        watch_handler({"watch": "fleet"}, LocalContext())  # which lists the fleet
+        handler(event, LocalContext())
+    else:
+        handler(event, LocalContext())
+        stack.run_queued(stack.shard_queue, watch_handler, LocalContext())
+        stack.run_queued(stack.alarm_queue, alarm_handler, LocalContext())
     return {"events": stack.drain_events(), "messages": stack.drain_messages()}
+
+
+def is_shard_job(event: Any) -> bool:
+    """Return whether an event is a message of the shards' queue."""
+    try:
+        return isinstance(recognise(event), ShardJobs)
+    except UnknownEventError:
+        return False
+
+
+def alarms_of(event: Any) -> list[AlarmChange]:
+    """Return the changes of alarms that an event carries."""
+    try:
+        known = recognise(event)
+    except UnknownEventError:
+        return []
+    return known.changes if isinstance(known, AlarmChanges | DirectAlarms) else []
 
 
 def seed_metrics(event: Any, cloudwatch: Any) -> str:
@@ -123,23 +154,23 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
     except UnknownEventError:
         return "An event of an unknown kind."
     match known:
-        case Tick():
+        case Tick() | ShardJobs():
             put_fleet(cloudwatch, now, FLEET_SIZE)
-            return f"A tick: {FLEET_SIZE} machines, one of which runs away."
-        case ShardJobs(jobs=jobs):
-            # as it is in the file, a newer job would have superseded it
-            for record in event["Records"]:
-                record["body"] = json.dumps(json.loads(record["body"]) | {"time": int(time.time())})
-            metrics = [m for job in jobs for w in job.fleet for m in w.metrics]
-            put_runaways(cloudwatch, metrics, now)
-            return f"A shard job: {len(metrics)} metrics that run away."
-        case AlarmChange() as change:
-            metrics = metrics_of(change) or children_of(change, cloudwatch)
-            put_runaways(cloudwatch, metrics, change.at // 1000 // PERIOD * PERIOD + PERIOD)
-            return (
-                f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when "
-                "it fires."
-            )
+            kind = "A tick" if isinstance(known, Tick) else "A shard job"
+            return f"{kind}: {FLEET_SIZE} machines, one of which runs away."
+        case DeliveryTest():
+            return "A test of whether alerts arrive."
+        case AlarmChanges(changes=changes) | DirectAlarms(changes=changes):
+            return "\n".join(seed_alarm(change, cloudwatch) for change in changes)
+
+
+def seed_alarm(change: AlarmChange, cloudwatch: Any) -> str:
+    """Put the metrics of an alarm into the local CloudWatch; return that in words."""
+    metrics = metrics_of(change) or children_of(change, cloudwatch)
+    put_runaways(cloudwatch, metrics, change.at // 1000 // PERIOD * PERIOD + PERIOD)
+    return (
+        f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when it fires."
+    )
 
 
 def put_runaways(cloudwatch: Any, metrics: list[Metric], until: int) -> None:
