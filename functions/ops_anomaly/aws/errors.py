@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -73,16 +74,22 @@ class ServiceUnavailableError(ServiceError):
     """The service did not respond, or not for now: throttled, timed out, expired credentials."""
 
 
-DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+DENIED = re.compile(r"(?i)AccessDenied|NotAuthorized|Unauthorized|AuthorizationError")
 
-NOT_THE_REQUEST = {
-    *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "RequestExpired"),
-    *("IncompleteSignature", "MissingAuthenticationToken", "UnrecognizedClientException"),
-    *("LimitExceededException", "PriorRequestNotComplete", "RequestLimitExceeded"),
-    *("RequestThrottled", "Throttled", "ThrottledException", "Throttling", "ThrottlingException"),
-    *("RequestTimeout", "TooManyRequestsException"),
-}
-"""Codes that come with status 400 and yet are about throttling, time or credentials."""
+NOT_THE_REQUEST = re.compile(
+    r"(?i)Throttl|SlowDown|TooManyRequests|LimitExceeded|ThroughputExceeded"
+    r"|Timeout|InProgress|NotComplete"
+    r"|Expired|InvalidToken|TokenRefresh|AuthenticationToken|Signature|UnrecognizedClient"
+)
+"""Codes that may come with status 400 and yet are about throttling, time or credentials. The same
+code differs by service and protocol: Throttling, ThrottlingException, RequestThrottled."""
+
+NOT_REFUSALS = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
 
 
 @contextmanager
@@ -101,23 +108,26 @@ def translate_aws_errors(action: str, permission: str = "") -> Iterator[None]:
     AccessDeniedError
         If the permission is missing.
     RequestRefusedError
-        If the request is refused for what it is: any 4xx that is neither access nor throttling.
+        If the request is refused for what it is: any 4xx that is neither access nor throttling, and
+        what boto3 does not even send.
     ServiceUnavailableError
         Of everything else.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
     try:
         yield
     except ClientError as error:
         raise _translated(error, action, permission) from error
+    except ParamValidationError as error:
+        raise RequestRefusedError(f"{action}: refused: {error}") from error
     except BotoCoreError as error:
         raise ServiceUnavailableError(f"{action}: {error}") from error
 
 
 def _translated(error: ClientError, action: str, permission: str) -> ServiceError:
     code, message = (error.response["Error"].get(part, "") for part in ("Code", "Message"))
-    if code in DENIED:
+    if DENIED.search(code):
         needed = f"; the role needs {permission}" if permission else ""
         return AccessDeniedError(f"{action}: access denied{needed} ({message})")
     if _is_refusal(code, int(error.response["ResponseMetadata"]["HTTPStatusCode"])):
@@ -126,5 +136,4 @@ def _translated(error: ClientError, action: str, permission: str) -> ServiceErro
 
 
 def _is_refusal(code: str, status: int) -> bool:
-    other = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-    return 400 <= status < 500 and status not in other and code not in NOT_THE_REQUEST
+    return 400 <= status < 500 and status not in NOT_REFUSALS and not NOT_THE_REQUEST.search(code)

@@ -44,11 +44,11 @@ def metric_title(name: str, dimensions: Sequence[str]) -> str:
 
 
 def subject_line(text: str) -> str:
-    """Return a subject that SNS takes: one line of ASCII that does not begin with a space.
+    r"""Return a subject that SNS takes: one line of ASCII that does not begin with a space.
 
     Examples
     --------
-    >>> subject_line(" Größe\\nof shop: 93")
+    >>> subject_line(" Größe\nof shop: 93")
     'Gr??e of shop: 93'
     """
     line = "".join(letter if " " <= letter <= "~" else "?" for letter in " ".join(text.split()))
