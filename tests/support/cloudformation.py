@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -101,8 +102,8 @@ TRANSFORMED = transform()
 def deployed(**parameters: str) -> Resources:
     """Return the resources that a stack with these parameters has.
 
-    Conditions, mappings and references to parameters are evaluated; what CloudFormation learns
-    from AWS stays as it is written.
+    Conditions, mappings and references to parameters are evaluated, and a `Fn::Sub` has no
+    variables of its own any more; what CloudFormation learns from AWS stays as it is written.
     """
     template = transform(**parameters)
     evaluate = Evaluation(template, parameters)
@@ -155,20 +156,60 @@ class Evaluation:
 
     def value(self, value: Any) -> Any:
         """Return a value with all that can be known evaluated."""
+        functions = {
+            "Fn::If": self._if,
+            "Fn::FindInMap": self._find_in_map,
+            "Fn::Sub": self._sub,
+            "Fn::Split": self._split,
+        }
         match value:
             case {"Ref": str(name)} if name in self._parameters:
                 return self._parameters[name]
-            case {"Fn::If": [name, then, otherwise]}:
-                return self.value(then if self.condition(name) else otherwise)
-            case {"Fn::FindInMap": [name, *keys]}:
-                first, second = map(self.value, keys)
-                return self._mappings[name][first][second]
+            case dict() if len(value) == 1 and value.keys() <= functions.keys():
+                [(name, arguments)] = value.items()
+                return functions[name](arguments)
             case dict():
                 pairs = ((key, self.value(each)) for key, each in value.items())
                 return {key: each for key, each in pairs if each != NO_VALUE}
             case list():
                 return [each for each in map(self.value, value) if each != NO_VALUE]
         return value
+
+    def _if(self, arguments: list[Any]) -> Any:
+        name, then, otherwise = arguments
+        return self.value(then if self.condition(name) else otherwise)
+
+    def _find_in_map(self, arguments: list[Any]) -> Any:
+        name, first, second = arguments
+        return self._mappings[name][self.value(first)][self.value(second)]
+
+    def _sub(self, arguments: Any) -> Any:
+        text, variables = arguments if isinstance(arguments, list) else (arguments, {})
+        return self._substitute(text, self.value(variables))
+
+    def _split(self, arguments: list[Any]) -> list[Any]:
+        separator, text = arguments[0], self.value(arguments[1])
+        parts = (text["Fn::Sub"] if isinstance(text, dict) else text).split(separator)
+        return [self._substitute(part, {}) for part in parts]
+
+    def _substitute(self, text: str, variables: dict[str, Any]) -> Any:
+        values = self._parameters | variables
+
+        def fill(name: re.Match[str]) -> str:
+            match values.get(name[1]):
+                case None:
+                    return name[0]
+                case {"Ref": other}:
+                    return f"${{{other}}}"
+                case {"Fn::GetAtt": [other, attribute]}:
+                    return f"${{{other}.{attribute}}}"
+                case {"Fn::Sub": other}:
+                    return str(other)
+                case value:
+                    return str(value)
+
+        filled = re.sub(r"\$\{([^!}]+)\}", fill, text)
+        return {"Fn::Sub": filled} if "${" in filled else filled
 
 
 # --- what waits for what ------------------------------------------------------------------------
