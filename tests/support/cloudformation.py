@@ -165,7 +165,7 @@ class Evaluation:
         match value:
             case {"Ref": str(name)} if name in self._parameters:
                 return self._parameters[name]
-            case dict() if len(value) == 1 and value.keys() <= functions.keys():
+            case dict() if len(value) == 1 and set(value) <= functions.keys():
                 [(name, arguments)] = value.items()
                 return functions[name](arguments)
             case dict():
