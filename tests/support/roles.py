@@ -1,0 +1,263 @@
+"""The roles of the deployed functions, enforced: a server in front of moto's that is one of them.
+
+moto's own enforcement knows no resources but those of S3 and SQS, takes PublishBatch for a
+permission, which it is not, and can't evaluate the conditions. So the policies of the transformed
+template are evaluated here, for what the functions call. The policies of the resources (buckets,
+queues, topics, keys) are not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+from local.stack import WatchStack
+from tests.support.cloudformation import as_list, deployed
+from tests.support.forwarding import ForwardingServer, Request, Response
+
+Statement = Mapping[str, Any]
+
+REGION, ACCOUNT = "us-east-1", "123456789012"
+"""Of moto's resources."""
+
+PSEUDO_PARAMETERS = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::Region": REGION,
+    "AWS::URLSuffix": "amazonaws.com",
+}
+
+COVERED_BY = {
+    "PublishBatch": "Publish",
+    "SendMessageBatch": "SendMessage",
+    "HeadObject": "GetObject",
+}
+"""Operations that have no permission of their own."""
+
+
+# --- policies -----------------------------------------------------------------------------------
+
+
+def role_of(function: str, names: Mapping[str, str], **parameters: str) -> list[Statement]:
+    """Return what the role of a function allows and denies.
+
+    Parameters
+    ----------
+    names
+        What `Ref` gives for a logical name, and `GetAtt` for name.attribute.
+    parameters
+        Of the template, where they do not have their defaults.
+    """
+    role = deployed(**parameters)[f"{function}Role"]["Properties"]
+    resolve = Resolution(PSEUDO_PARAMETERS | dict(names))
+    return [
+        resolve(statement)
+        for policy in role["Policies"]
+        for statement in as_list(policy["PolicyDocument"]["Statement"])
+    ]
+
+
+def names_of(bucket: str, stack: WatchStack) -> dict[str, str]:
+    """Return what CloudFormation would call the parts of a local stack with a bus of its own."""
+    queues = {
+        "ShardQueue": stack.shard_queue,
+        "ShardDeadLetters": stack.shard_dead_letters,
+        "AlarmQueue": stack.alarm_queue,
+        "DeadLetters": stack.dead_letters,
+    }
+    return {
+        "ModelBucket": bucket,
+        "ModelBucket.Arn": f"arn:aws:s3:::{bucket}",
+        "AlertBus": stack.event_bus,
+        "AlertBus.Arn": bus_arn(stack.event_bus),
+        "AlertTopic": stack.alert_topic,
+        **queues,
+        **{f"{name}.Arn": queue_arn(url) for name, url in queues.items()},
+    }
+
+
+def bus_arn(name: str) -> str:
+    return f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name.rpartition('/')[2]}"
+
+
+def queue_arn(url: str) -> str:
+    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rpartition('/')[2]}"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Fills in the names of what has been created."""
+
+    names: Mapping[str, str]
+
+    def __call__(self, value: Any) -> Any:
+        match value:
+            case {"Ref": name}:
+                return self.names[name]
+            case {"Fn::GetAtt": [name, attribute]}:
+                return self.names[f"{name}.{attribute}"]
+            case {"Fn::Sub": text}:
+                text, variables = text if isinstance(text, list) else (text, {})
+                names = {**self.names, **self(variables)}
+                return re.sub(r"\$\{([^}]+)\}", lambda found: names[found[1]], text)
+            case dict():
+                return {key: self(each) for key, each in value.items()}
+            case list():
+                return [self(each) for each in value]
+            case _:
+                return value
+
+
+@dataclass(frozen=True)
+class Call:
+    """What IAM is asked about a request: an action on a resource, and the condition keys."""
+
+    action: str
+    resource: str = "*"
+    keys: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+def is_allowed(call: Call, statements: list[Statement]) -> bool:
+    """Return whether some statement allows a call, and none denies it."""
+    effects = {each["Effect"] for each in statements if applies(each, call)}
+    return effects == {"Allow"}
+
+
+def applies(statement: Statement, call: Call) -> bool:
+    return (
+        any(matches(each.lower(), call.action.lower()) for each in as_list(statement["Action"]))
+        and any(matches(each, call.resource) for each in as_list(statement["Resource"]))
+        and all(
+            CONDITIONS[operator](call.keys.get(key, []), as_list(expected))
+            for operator, pairs in statement.get("Condition", {}).items()
+            for key, expected in pairs.items()
+        )
+    )
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a pattern with * and ? matches all of a text."""
+    parts = (re.escape(part).replace(r"\?", ".") for part in pattern.split("*"))
+    return bool(re.fullmatch(".*".join(parts), text))
+
+
+CONDITIONS: dict[str, Callable[[list[str], list[str]], bool]] = {
+    "StringEquals": lambda found, expected: bool(found) and found[0] in expected,
+    "ForAllValues:StringEquals": lambda found, expected: set(found) <= set(expected),
+    "Null": lambda found, expected: str(not found).lower() in expected,
+}
+"""Those that the template has; any other one is a `KeyError`."""
+
+
+# --- calls --------------------------------------------------------------------------------------
+
+
+def calls_of(request: Request) -> Iterator[Call]:
+    """Yield what a request needs to be allowed; what is not known here has no resource."""
+    service = signing_service(request)
+    if service == "s3":
+        yield from s3_calls(request)
+        return
+    operation, arguments = query_or_json(request)
+    action = f"{'cloudwatch' if service == 'monitoring' else service}:{permission(operation)}"
+    match service:
+        case "sqs" if "QueueUrl" in arguments:
+            yield Call(action, queue_arn(arguments["QueueUrl"]))
+        case "sns" if "TopicArn" in arguments:
+            yield Call(action, arguments["TopicArn"])
+        case "events" if "Entries" in arguments:
+            buses = {entry.get("EventBusName", "default") for entry in arguments["Entries"]}
+            sources = {"events:source": [entry["Source"] for entry in arguments["Entries"]]}
+            for bus in buses:
+                yield Call(action, bus_arn(bus), sources)
+        case _:
+            yield Call(action)
+
+
+def s3_calls(request: Request) -> Iterator[Call]:
+    bucket, _, key = request.path.lstrip("/").partition("/")
+    names = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
+    if not key:
+        names = {"GET": "ListBucket", "HEAD": "ListBucket"}
+    source = request.headers.get("x-amz-copy-source")
+    if source:
+        yield Call("s3:GetObject", f"arn:aws:s3:::{source.lstrip('/').partition('?')[0]}")
+    version = "Version" if "versionId=" in request.query and request.method != "PUT" else ""
+    name = names.get(request.method, request.method)
+    yield Call(f"s3:{name}{version}", f"arn:aws:s3:::{bucket}{'/' if key else ''}{key}")
+
+
+def signing_service(request: Request) -> str:
+    """Return the service that a request is signed for: Credential=KEY/DATE/REGION/SERVICE/..."""
+    return request.headers["authorization"].split("Credential=")[1].split("/")[3]
+
+
+def query_or_json(request: Request) -> tuple[str, dict[str, Any]]:
+    """Return operation and arguments of the services' query and JSON protocols."""
+    target = request.headers.get("x-amz-target")
+    if target:
+        return target.rpartition(".")[2], json.loads(request.body)
+    form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+    return form.get("Action", request.path), form
+
+
+def permission(operation: str) -> str:
+    return COVERED_BY.get(operation, operation)
+
+
+# --- the server ---------------------------------------------------------------------------------
+
+
+class EnforcedRole(ForwardingServer):
+    """Forwards what a role may do, and answers as AWS does to what it may not.
+
+    Attributes
+    ----------
+    used : set of str
+        Actions that were allowed.
+    denied : list of Call
+        Calls that were not.
+    """
+
+    def __init__(self, behind: str, statements: list[Statement]) -> None:
+        super().__init__(behind)
+        self.statements = statements
+        self.used: set[str] = set()
+        self.denied: list[Call] = []
+
+    def respond(self, request: Request) -> Response | None:
+        for call in calls_of(request):
+            if not is_allowed(call, self.statements):
+                self.denied.append(call)
+                return access_denied(request, call)
+            self.used.add(call.action)
+        response = self.forward(request)
+        if response.status == 404 and not self.may_list(request):
+            return access_denied(request, Call("s3:ListBucket"))
+        return response
+
+    def may_list(self, request: Request) -> bool:
+        """Return whether S3 would say that an object is missing, rather than deny access."""
+        bucket = request.path.split("/")[1]
+        return signing_service(request) != "s3" or is_allowed(
+            Call("s3:ListBucket", f"arn:aws:s3:::{bucket}"), self.statements
+        )
+
+
+def access_denied(request: Request, call: Call) -> Response:
+    message = f"not authorized to perform: {call.action} on resource: {call.resource}"
+    if "x-amz-target" in request.headers:
+        error = {"__type": "AccessDeniedException", "message": message}
+        return Response(
+            400, {"content-type": "application/x-amz-json-1.0"}, json.dumps(error).encode()
+        )
+    code = "AccessDenied" if signing_service(request) == "s3" else "AuthorizationError"
+    error_xml = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    if signing_service(request) != "s3":
+        error_xml = f"<ErrorResponse>{error_xml}</ErrorResponse>"
+    body = b"" if request.method == "HEAD" else error_xml.encode()
+    return Response(403, {"content-type": "application/xml"}, body)
