@@ -1,4 +1,4 @@
-"""A running API over a bucket of its own: the real handler, obstore and moto's server over HTTP."""
+"""A running API over a bucket of its own: handler, role, obstore and moto's server over HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import requests
 
 from local.gateway import listen, serve
 from tests.conftest import Bucket
+from tests.support.forwarding import running
+from tests.support.roles import EnforcedRole, role_of
 
 TTL_SECONDS = 0.2
 
@@ -34,11 +36,15 @@ class RunningApi:
 def api(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
     monkeypatch.setenv("MODEL_BUCKET", bucket.name)
     monkeypatch.setenv("MODEL_TTL_SECONDS", str(TTL_SECONDS))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "test")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "test")
     monkeypatch.delitem(sys.modules, "ops_anomaly.api.handler", raising=False)  # a cold start
     handler = importlib.import_module("ops_anomaly.api.handler")
-    with serve(handler.lambda_handler, listen(0)) as url:
+    statements = role_of("ApiFunction", {"ModelBucket": bucket.name})
+    with (
+        running(EnforcedRole(bucket.endpoint_url, statements)) as role,
+        serve(handler.lambda_handler, listen(0)) as url,
+    ):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", role.url)
         yield RunningApi(url)
     handler.metrics.clear_metrics()
