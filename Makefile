@@ -7,10 +7,11 @@ TO ?= dev
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SAMCONFIG := .aws-sam/samconfig.yaml
 SAM := SAM_CLI_TELEMETRY=0 $(BIN)/uv tool run --from aws-sam-cli==1.170.0 sam
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench lint format openapi validate build deploy clean
+.PHONY: help install demo test test-fast bench lint format openapi validate build deploy clean always
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,20 +54,33 @@ format: $(INSTALLED)  ## let ruff fix and format
 openapi: $(INSTALLED)  ## write openapi.json from the code
 	@$(BIN)/python -m local openapi > openapi.json
 
-validate: $(INSTALLED)  ## check the template with SAM's linter
+validate: $(INSTALLED)  ## check the template, what SAM makes of it, and its policies
 	@$(SAM) validate --lint
+	@$(BIN)/python -m pytest --quiet tests/contract/test_template*.py
 
 build: $(INSTALLED)  ## the deployable package (ARCHITECTURE=arm64 or x86_64)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ARCHITECTURE=$(ARCHITECTURE) $(SAM) build \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 
-# TO=prod deploys the prod environment of samconfig.toml. The stack has to know what the package
-# was built for, and the option replaces samconfig.toml's parameters: hence they are repeated.
-deploy: PARAMETERS = $(shell \
-	sed -n '/^\[$(TO)\./,/^\[/ s/^parameter_overrides = "\(.*\)"/\1/p' samconfig.toml)
-deploy: build  ## build and deploy (TO=dev or prod)
-	@$(SAM) deploy --config-env $(TO) \
-		--parameter-overrides "$(PARAMETERS) Architecture=$(ARCHITECTURE)"
+# The stack has to know what the package was built for, but an option --parameter-overrides would
+# replace all that samconfig.toml has. So the parameter is added to a copy, where SAM reads the
+# others in whatever form they are written. TO=prod deploys the prod environment.
+deploy: build $(SAMCONFIG)  ## build and deploy (TO=dev or prod)
+	@$(SAM) deploy --config-file $(CURDIR)/$(SAMCONFIG) --config-env $(TO)
+
+define ADD_ARCHITECTURE
+import json, tomllib
+config = tomllib.load(open("samconfig.toml", "rb"))
+deploy = config["$(TO)"]["deploy"]["parameters"]
+deploy["parameter_overrides"] = [deploy.get("parameter_overrides"), "Architecture=$(ARCHITECTURE)"]
+print(json.dumps(config, indent=2))
+endef
+export ADD_ARCHITECTURE
+
+# YAML to SAM, which takes no JSON file, though JSON is YAML.
+$(SAMCONFIG): samconfig.toml always
+	@mkdir -p $(@D)
+	@$(BIN)/python -c "$$ADD_ARCHITECTURE" > $@
 
 clean:  ## remove all that these targets made
 	@rm -rf .venv .venv-bench .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,92 @@
+"""What linters say of the stack as deployed: cfn-lint of resources, parliament of policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import parliament
+import pytest
+from cfnlint.api import ManualArgs, lint
+
+from tests.contract.test_template_graph import SETTINGS
+from tests.support.cloudformation import Resources, deployed, of_type, transform
+
+PSEUDO = {"Partition": "aws", "Region": "eu-west-1", "AccountId": "123456789012"}
+ARNS = {
+    "AWS::S3::Bucket": "arn:aws:s3:::{}",
+    "AWS::SQS::Queue": "arn:aws:sqs:eu-west-1:123456789012:{}",
+    "AWS::SNS::Topic": "arn:aws:sns:eu-west-1:123456789012:{}",
+    "AWS::Events::EventBus": "arn:aws:events:eu-west-1:123456789012:event-bus/{}",
+    "AWS::Events::Rule": "arn:aws:events:eu-west-1:123456789012:rule/{}",
+    "AWS::Lambda::Function": "arn:aws:lambda:eu-west-1:123456789012:function:{}",
+}
+ACCEPTED = {
+    ("NO_VERSION", ""),  # of policies that SAM writes
+    ("RESOURCE_STAR", "['cloudwatch:DescribeAlarms']"),  # or it would not find composite alarms
+}
+RESOURCE_POLICIES = ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
+
+
+def named(value: Any, resources: Resources) -> Any:
+    """Return a value with names and ARNs as AWS would give them."""
+    match value:
+        case {"Ref": "AWS::AccountId"}:
+            return PSEUDO["AccountId"]
+        case {"Ref": str(name)}:
+            return arn(name, resources) if resources[name]["Type"] == "AWS::SNS::Topic" else name
+        case {"Fn::GetAtt": [name, "Arn"]}:
+            return arn(name, resources)
+        case {"Fn::Sub": str(text)}:
+            for name in resources:
+                text = text.replace(f"${{{name}}}", name.lower())
+                text = text.replace(f"${{{name}.Arn}}", f"{{{name}}}")
+            for name, known in PSEUDO.items():
+                text = text.replace(f"${{AWS::{name}}}", known)
+            return text.format_map({name: arn(name, resources) for name in resources})
+        case dict():
+            return {key: named(each, resources) for key, each in value.items()}
+        case list():
+            return [named(each, resources) for each in value]
+    return value
+
+
+def arn(name: str, resources: Resources) -> str:
+    return ARNS.get(resources[name]["Type"], "").format(name.lower())
+
+
+def policies(resources: Resources) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield all policies of roles and of resources, with a name."""
+    for name, role in of_type("AWS::IAM::Role", resources).items():
+        for policy in role.get("Policies", []):
+            yield f"{name} {policy['PolicyName']}", policy["PolicyDocument"]
+    for kind in RESOURCE_POLICIES:
+        for name, each in of_type(kind, resources).items():
+            yield name, each["PolicyDocument"]
+
+
+# Conditions are left to cfn-lint; of the parameters, only this one changes what SAM makes, which
+# uses it up.
+@pytest.mark.parametrize("deployment", ["AllAtOnce", "Canary10Percent15Minutes"])
+def test_cfn_lint_accepts_what_sam_makes_of_the_template(deployment: str) -> None:
+    found = lint(json.dumps(transform(Deployment=deployment)), config=ManualArgs())
+    assert {(match.rule.id, *match.path) for match in found} == {
+        ("W2001", "Parameters", "Deployment"),
+        ("W7001", "Mappings", "Deployment"),
+    }
+
+
+@pytest.mark.parametrize("parameters", SETTINGS, ids="-".join)
+def test_parliament_accepts_every_policy(parameters: dict[str, str]) -> None:
+    resources = deployed(**parameters)
+    for name, policy in policies(resources):
+        findings = parliament.analyze_policy_string(json.dumps(named(policy, resources))).findings
+        found = {(finding.issue, str(finding.detail)) for finding in findings}
+        assert found <= ACCEPTED, name
+
+
+def test_parliament_objects_to_an_action_that_its_resource_does_not_have() -> None:
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket"}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    assert parliament.analyze_policy_string(json.dumps(policy)).findings
