@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from ops_anomaly.aws.cloudwatch import EXAMPLE, SPEC, Metric, Span, read_history
+from ops_anomaly.aws.cloudwatch import (
+    EXAMPLE,
+    SPEC,
+    Metric,
+    Span,
+    read_history,
+    read_labelled,
+    read_queries,
+)
 from ops_anomaly.aws.errors import (
     AccessDeniedError,
     InvalidMetricError,
@@ -239,3 +248,75 @@ def test_a_dead_endpoint_is_unavailable() -> None:
     cloudwatch.failures = [EndpointConnectionError(endpoint_url="https://nowhere")]
     with pytest.raises(ServiceUnavailableError, match="nowhere"):
         read(cloudwatch, hour())
+
+
+# --- what one query returns ----------------------------------------------------------------------
+
+QUERIES = [{"Id": "q1", "Expression": "SELECT ..."}]
+
+
+def result(label: str, *minutes: int, key: str = "q1", status: str = "Complete") -> dict[str, Any]:
+    """Return a part of a series whose value is its minute."""
+    return {
+        "Id": key,
+        "Label": label,
+        "Timestamps": [datetime.fromtimestamp(START + 60 * minute, UTC) for minute in minutes],
+        "Values": [float(minute) for minute in minutes],
+        "StatusCode": status,
+    }
+
+
+class Pages:
+    """Returns the pages it is given."""
+
+    def __init__(self, *pages: list[dict[str, Any]]) -> None:
+        self._pages = pages
+
+    def get_metric_data(self, **request: Any) -> dict[str, Any]:
+        number = int(request.get("NextToken", "0"))
+        more = {"NextToken": str(number + 1)} if number + 1 < len(self._pages) else {}
+        return {"MetricDataResults": self._pages[number]} | more
+
+
+def values_by_label(*pages: list[dict[str, Any]]) -> dict[str, list[float]]:
+    found = read_labelled(Pages(*pages), QUERIES, START, START + 3_600)
+    return {label: series.values.tolist() for label, series in found.get("q1", {}).items()}
+
+
+def test_a_label_that_differs_between_pages_is_the_same_series() -> None:
+    pages = [result("Orders, last 2", 1, 2)], [result("Orders, last 4", 3, 4)]
+    assert list(values_by_label(*pages).values()) == [[1, 2, 3, 4]]
+    found = read_queries(Pages(*pages), QUERIES, START, START + 3_600)
+    assert found["q1"].values.tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        ([result("a", 1, 2, 3), result("b", 2, 4)],),
+        ([result("a", 1, 2), result("b", 2)], [result("a", 3), result("b", 4)]),
+        ([result("a", 1, 2, 3), result("b", 2)], [result("b", 4)]),
+        ([result("a", 1, 2)], [result("a", 3), result("b", 2, 4)]),
+    ],
+    ids=["one page", "interleaved", "one by one", "second page alone"],
+)
+def test_an_id_that_comes_twice_in_a_page_is_several_series(pages: Any) -> None:
+    assert values_by_label(*pages) == {"a": [1, 2, 3], "b": [2, 4]}
+    with pytest.raises(RequestRefusedError, match="q1 returns 2 series, not one"):
+        read_queries(Pages(*pages), QUERIES, START, START + 3_600)
+
+
+def test_several_series_of_one_label_stay_apart() -> None:
+    pages = [result("a", 1), result("a", 1, 2)], [result("a", 3), result("a", 3)]
+    assert values_by_label(*pages) == {"a": [1, 3], "a (2)": [1, 2, 3]}
+
+
+def test_a_query_without_a_result_is_left_out() -> None:
+    assert values_by_label([]) == {}
+
+
+def test_a_series_is_complete_if_its_last_part_is() -> None:
+    partial = result("a", 1, status="PartialData")
+    assert values_by_label([partial, result("b", 1)], [result("a", 2)])["a"] == [1, 2]
+    with pytest.raises(ServiceUnavailableError, match="a is PartialData"):
+        values_by_label([partial, result("b", 1)])

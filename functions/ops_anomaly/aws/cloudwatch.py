@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -184,6 +184,30 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
 def read_queries(
     cloudwatch: Any, queries: Sequence[Mapping[str, Any]], start: int, end: int
 ) -> dict[str, Series]:
+    """Read what `read_labelled` does, of queries that return one series each.
+
+    Returns
+    -------
+    dict of str to Series
+        By query id, for each query that returned something.
+
+    Raises
+    ------
+    ServiceError
+        As `read_labelled`.
+    RequestRefusedError
+        If a query returns several series.
+    """
+    found = read_labelled(cloudwatch, queries, start, end)
+    for key, by_label in found.items():
+        if len(by_label) > 1:
+            raise RequestRefusedError(f"{key} returns {len(by_label)} series, not one")
+    return {key: series for key, by_label in found.items() for series in by_label.values()}
+
+
+def read_labelled(
+    cloudwatch: Any, queries: Sequence[Mapping[str, Any]], start: int, end: int
+) -> dict[str, dict[str, Series]]:
     """Send up to 500 queries to GetMetricData, and read all pages of the result.
 
     Parameters
@@ -195,8 +219,9 @@ def read_queries(
 
     Returns
     -------
-    dict of str to Series
-        By query id, for each query that returned something. Values that are not finite, or beyond
+    dict of str to dict of str to Series
+        By query id and label, in CloudWatch's order, for each query that returned something; the
+        label is empty if the query returned one series. Values that are not finite, or beyond
         float32's range, are left out.
 
     Raises
@@ -204,15 +229,27 @@ def read_queries(
     AccessDeniedError
         If the permission is missing, for all or for one of the queries.
     RequestRefusedError
-        If a query is invalid, or returns several series.
+        If a query is invalid.
     ServiceUnavailableError
         If CloudWatch does not respond, or not completely.
     """
     action = f"reading {len(queries)} series from CloudWatch"
-    times: dict[str, list[float]] = defaultdict(list)
-    values: dict[str, list[float]] = defaultdict(list)
-    labels: dict[str, set[str]] = defaultdict(set)
-    last: dict[str, Mapping[str, Any]] = {}
+    parts: dict[str, dict[str, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for key, label, result in _labelled(list(_pages(cloudwatch, action, queries, start, end))):
+        parts[key][label].append(result)
+    for by_label in parts.values():
+        for results in by_label.values():
+            _check_complete(action, results[-1])
+    return {
+        key: {label: _joined(results) for label, results in by_label.items()}
+        for key, by_label in parts.items()
+    }
+
+
+def _pages(
+    cloudwatch: Any, action: str, queries: Sequence[Mapping[str, Any]], start: int, end: int
+) -> Iterator[list[Mapping[str, Any]]]:
+    """Yield the results of GetMetricData, page by page."""
     token: dict[str, str] = {}
     while True:
         with translate_aws_errors(action, "cloudwatch:GetMetricData"):
@@ -224,19 +261,42 @@ def read_queries(
                 MaxDatapoints=MAX_DATAPOINTS,
                 **token,
             )
-        for result in page["MetricDataResults"]:
-            times[result["Id"]] += [moment.timestamp() for moment in result["Timestamps"]]
-            values[result["Id"]] += result["Values"]
-            labels[result["Id"]].add(result.get("Label", ""))
-            last[result["Id"]] = result
+        yield page["MetricDataResults"]
         if not page.get("NextToken"):
-            break
+            return
         token = {"NextToken": page["NextToken"]}
-    for key, result in last.items():
-        if len(labels[key]) > 1:  # an expression such as SEARCH, or one with GROUP BY
-            raise RequestRefusedError(f"{action}: {key} returns {len(labels[key])} series, not one")
-        _check_complete(action, result)
-    return {key: _series(times[key], values[key]) for key in last}
+
+
+def _labelled(
+    pages: Sequence[Sequence[Mapping[str, Any]]],
+) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield query id, label and result of each result; the same for all parts of one series.
+
+    A query returns several series (SEARCH, GROUP BY) if its id comes twice in one page. If not, its
+    label is no part of what identifies it: it may hold the last value, and differ between pages.
+    """
+    several = {
+        key
+        for page in pages
+        for key, count in Counter(result["Id"] for result in page).items()
+        if count > 1
+    }
+    for page in pages:
+        seen: Counter[tuple[str, str]] = Counter()
+        for result in page:
+            key = result["Id"]
+            label = result.get("Label", "") if key in several else ""
+            seen[key, label] += 1
+            number = seen[key, label]
+            yield key, label if number == 1 else f"{label} ({number})", result
+
+
+def _joined(results: Sequence[Mapping[str, Any]]) -> Series:
+    """Put the parts of one series together."""
+    return _series(
+        [moment.timestamp() for result in results for moment in result["Timestamps"]],
+        [value for result in results for value in result["Values"]],
+    )
 
 
 def _check_complete(action: str, result: Mapping[str, Any]) -> None:
