@@ -1,89 +1,96 @@
 """`python -m benchmarks fleet`: what a large fleet costs the watcher, and whether it gets it right.
 
-Two parts. The processor time of a shard job of 500 metrics over fakes in memory: what AWS's clients
-and networks cost is not included. And a fleet over moto's server, with shards in parallel and every
-job delivered twice, as a queue may: there must be one alert for each machine that runs away, and no
-other.
+Two parts. The processor time of a shard job of 400 metrics over fakes in memory: what AWS's clients
+and networks cost is not included. And hours of a fleet in simulated time, on an AWS that is late,
+throttles, lists incompletely, loses answers and ends functions: there must be one incident for each
+machine that runs away or fails, and no other.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import time
-import uuid
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from local.stack import (
-    BUCKET,
-    WatchStack,
-    isolate_from_aws,
-    local_bucket,
-    make_watch_stack,
-    sqs_event,
-    use_local_bucket,
-)
+from local.stack import isolate_from_aws
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.objects import SHARDS_KEY, WATCH_KEY, S3ObjectStore, state_key
+from ops_anomaly.aws.objects import FLEET_KEY, WATCH_KEY
 from ops_anomaly.detection.artifact import pack
-from ops_anomaly.watcher.fleet import shard_count, shard_of
-from ops_anomaly.watcher.service import Settings
-from ops_anomaly.watcher.state import MetricState, ShardState, encode_shard_state
+from ops_anomaly.watcher.fleet import SHARD_SIZE, Fleet
 from ops_anomaly.watcher.watch_file import Options, parse_watch_file, write_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
-from tests.support.watcher import NOON, NOON_MS, WallClock, machines, make_watcher, shard_event
+from tests.support.simulated_lambda import DeadlineClock, FifoQueue, LossyStore, SimulatedLambda
+from tests.support.unkind_clients import Fault, Recorder, unkind
+from tests.support.unkind_cloudwatch import UnkindCloudWatch
+from tests.support.watcher import (
+    NOON,
+    TIMEOUT_MS,
+    WallClock,
+    machines,
+    make_watcher,
+    shard_event,
+    stored_fleet,
+)
 from training.candidates.contextual import fit_contextual
 from training.console import new_table, show_progress
 from training.sources import simulate_ec2_cpu
 
+if TYPE_CHECKING:
+    from ops_anomaly.watcher.service import Watcher
+
+
+OnTick = Callable[[str, int, int], None]
+
 MODEL = "ec2-cpu"
-METRICS = 500
 PERIOD = 300
 TICKS = 6
-
-FLEET_PERIOD = 900
-HISTORY = 128
-INSTANCES = 4
-RUNAWAY = 95.0
+HISTORY = 288
 
 
 def fleet(
     machines: Annotated[
-        int, typer.Option(min=1, help="Machines of the fleet over moto's server.")
+        int, typer.Option(min=1, help="Machines of the fleet in simulated time.")
     ] = 2_000,
-    runaways: Annotated[int, typer.Option(min=0, help="How many of them run away.")] = 40,
+    runaways: Annotated[int, typer.Option(min=0, help="How many of them have an incident.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is left to chance.")] = 1,
 ) -> None:
-    """Measure a shard job of 500 metrics, then watch a fleet whose shards run in parallel."""
+    """Measure a shard job of 400 metrics, then watch a fleet on an AWS that is unkind."""
     console = Console()
     isolate_from_aws()
     os.environ.update(POWERTOOLS_METRICS_DISABLED="true", POWERTOOLS_LOG_LEVEL="CRITICAL")
     console.print(processor_table(console))
-    with local_bucket() as url:
-        use_local_bucket(url, BUCKET, "none", 300.0)
-        os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
-        console.print(f"{machines:,} machines, of which {runaways} run away ...")
-        outcome = watch_fleet(url, BUCKET, machines, runaways)
-    missed = outcome.runaways - outcome.notified.keys()
-    false_alarms = outcome.notified.keys() - outcome.runaways
-    repeated = [name for name, times in outcome.notified.items() if times > 1]
+    console.print(f"{machines:,} machines for five hours, {runaways} incidents ...")
+    with show_progress(console) as on_progress:
+        outcome = watch_fleet(machines, runaways, seed=seed, on_tick=on_progress)
+    show_outcome(outcome, console)
+    raise typer.Exit(outcome.opened != outcome.injected)
+
+
+def show_outcome(outcome: Outcome, console: Console) -> None:
+    """Print how a fleet was watched."""
+    missed = outcome.injected.keys() - outcome.opened.keys()
+    others = outcome.opened.keys() - outcome.injected.keys()
+    twice = [name for name, times in outcome.opened.items() if times > 1]
     console.print(
-        f"{outcome.shards} shards, {outcome.jobs} jobs (each twice) by {INSTANCES} instances in "
-        f"parallel, {outcome.seconds:.0f} s, most of it moto.\n"
-        f"Notified: {len(outcome.notified)}. Missed: {len(missed)}. Repeated: {len(repeated)}. "
-        f"False alarms: {len(false_alarms)}."
+        f"{outcome.shards} shards, {outcome.invocations} invocations, {outcome.failures} failed, "
+        f"{outcome.timeouts} ended by their timeout; {outcome.throttled} calls throttled, "
+        f"{outcome.lost_answers} answers lost; {outcome.seconds:.0f} s.\n"
+        f"Incidents opened: {outcome.opened.total()} of {outcome.injected.total()}. "
+        f"Missed: {len(missed)}. Twice: {len(twice)}. For nothing: {len(others)}. "
+        f"Withdrawn: {outcome.withdrawn.total()}. Closed: {outcome.closed.total()}."
     )
-    raise typer.Exit(bool(missed or repeated))
 
 
 def processor_table(console: Console) -> Table:
@@ -91,7 +98,7 @@ def processor_table(console: Console) -> Table:
     model = fit_contextual(simulate_ec2_cpu().part(0, 2_016), 42).detector
     artifact = pack(model, MODEL, libraries={}, training_data={"readings": 2_016}, figures={})
     table = new_table(
-        f"Processor time of a shard job of {METRICS} metrics",
+        f"Processor time of a shard job of {SHARD_SIZE} metrics",
         "OPENBLAS_NUM_THREADS=1 makes it the time of one core.",
         *("history of each metric", "model", "first job", "later jobs", "new instance"),
     )
@@ -127,7 +134,8 @@ class ShardCase:
         """Return the processor time of the first job, of later ones, and of a new instance's."""
         store, cloudwatch, clock = FakeStore(), FakeCloudWatch(), WallClock()
         store.put_model(MODEL, artifact)
-        metrics = machines(METRICS, PERIOD)
+        metrics = machines(SHARD_SIZE, PERIOD)
+        store.objects[FLEET_KEY] = stored_fleet(metrics, self.options)
         random = np.random.default_rng(1)
         begin = NOON - self.readings * PERIOD
         by_day = 10.0 * np.sin(np.arange(self.readings + TICKS) * 2 * np.pi / 288)
@@ -139,9 +147,9 @@ class ShardCase:
             if tick == TICKS - 1:  # another instance of the function, with nothing in memory
                 watcher = make_watcher(store, lambda service: cloudwatch, clock)
             clock.seconds = NOON + tick * PERIOD + 90.0
-            event = shard_event(metrics, self.options, clock)
+            event = shard_event(0, clock)
             began = time.process_time()
-            watcher.dispatch(event)
+            watcher.dispatch(event, lambda: TIMEOUT_MS)
             spent.append(time.process_time() - began)
         return spent[0], spent[1:-1], spent[-1]
 
@@ -152,111 +160,146 @@ class Outcome:
 
     Attributes
     ----------
-    jobs : int
-        Deliveries of shard jobs, repeated ones included.
-    runaways : set of str
-        The machines that run away.
-    notified : Counter of str
-        How many events there were about each machine.
+    injected : Counter of str
+        The machines that run away, or whose requests fail to come.
+    opened, closed, withdrawn : Counter of str
+        How many incidents of each machine the events speak of, each by its id.
+    messages : Counter of str
+        How many messages each subject had.
+    lost_answers, throttled, failures, timeouts : int
+        What went wrong on the way.
     """
 
+    machines: int
     shards: int
-    jobs: int
+    invocations: int
     seconds: float
-    runaways: set[str]
-    notified: Counter[str]
+    injected: Counter[str]
+    opened: Counter[str]
+    closed: Counter[str]
+    withdrawn: Counter[str]
+    messages: Counter[str]
+    lost_answers: int
+    throttled: int
+    failures: int
+    timeouts: int
+    dead_letters: int
 
 
-def watch_fleet(endpoint_url: str, bucket: str, machines: int, runaways: int) -> Outcome:
-    """Let some machines of a fleet run away, and several instances evaluate it in parallel.
+def watch_fleet(
+    machines: int,
+    runaways: int,
+    *,
+    hours: int = 5,
+    seed: int = 1,
+    history_days: int = 1,
+    timeout_ms: int = TIMEOUT_MS,
+    on_tick: OnTick = lambda *_: None,
+) -> Outcome:
+    """Watch a fleet for some hours while everything around it is as unkind as AWS can be.
 
-    The fleet's history is put into the bucket beforehand, as moto takes minutes to read it.
+    Every other machine reports the mean of its CPU, the others the sum of their requests. Some run
+    away for 40 minutes, and of some the requests fail to come. A tenth of the fleet joins later.
     """
-    stack = make_watch_stack(endpoint_url, f"large-{uuid.uuid4().hex[:12]}")
-    metrics = [machine(stack, number) for number in range(machines)]
-    of = shard_count(machines)
-    put_history(stack, bucket, metrics, of)
-    chosen = np.random.default_rng(5).choice(machines, runaways, replace=False).tolist()
-    put_period(stack, metrics, set(chosen))
-    settings = Settings(
-        bucket=bucket,
-        event_bus=stack.event_bus,
-        alert_topic=stack.alert_topic,
-        shard_queue=stack.shard_queue,
-    )
-    clock = WallClock(NOON + FLEET_PERIOD + 90)
+    clock = DeadlineClock(NOON)
+    cloudwatch, store = UnkindCloudWatch(clock, seed), LossyStore(clock, seed)
+    queue, bus, topic = FifoQueue(clock, seed=seed), Recorder(), Recorder()
+    injected = put_truth(cloudwatch, machines, runaways, hours, seed)
+    selectors = [selector_of(statistic, history_days) for statistic in ("Average", "Sum")]
+    watch_file = parse_watch_file({"version": 1, "selectors": selectors})
+    store.put(WATCH_KEY, write_watch_file(watch_file))
+    clients = {
+        "cloudwatch": cloudwatch,
+        "sqs": unkind(queue, chance(seed, 0.9, "refuse some", "throttle", "answer is lost")),
+        "events": unkind(bus, chance(seed, 0.8, "refuse some", "throttle", "answer is lost")),
+        # whom a message reaches whose answer is lost gets it a second time
+        "sns": unkind(topic, chance(seed, 0.8, "refuse some", "throttle")),
+    }
 
-    def dispatch(event: Any) -> None:
-        make_watcher(S3ObjectStore(bucket), stack.client, clock, settings).dispatch(event)
+    def new_instance() -> Watcher:
+        return make_watcher(store, clients.__getitem__, clock, pause=clock.advance)
 
+    function = SimulatedLambda(clock, queue, new_instance, timeout_ms=timeout_ms, seed=seed)
     began = time.perf_counter()
-    dispatch({"watch": "fleet"})
-    jobs = [event for event in queued(stack) for _ in range(2)]
-    with ThreadPoolExecutor(INSTANCES) as instances:
-        list(instances.map(dispatch, jobs))
+    ticks = hours * 3_600 // PERIOD
+    for tick in range(ticks):
+        function.tick(NOON + tick * PERIOD + 60)
+        on_tick("Evaluations of the fleet", tick, ticks)
+    details = [(each["DetailType"], json.loads(each["Detail"])) for each in bus.taken]
+    fleet = msgspec.json.decode(store.objects[FLEET_KEY].data, type=Fleet)
     return Outcome(
-        shards=of,
-        jobs=len(jobs),
+        machines=machines,
+        shards=fleet.shards,
+        invocations=function.invocations,
         seconds=time.perf_counter() - began,
-        runaways={metrics[number].dimensions[0][1] for number in chosen},
-        notified=Counter(
-            event["detail"]["metric"]["dimensions"]["InstanceId"] for event in stack.drain_events()
+        injected=injected,
+        opened=incidents_of(details, "Anomaly Opened"),
+        closed=incidents_of(details, "Anomaly Closed"),
+        withdrawn=incidents_of(
+            [each for each in details if each[1].get("close_reason") == "withdrawn"],
+            "Anomaly Closed",
         ),
+        messages=Counter(each["Subject"] for each in topic.taken),
+        lost_answers=store.lost,
+        throttled=cloudwatch.throttled,
+        failures=function.failures,
+        timeouts=function.timeouts,
+        dead_letters=len(queue.dead_letters),
     )
 
 
-def machine(stack: WatchStack, number: int) -> Metric:
-    """Return the metric of one machine of the fleet."""
-    instance = f"{stack.event_bus}-{number:05}"
-    return Metric("Fleet", "CPUUtilization", (("InstanceId", instance),), "Average", FLEET_PERIOD)
+def chance(seed: int, share_of_none: float, *faults: Fault) -> Iterator[Fault]:
+    """Yield faults by chance, one for each call."""
+    random = np.random.default_rng(seed)
+    while True:
+        is_none = random.random() < share_of_none
+        yield "none" if is_none else faults[int(random.integers(len(faults)))]
 
 
-def put_history(stack: WatchStack, bucket: str, metrics: list[Metric], of: int) -> None:
-    """Put the watch file into the bucket, and the state of a fleet that was watched for a day."""
-    s3, random = stack.client("s3"), np.random.default_rng(1)
-    selector = {
-        "name": "machines",
-        "namespace": "Fleet",
-        "metric": "CPUUtilization",
-        "dimensions": {"InstanceId": f"{stack.event_bus}-*"},
-        "statistic": "Average",
-        "period": FLEET_PERIOD,
-        "history_days": 1,
+def incidents_of(details: Sequence[tuple[str, dict[str, Any]]], kind: str) -> Counter[str]:
+    """Return how many incidents there were of each machine: a repeated event has the same id."""
+    by_id = {
+        detail["id"]: detail["metric"]["dimensions"]["InstanceId"]
+        for detail_type, detail in details
+        if detail_type == kind
+    }
+    return Counter(by_id.values())
+
+
+def selector_of(statistic: str, history_days: int) -> dict[str, Any]:
+    """Return the entry of the watch file for the machines with a statistic."""
+    return {
+        "name": statistic.lower(),
+        "namespace": f"Fleet/{statistic}",
+        "metric": "*",
+        "dimensions": {"InstanceId": "*"},
+        "statistic": statistic,
+        "period": PERIOD,
+        "history_days": history_days,
         "sensitivity": 0.02,
     }
-    watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
-    s3.put_object(Bucket=bucket, Key=WATCH_KEY, Body=write_watch_file(watch_file))
-    s3.put_object(Bucket=bucket, Key=SHARDS_KEY, Body=b'{"of": %d}' % of)
-    shards: list[dict[str, MetricState]] = [{} for _ in range(of)]
-    for metric in metrics:
-        values = 30.0 + random.normal(0.0, 1.0, HISTORY)
-        state = MetricState(metric, NOON_MS - HISTORY * FLEET_PERIOD * 1000, values)
-        shards[shard_of(metric, of)][str(metric)] = state
-    for number, states in enumerate(shards):
-        body = encode_shard_state(ShardState(states))
-        s3.put_object(Bucket=bucket, Key=state_key(of, number), Body=body)
 
 
-def put_period(stack: WatchStack, metrics: list[Metric], runaways: set[int]) -> None:
-    """Put one reading of each machine into the local CloudWatch."""
-    cloudwatch, random = stack.client("cloudwatch"), np.random.default_rng(2)
-    data = [
-        {
-            "MetricName": metric.name,
-            "Dimensions": metric.query["Metric"]["Dimensions"],
-            "Timestamp": datetime.fromtimestamp(NOON, UTC),
-            "Value": RUNAWAY if number in runaways else 30.0 + float(random.normal()),
-        }
-        for number, metric in enumerate(metrics)
-    ]
-    for first in range(0, len(data), 1_000):
-        cloudwatch.put_metric_data(Namespace="Fleet", MetricData=data[first : first + 1_000])
-
-
-def queued(stack: WatchStack) -> Iterator[dict[str, Any]]:
-    """Yield the queued shard jobs, as Lambda delivers them."""
-    sqs = stack.client("sqs")
-    while messages := sqs.receive_message(
-        QueueUrl=stack.shard_queue, MaxNumberOfMessages=10, VisibilityTimeout=600
-    ).get("Messages"):
-        yield from map(sqs_event, messages)
+def put_truth(
+    cloudwatch: UnkindCloudWatch, machines: int, runaways: int, hours: int, seed: int
+) -> Counter[str]:
+    """Put what all periods come to in the end; return the machines with an incident."""
+    random = np.random.default_rng(seed)
+    after = hours * 3_600 // PERIOD
+    chosen = set(random.choice(machines * 9 // 10, runaways, replace=False).tolist())
+    injected: Counter[str] = Counter()
+    for number in range(machines):
+        instance = f"i-{number:05}"
+        is_late = number >= machines * 9 // 10
+        start = NOON + 3_600 if is_late else NOON - HISTORY * PERIOD
+        periods = after + (-3_600 // PERIOD if is_late else HISTORY)
+        statistic, level, noise = ("Sum", 900.0, 0.03) if number % 2 else ("Average", 30.0, 0.02)
+        values = level * random.normal(1.0, noise, periods)
+        if number in chosen:
+            first = HISTORY + int(random.integers(12, after - 24))
+            values[first : first + 8] = level * (0.05 if number % 4 == 1 else 3.2)
+            injected[instance] += 1
+        dimensions = (("InstanceId", instance),)
+        metric = Metric(f"Fleet/{statistic}", "Load", dimensions, statistic, PERIOD)
+        cloudwatch.truth[metric] = start, values
+    return injected

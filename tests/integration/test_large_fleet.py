@@ -1,20 +1,37 @@
-"""A fleet of several shards; `python -m benchmarks fleet` does it with 2,000."""
+"""Hours of a fleet of several shards on an AWS that is late, throttles, forgets and loses answers.
+
+`python -m benchmarks fleet` does it with 2,000 metrics.
+"""
 
 from __future__ import annotations
-
-from collections import Counter
 
 import pytest
 
 from benchmarks.fleet import watch_fleet
-from tests.conftest import Bucket
+from tests.support.watcher import TIMEOUT_MS
 
 
-def test_shards_in_parallel_and_twice_notify_each_runaway_once(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
+
+
+@pytest.mark.parametrize(
+    ("seed", "history_days", "timeout_ms"),
+    [(1, 1, TIMEOUT_MS), (2, 28, 64_000)],
+    ids=["one evaluation fits a job", "a first evaluation takes many jobs"],
+)
+def test_every_incident_is_notified_once_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, seed: int, history_days: int, timeout_ms: int
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
-    outcome = watch_fleet(bucket.endpoint_url, bucket.name, machines=450, runaways=9)
-    assert outcome.shards == 2
-    assert outcome.jobs == 4
-    assert outcome.notified == Counter(outcome.runaways)
+    monkeypatch.setattr("ops_anomaly.watcher.fleet.SHARD_SIZE", 30)
+    outcome = watch_fleet(
+        90, 12, hours=4, seed=seed, history_days=history_days, timeout_ms=timeout_ms
+    )
+    assert outcome.shards == 3
+    assert outcome.lost_answers > 0
+    assert outcome.throttled > 0
+    assert outcome.failures > 10
+    assert outcome.opened == outcome.closed == outcome.injected
+    assert set(outcome.messages.values()) == {1}

@@ -101,9 +101,9 @@ class WatchedFleet:
         """Let the schedule tick, and run all shard jobs."""
         self.clock.seconds = self.now + 90.0
         self.watcher.dispatch({"watch": "fleet"})
-        self.run_shard_jobs()
+        self.run_queued()
 
-    def run_shard_jobs(self) -> int:
+    def run_queued(self) -> int:
         return self.stack.run_shard_jobs(lambda event, _: self.watcher.dispatch(event), None)
 
     def sent(self) -> list[tuple[str, str]]:

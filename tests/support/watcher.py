@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -44,12 +44,20 @@ class WallClock:
     def __call__(self) -> int:
         return round(1000 * self.seconds)
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
 
 def make_watcher(
-    store: Any, client: Any, clock: WallClock, settings: WatchSettings = WATCH_NOWHERE
+    store: Any,
+    client: Any,
+    clock: WallClock,
+    settings: WatchSettings = WATCH_NOWHERE,
+    pause: Callable[[float], None] = lambda _: None,
 ) -> Watcher:
     """Return a watcher that logs and counts as the deployed one does."""
-    return compose_watcher(settings, store, client, _telemetry(), clock, pause=lambda _: None)
+    return compose_watcher(settings, store, client, _telemetry(), clock, pause)
 
 
 def make_alarm_watcher(
@@ -78,9 +86,7 @@ def stored_fleet(metrics: Sequence[Metric], options: Options) -> StoredObject:
         for position, metric in enumerate(metrics)
     ]
     shards = max((each.shard + 1 for each in members), default=1)
-    fleet = Fleet(
-        watch_file="none", listed_at=0, shards=shards, entries=[options], members=members
-    )
+    fleet = Fleet(watch_file="none", listed_at=0, shards=shards, entries=[options], members=members)
     data = msgspec.json.encode(fleet)
     return StoredObject(data, etag=digest(data), version="1")
 

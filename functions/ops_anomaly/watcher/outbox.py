@@ -20,6 +20,7 @@ from ops_anomaly.aws.errors import (
     ObjectNotFoundError,
     RequestRefusedError,
     ServiceError,
+    StoreUnavailableError,
     translate_aws_errors,
 )
 
@@ -194,7 +195,13 @@ class VersionedDocument(Generic[State]):
         left = deliver(state.outbox, channels, now, on_expired)
         if left == state.outbox:
             return snapshot
-        return self.write(snapshot, replace(state, outbox=left))
+        after = replace(state, outbox=left)
+        try:
+            return self.write(snapshot, after)
+        except StoreUnavailableError:  # once more, or all of it would be sent a second time
+            current = self.read()
+            was_written = current.etag != snapshot.etag
+            return current if was_written else self.write(current, after)
 
 
 def deliver(
