@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,12 @@ from cfnlint.api import ManualArgs, lint
 from tests.contract.test_template_graph import SETTINGS
 from tests.support.cloudformation import Resources, deployed, of_type, transform
 
-PSEUDO = {"Partition": "aws", "Region": "eu-west-1", "AccountId": "123456789012"}
+PSEUDO = {
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-west-1",
+    "AWS::AccountId": "123456789012",
+    "AWS::StackName": "ops-anomaly",
+}
 ARNS = {
     "AWS::S3::Bucket": "arn:aws:s3:::{}",
     "AWS::SQS::Queue": "arn:aws:sqs:eu-west-1:123456789012:{}",
@@ -32,19 +38,13 @@ RESOURCE_POLICIES = ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS
 def named(value: Any, resources: Resources) -> Any:
     """Return a value with names and ARNs as AWS would give them."""
     match value:
-        case {"Ref": "AWS::AccountId"}:
-            return PSEUDO["AccountId"]
         case {"Ref": str(name)}:
-            return arn(name, resources) if resources[name]["Type"] == "AWS::SNS::Topic" else name
+            is_arn = name in of_type("AWS::SNS::Topic", resources)
+            return arn(name, resources) if is_arn else PSEUDO[name]
         case {"Fn::GetAtt": [name, "Arn"]}:
             return arn(name, resources)
         case {"Fn::Sub": str(text)}:
-            for name in resources:
-                text = text.replace(f"${{{name}}}", name.lower())
-                text = text.replace(f"${{{name}.Arn}}", f"{{{name}}}")
-            for name, known in PSEUDO.items():
-                text = text.replace(f"${{AWS::{name}}}", known)
-            return text.format_map({name: arn(name, resources) for name in resources})
+            return re.sub(r"\$\{(.+?)\}", lambda found: placeholder(found[1], resources), text)
         case dict():
             return {key: named(each, resources) for key, each in value.items()}
         case list():
@@ -52,8 +52,13 @@ def named(value: Any, resources: Resources) -> Any:
     return value
 
 
+def placeholder(name: str, resources: Resources) -> str:
+    resource, _, attribute = name.partition(".")
+    return PSEUDO.get(name) or (arn(resource, resources) if attribute else resource.lower())
+
+
 def arn(name: str, resources: Resources) -> str:
-    return ARNS.get(resources[name]["Type"], "").format(name.lower())
+    return ARNS[resources[name]["Type"]].format(name.lower())
 
 
 def policies(resources: Resources) -> Iterator[tuple[str, dict[str, Any]]]:
