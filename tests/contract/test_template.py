@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support.cloudformation import (
     BUCKETS,
@@ -16,50 +20,58 @@ from tests.support.cloudformation import (
     RESOURCES,
     ROOT,
     TEMPLATE,
+    TRANSFORMED,
+    all_dependencies,
     as_list,
+    deployed,
     of_type,
     package,
+    references,
     statements,
 )
 
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
 # All that the functions' roles may do, by action; each on these resources and no others.
-MODELS, WATCH, STATE = (
-    {"Fn::Sub": f"${{ModelBucket.Arn}}/{prefix}/*"} for prefix in ("models", "watch", "state")
+BUCKET = "arn:${AWS::Partition}:s3:::${ModelBucket}"
+MODELS, WATCH, STATE, ALARM_STATE = (
+    {"Fn::Sub": f"{BUCKET}/{prefix}/*"} for prefix in ("models", "watch", "state", "state/alarms")
 )
+DEAD_LETTERS, SHARD_QUEUE, ALARM_QUEUE = (
+    {"Fn::GetAtt": [name, "Arn"]} for name in ("DeadLetters", "ShardQueue", "AlarmQueue")
+)
+DEFAULT_BUS = {
+    "Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/default"
+}
+MAY_NOTIFY = {"events:PutEvents": [DEFAULT_BUS], "sns:Publish": [{"Ref": "AlertTopic"}]}
 MAY = {
     "ApiFunction": {"s3:GetObject": [MODELS]},
-    "WatchFunction": {
+    "WatchFunction": MAY_NOTIFY
+    | {
         "s3:GetObject": [MODELS, WATCH, STATE],
         "s3:PutObject": [STATE],
         "cloudwatch:GetMetricData": ["*"],
         "cloudwatch:ListMetrics": ["*"],
+        "sqs:SendMessage": [DEAD_LETTERS, SHARD_QUEUE],
+        "sqs:ReceiveMessage": [SHARD_QUEUE],
+        "sqs:DeleteMessage": [SHARD_QUEUE],
+        "sqs:GetQueueAttributes": [SHARD_QUEUE],
+    },
+    "AlarmFunction": MAY_NOTIFY
+    | {
+        "s3:GetObject": [ALARM_STATE],
+        "s3:PutObject": [ALARM_STATE],
+        "cloudwatch:GetMetricData": ["*"],
         "cloudwatch:DescribeAlarms": ["*"],
-        "events:PutEvents": [
-            {
-                "Fn::If": [
-                    "OwnsEventBus",
-                    {"Fn::GetAtt": "AlertBus.Arn"},
-                    {
-                        "Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}"
-                        ":event-bus/default"
-                    },
-                ]
-            }
-        ],
-        "sns:Publish": [{"Ref": "AlertTopic"}],
-        "sqs:SendMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
-        "sqs:ReceiveMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
-        "sqs:DeleteMessage": [{"Fn::GetAtt": "WatchQueue.Arn"}],
-        "sqs:GetQueueAttributes": [{"Fn::GetAtt": "WatchQueue.Arn"}],
+        "sqs:SendMessage": [DEAD_LETTERS, ALARM_QUEUE],
+        "sqs:ReceiveMessage": [ALARM_QUEUE],
+        "sqs:DeleteMessage": [ALARM_QUEUE],
+        "sqs:GetQueueAttributes": [ALARM_QUEUE],
     },
 }
+MAY_MANAGED = {"service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
 
-LOG_NAMES = {"ApiFunction": "api", "WatchFunction": "watch"}
-
-# SAM events that bring no managed policy along: that of SQS would cover every queue there is.
-EVENTS_WITHOUT_A_POLICY = {"Api", "ScheduleV2", "EventBridgeRule"}
+LOG_NAMES = {"ApiFunction": "api", "WatchFunction": "watch", "AlarmFunction": "alarms"}
 
 
 # --- the bucket ---------------------------------------------------------------------------------
@@ -91,7 +103,7 @@ def test_bucket_accepts_only_tls(name: str) -> None:
     assert statement["Principal"] == "*"
     assert statement["Action"] == "s3:*"
     assert statement["Resource"] == [
-        {"Fn::GetAtt": f"{name}.Arn"},
+        {"Fn::GetAtt": [name, "Arn"]},
         {"Fn::Sub": f"${{{name}.Arn}}/*"},
     ]
     assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
@@ -99,7 +111,7 @@ def test_bucket_accepts_only_tls(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUCKETS)
 def test_bucket_keeps_every_version_of_a_model(name: str) -> None:
-    assert RESOURCES[name]["DeletionPolicy"] == "Retain"
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
     for rule in BUCKETS[name]["LifecycleConfiguration"]["Rules"]:
         does = set(rule) - {"Id", "Status", "Prefix"}
@@ -113,24 +125,41 @@ def test_bucket_keeps_every_version_of_a_model(name: str) -> None:
 # --- the functions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
+def permissions(function: str, **parameters: str) -> dict[str, list[Any]]:
+    """Return the resources of each action that a function's role allows."""
     may: dict[str, list[Any]] = {}
-    for statement in statements(name):
+    for statement in statements(function, **parameters):
         assert statement["Effect"] == "Allow"
         for action in as_list(statement["Action"]):
             may.setdefault(action, []).extend(as_list(statement["Resource"]))
-    assert may == MAY[name]
+    return may
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
+    assert permissions(name) == MAY[name]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_no_further_permissions(name: str) -> None:
-    function = FUNCTIONS[name]
-    assert "Role" not in function
-    assert all(
-        isinstance(policy, dict) and "Statement" in policy for policy in function["Policies"]
-    )
-    assert {event["Type"] for event in function["Events"].values()} <= EVENTS_WITHOUT_A_POLICY
+    managed = deployed()[f"{name}Role"]["Properties"]["ManagedPolicyArns"]
+    assert {arn.partition(":policy/")[2] for arn in managed} == MAY_MANAGED
+
+
+@pytest.mark.parametrize("name", ["WatchFunction", "AlarmFunction"])
+def test_with_a_bus_of_its_own_a_function_may_send_to_no_other(name: str) -> None:
+    bus = permissions(name, EventBus="Own")["events:PutEvents"]
+    assert bus == [{"Fn::GetAtt": ["AlertBus", "Arn"]}]
+
+
+@pytest.mark.parametrize("name", ["WatchFunction", "AlarmFunction"])
+def test_with_a_key_of_its_own_for_the_topic_a_function_may_use_it(name: str) -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/0123"
+    may = permissions(name, AlertTopicKeyArn=key)
+    assert {action: may[action] for action in may if action.startswith("kms:")} == {
+        "kms:Decrypt": [key],
+        "kms:GenerateDataKey": [key],
+    }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -150,13 +179,19 @@ def test_function_is_built_by_the_makefile_for_python_3_13(name: str) -> None:
     assert re.search(r"^PACKAGE := ops_anomaly$", makefile, re.M)
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_function_is_given_the_settings_it_reads(name: str) -> None:
-    files = [*package(name).glob("*.py"), package(name).with_name("aws") / "settings.py"]
-    reads = re.compile(r'environ(?:, |\.get\()"([A-Z_]+)"')
+@pytest.mark.parametrize("folder", sorted({package(name) for name in FUNCTIONS}))
+def test_functions_are_given_the_settings_that_their_package_reads(folder: Path) -> None:
+    files = [*folder.glob("*.py"), folder.with_name("aws") / "settings.py"]
+    reads = re.compile(r'environ(?:, |\.get\()\s*"([A-Z_]+)"')
     read = {name for file in files for name in reads.findall(file.read_text())}
-    given = FUNCTIONS[name]["Environment"]["Variables"]
-    assert {word for word in given if not word.startswith("POWERTOOLS_")} == read
+    given = {
+        word
+        for name in FUNCTIONS
+        if package(name) == folder
+        for word in FUNCTIONS[name]["Environment"]["Variables"]
+        if not word.startswith("POWERTOOLS_")
+    }
+    assert given == read
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -188,17 +223,130 @@ def test_logs_are_not_kept_for_ever(name: str) -> None:
     assert RESOURCES[name]["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
+# --- versions of the API ------------------------------------------------------------------------
+
+
+def version(**parameters: str) -> tuple[str, Any]:
+    """Return logical name and description of the published version."""
+    [(name, properties)] = of_type("AWS::Lambda::Version", deployed(**parameters)).items()
+    return name, properties["Description"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Architecture": "x86_64"},
+        {"MemorySize": "2048"},
+        {"DefaultModel": "other"},
+        {"ModelTtlSeconds": "60"},
+        {"ModelBucketName": "mine"},
+        {"LogLevel": "DEBUG"},
+    ],
+    ids="-".join,
+)
+def test_a_changed_parameter_of_the_api_publishes_a_version(changed: dict[str, str]) -> None:
+    # or callers would be served by the former one: a version is a copy of all settings
+    assert deployed(**changed)["ApiFunction"] != deployed()["ApiFunction"]
+    assert version(**changed) != version()
+
+
+def test_no_other_parameter_is_in_the_api_function() -> None:
+    # SAM does not see that a parameter has changed: the description must have them all
+    [(name, _)] = of_type("AWS::Lambda::Version", deployed()).items()
+    versioned = TRANSFORMED["Resources"]["ApiFunction"], TRANSFORMED["Resources"][name]
+    function, description = (
+        set(references(each)) & TEMPLATE["Parameters"].keys() for each in versioned
+    )
+    assert function <= description
+
+
+def test_the_api_calls_the_published_version() -> None:
+    resources = deployed()
+    [alias] = of_type("AWS::Lambda::Alias", resources)
+    paths = resources["Api"]["Properties"]["Body"]["paths"].values()
+    operations = [each for methods in paths for each in methods.values()]
+    called = [str(each["x-amazon-apigateway-integration"]["uri"]) for each in operations]
+    assert all(f"functions/${{{alias}}}/invocations" in uri for uri in called)
+    allowed = of_type("AWS::Lambda::Permission", resources).values()
+    assert {
+        str(each["FunctionName"])
+        for each in allowed
+        if each["Principal"] == "apigateway.amazonaws.com"
+    } == {str({"Ref": alias})}
+
+
+def test_by_default_a_version_takes_over_at_once_without_codedeploy() -> None:
+    resources = deployed()
+    assert not any(each["Type"].startswith("AWS::CodeDeploy") for each in resources.values())
+    assert not any("UpdatePolicy" in each for each in resources.values())
+
+
+@pytest.mark.parametrize("deployment", TEMPLATE["Parameters"]["Deployment"]["AllowedValues"][1:])
+def test_a_canary_goes_back_when_an_alarm_of_the_api_goes_off(deployment: str) -> None:
+    resources = deployed(Deployment=deployment)
+    [group] = of_type("AWS::CodeDeploy::DeploymentGroup", resources).values()
+    assert group["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{deployment}"
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    brakes = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
+    assert brakes == {"ApiErrorsAlarm", "Api5xxAlarm", "ModelLoadFailedAlarm"}
+    [alias] = [name for name, each in resources.items() if each["Type"] == "AWS::Lambda::Alias"]
+    assert brakes <= all_dependencies(alias, resources)
+    minutes = int(re.search(r"Percent(\d+)Minutes", deployment)[1])
+    assert all(60 * minutes >= 2 * resources[each]["Properties"]["Period"] for each in brakes)
+
+
 # --- what is deployed ---------------------------------------------------------------------------
+
+SPELLINGS = {
+    "a string": 'parameter_overrides = "LogLevel=DEBUG LogRetentionDays=7"',
+    "single quotes": "parameter_overrides = 'LogLevel=\"DEBUG\" LogRetentionDays=7'",
+    "several lines": 'parameter_overrides = """\\\n  LogLevel=DEBUG \\\n  LogRetentionDays=7"""',
+    "a list": 'parameter_overrides = [\n  "LogLevel=DEBUG",\n  "LogRetentionDays=7",\n]',
+    "a table": "parameter_overrides = { LogLevel = 'DEBUG', LogRetentionDays = 7 }",
+    "no blanks": "parameter_overrides='LogLevel=DEBUG LogRetentionDays=7'",
+    "nothing": "stack_name = 'other'",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_make_adds_the_architecture_to_the_parameters_of_samconfig(
+    spelling: str, tmp_path: Path
+) -> None:
+    written = f"version = 0.1\n[dev.deploy.parameters]\nresolve_s3 = true\n{spelling}\n"
+    (tmp_path / "samconfig.toml").write_text(written)
+    before = tomllib.loads(written)["dev"]["deploy"]["parameters"]
+    after = configuration(tmp_path, "dev")["dev"]["deploy"]["parameters"]
+    own, architecture = after.pop("parameter_overrides")
+    assert own == before.pop("parameter_overrides", None)  # SAM reads it in all of these forms
+    assert architecture == "Architecture=x86_64"
+    assert after == before
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(environment: str) -> None:
+def test_make_deploys_what_it_built_with_the_parameters_of_samconfig(
+    environment: str, tmp_path: Path
+) -> None:
     make = ["make", "--dry-run", "deploy", f"TO={environment}", "ARCHITECTURE=x86_64"]
     commands = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert " ARCHITECTURE=x86_64 " in commands
-    parameters = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
-    assert f"sam deploy --config-env {environment} " in commands
-    assert f'--parameter-overrides "{parameters} Architecture=x86_64"\n' in commands
+    build, deploy = (re.search(rf".* sam {name} .*", commands)[0] for name in ("build", "deploy"))
+    assert " ARCHITECTURE=x86_64 " in build
+    assert f" --config-file {ROOT}/.aws-sam/samconfig.yaml --config-env {environment}" in deploy
+    assert "--parameter-overrides" not in deploy  # it would replace those of samconfig.toml
+
+    shutil.copy(ROOT / "samconfig.toml", tmp_path)
+    config = configuration(tmp_path, environment)
+    parameters = config[environment]["deploy"]["parameters"]
+    own = SAMCONFIG[environment]["deploy"]["parameters"]["parameter_overrides"]
+    assert parameters["parameter_overrides"] == [own, "Architecture=x86_64"]
+
+
+def configuration(folder: Path, environment: str) -> Any:
+    """Return what `make deploy` would give to SAM instead of a folder's samconfig.toml."""
+    file = ".aws-sam/samconfig.yaml"
+    settings = [f"TO={environment}", "ARCHITECTURE=x86_64", f"BIN={Path(sys.executable).parent}"]
+    make = ["make", "--silent", "--file", str(ROOT / "Makefile"), file, *settings]
+    subprocess.run(make, cwd=folder, check=True)
+    return yaml.safe_load((folder / file).read_text())
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
