@@ -31,6 +31,8 @@ class FakeCloudWatch:
 
     Attributes
     ----------
+    groups
+        Expressions that return several series, by their labels.
     failures
         Raised one by one by the next calls.
     calls, listed
@@ -42,6 +44,7 @@ class FakeCloudWatch:
     def __init__(self, page_size: int = 100_800) -> None:
         self.series: dict[Metric, Series] = {}
         self.expressions: dict[str, Callable[[Mapping[str, Series]], Series]] = {}
+        self.groups: dict[str, dict[str, Series]] = {}
         self.alarms: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
         self._failing: dict[int, Exception] = {}
@@ -76,6 +79,8 @@ class FakeCloudWatch:
         assert len({query["Id"] for query in queries}) == len(queries)
         start, end = (int(request[key].timestamp()) for key in ("StartTime", "EndTime"))
         found: dict[str, Series] = {}
+        keys = {query["Id"]: [query["Id"]] for query in queries}
+        names = {key: (key, key) for key in keys}
         for query in queries:
             if "MetricStat" in query:
                 metric = as_metric(query["MetricStat"])
@@ -86,11 +91,20 @@ class FakeCloudWatch:
                 known = self.series.get(metric, {})
                 found[query["Id"]] = {t: known[t] for t in sorted(known) if start <= t < end}
         for query in queries:
-            if "Expression" in query:
+            if query.get("Expression") in self.groups:
+                group = self.groups[query["Expression"]]
+                keys[query["Id"]] = [f"{query['Id']} {label}" for label in group]
+                for label, known in group.items():
+                    key = f"{query['Id']} {label}"
+                    names[key] = query["Id"], label
+                    found[key] = {t: known[t] for t in sorted(known) if start <= t < end}
+            elif "Expression" in query:
                 if query["Expression"] not in self.expressions:
                     raise client_error("ValidationError", "GetMetricData", "unknown function")
                 found[query["Id"]] = self.expressions[query["Expression"]](found)
-        returned = [query["Id"] for query in queries if query.get("ReturnData", True)]
+        returned = [
+            key for query in queries if query.get("ReturnData", True) for key in keys[query["Id"]]
+        ]
         points = [(key, t, found[key][t]) for key in returned for t in sorted(found[key])]
         first = int(request.get("NextToken", "0"))
         page = points[first : first + self.page_size]
@@ -102,8 +116,8 @@ class FakeCloudWatch:
             values[key].append(value)
         results = [
             {
-                "Id": key,
-                "Label": key,
+                "Id": names[key][0],
+                "Label": names[key][1],
                 "Timestamps": times[key],
                 "Values": values[key],
                 "StatusCode": "PartialData" if more else self.status.get(key, "Complete"),

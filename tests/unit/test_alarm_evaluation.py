@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.alarm_evaluation import (
     MAX_ALARMS,
@@ -51,7 +53,10 @@ def evaluated(
     metrics: list[dict[str, Any]] = ON_METRIC,
     evaluated_from: int | None = None,
 ) -> Verdict:
-    return evaluate_query(cloudwatch, query_from_event("cpu-high", metrics), AT, evaluated_from)
+    [verdict] = evaluate_query(
+        cloudwatch, query_from_event("cpu-high", metrics), AT, evaluated_from
+    )
+    return verdict
 
 
 def test_an_unusual_series_has_a_beginning_and_a_reason(
@@ -186,6 +191,232 @@ def test_a_retry_is_needed_if_cloudwatch_does_not_answer(
 def test_an_unavailable_series_is_not_read(cloudwatch: FakeCloudWatch) -> None:
     assert evaluated(cloudwatch, [on_metric(), on_metric("m2")]).unavailable_because is not None
     assert not cloudwatch.calls
+
+
+# --- counts and sums: what is still growing --------------------------------------------------
+
+REQUESTS = Metric(
+    "AWS/ApplicationELB", "RequestCount", (("LoadBalancer", "app/shop/1"),), "Sum", 60
+)
+ERRORS = replace(REQUESTS, name="HTTPCode_Target_5XX_Count")
+ORDINARY = 1000.0
+"""Requests a minute."""
+
+
+def counted(metric: Metric, query: str = "m1", **more: Any) -> dict[str, Any]:
+    """Return an item of an event's `configuration.metrics` that is this metric."""
+    named = {
+        "namespace": metric.namespace,
+        "name": metric.name,
+        "dimensions": dict(metric.dimensions),
+    }
+    stat = {"metric": named, "period": metric.period, "stat": metric.statistic}
+    return {"id": query, "metricStat": stat, "returnData": True} | more
+
+
+def shop(*last: float, metric: Metric = REQUESTS, ordinary: float = ORDINARY) -> FakeCloudWatch:
+    """Return a shop whose counts of the last minutes are given; the very last minute has begun."""
+    cloudwatch = FakeCloudWatch()
+    add(cloudwatch, metric, ordinary, *last)
+    return cloudwatch
+
+
+def add(cloudwatch: FakeCloudWatch, metric: Metric, ordinary: float, *last: float) -> None:
+    end = AT // 60_000 * 60 + 60
+    load = np.random.default_rng(1).poisson(ordinary, 2_880)
+    cloudwatch.put(metric, end - 60 * (2_880 + len(last)), [*load, *last])
+
+
+def of_requests(
+    cloudwatch: FakeCloudWatch, metric: Metric = REQUESTS, evaluated_from: int | None = None
+) -> Verdict:
+    return evaluated(cloudwatch, [counted(metric)], evaluated_from)
+
+
+@pytest.mark.parametrize("statistic", ["Sum", "SampleCount", "tc99"])
+def test_an_ordinary_count_is_not_unusual_while_its_period_is_running(statistic: str) -> None:
+    metric = replace(REQUESTS, statistic=statistic)
+    verdict = of_requests(shop(990, 200, metric=metric), metric)
+    assert (verdict.is_unusual, verdict.value, verdict.readings) == (False, 990, 2_881)
+
+
+def test_the_same_value_is_unusual_once_it_has_settled() -> None:
+    verdict = of_requests(shop(200, *[ORDINARY] * 12))
+    assert (verdict.is_unusual, verdict.value) == (True, 200)
+    assert verdict.since == AT // 60_000 * 60_000 - 12 * 60_000
+
+
+def test_a_count_that_is_too_high_before_its_period_ends_is_unusual() -> None:
+    verdict = of_requests(shop(990, 3_000))
+    assert (verdict.is_unusual, verdict.value) == (True, 3_000)
+    assert verdict.since == AT // 60_000 * 60_000
+
+
+def test_a_count_that_is_low_and_may_not_be_complete_is_neither_usual_nor_unusual() -> None:
+    verdict = of_requests(shop(990, 500, 200))
+    assert (verdict.is_unusual, verdict.value) == (None, None)
+    assert verdict.unavailable_because == (
+        "what is unusual of it is less than 10 min old, and may not be complete"
+    )
+
+
+def test_a_low_count_may_be_incomplete_until_ten_minutes_after_its_end() -> None:
+    """The change is at 12 seconds of a minute: the minute before it is the first that is over."""
+    outcomes = [of_requests(shop(500, *[ORDINARY] * later)).is_unusual for later in range(9, 13)]
+    assert outcomes == [None, None, True, True]
+
+
+def test_an_average_is_evaluated_in_its_running_period() -> None:
+    metric = replace(REQUESTS, statistic="Average")
+    assert of_requests(shop(990, 200, metric=metric), metric).is_unusual is True
+
+
+RATIO = [
+    on_expression("e1", "100 * m1 / m2", label="Share of errors"),
+    counted(ERRORS, "m1", returnData=False),
+    counted(REQUESTS, "m2", returnData=False),
+]
+
+
+def ratio(*last: tuple[float, float]) -> FakeCloudWatch:
+    """Return a shop whose errors and requests of the last minutes are given."""
+    cloudwatch = shop(*[errors for errors, _ in last], metric=ERRORS, ordinary=50)
+    add(cloudwatch, REQUESTS, ORDINARY, *[requests for _, requests in last])
+    cloudwatch.expressions["100 * m1 / m2"] = lambda by_id: {
+        t: 100 * errors / by_id["m2"][t] for t, errors in by_id["m1"].items()
+    }
+    return cloudwatch
+
+
+def test_an_expression_over_counts_ends_with_the_last_finished_period() -> None:
+    verdict = evaluated(ratio((48, 990), (30, 31)), RATIO)
+    assert (verdict.is_unusual, verdict.value) == (False, pytest.approx(4.85, abs=0.01))
+
+
+def test_an_expression_over_counts_is_unusual_where_it_is_high() -> None:
+    assert evaluated(ratio((700, 990), (30, 31)), RATIO).is_unusual is True
+
+
+@pytest.mark.parametrize(
+    ("expression", "is_cumulative"),
+    [
+        ('SELECT SUM(Errors) FROM SCHEMA("AWS/Lambda", FunctionName)', True),
+        ('SELECT COUNT(Errors) FROM SCHEMA("AWS/Lambda", FunctionName)', True),
+        ('select sum(Errors) FROM "AWS/Lambda"', True),
+        ("SUM(SEARCH('{AWS/Lambda,FunctionName} Errors', 'SampleCount', 300))", True),
+        ("SUM(SEARCH('{AWS/Lambda,FunctionName} Duration', 'Average', 300))", False),
+        ('SELECT AVG(Duration) FROM SCHEMA("AWS/Lambda", FunctionName)', False),
+        ('SELECT MAX(Counted) FROM SCHEMA("AWS/Lambda", FunctionName)', False),
+    ],
+)
+def test_an_expression_without_metrics_is_cumulative_by_what_it_takes_of_them(
+    expression: str, is_cumulative: bool
+) -> None:
+    query = query_from_event("a", [on_expression("q1", expression)])
+    assert (query.is_cumulative, query.is_calculated) == (is_cumulative, False)
+
+
+def test_an_expression_is_cumulative_if_any_of_its_metrics_is() -> None:
+    averages = [counted(replace(each, statistic="Average")) for each in (ERRORS, REQUESTS)]
+    assert query_from_event("a", RATIO).is_cumulative
+    assert query_from_event("a", [RATIO[0], RATIO[1] | {"id": "m1"}, RATIO[2]]).is_calculated
+    parts = [each | {"id": f"m{n}", "returnData": False} for n, each in enumerate(averages, 1)]
+    assert not query_from_event("a", [RATIO[0], *parts]).is_cumulative
+
+
+# --- what can be evaluated -----------------------------------------------------------------------
+
+
+def test_an_ordinary_series_that_stopped_is_not_called_ordinary(cloudwatch: FakeCloudWatch) -> None:
+    for period in range(-24, 0):
+        del cloudwatch.series[MACHINE][NOON + period * PERIOD]
+    verdict = evaluated(cloudwatch)
+    assert (verdict.is_unusual, verdict.value) == (None, None)
+    assert verdict.unavailable_because == (
+        "it has had no datapoint since Wednesday 25 November, 09:55 UTC"
+    )
+
+
+@pytest.mark.parametrize("statistic", ["Average", "Sum"])
+def test_a_daily_metric_is_evaluated_by_its_last_days(statistic: str) -> None:
+    daily = Metric("shop", "Revenue", (), statistic, 86_400)
+    cloudwatch = FakeCloudWatch()
+    midnight = NOON // 86_400 * 86_400
+    load = np.random.default_rng(0).normal(1000, 20, 120)
+    cloudwatch.put(daily, midnight - 120 * 86_400, load)
+    assert evaluated(cloudwatch, [counted(daily)]).is_unusual is False
+    cloudwatch.put(daily, midnight - 86_400, [2_000.0])
+    assert evaluated(cloudwatch, [counted(daily)]).is_unusual is True
+
+
+def test_a_burst_of_a_sparse_count_is_unusual() -> None:
+    """Errors come once in some hours, and now there are fifty in a minute."""
+    cloudwatch = FakeCloudWatch()
+    minute = AT // 60_000 * 60
+    for number in range(1, 60):
+        cloudwatch.put(ERRORS, minute - number * 18_000, [1 + number % 2])
+    cloudwatch.put(ERRORS, minute - 60, [50.0])
+    assert evaluated(cloudwatch, [counted(ERRORS)]).is_unusual is True
+
+
+def test_periods_of_seconds_are_read_as_far_back_as_cloudwatch_has_them() -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.expressions["SELECT 1"] = lambda by_id: {}
+    evaluated(cloudwatch, [on_expression("q1", "SELECT 1", period=10)])
+    [call] = cloudwatch.calls
+    assert (call["EndTime"] - call["StartTime"]).total_seconds() == 3 * 3_600
+
+
+# --- several series --------------------------------------------------------------------------
+
+BY_INSTANCE = 'SELECT MAX(CPUUtilization) FROM SCHEMA("AWS/EC2", InstanceId) GROUP BY InstanceId'
+
+
+def grouped(count: int, page_size: int = 100_800) -> FakeCloudWatch:
+    """Return machines of which the last but one has run away at the end."""
+    cloudwatch = FakeCloudWatch(page_size)
+    start = NOON - 3 * DAY * PERIOD
+    cloudwatch.groups[BY_INSTANCE] = {
+        f"i-{n:05}": {start + k * PERIOD: value for k, value in enumerate(normal_load(n))}
+        for n in range(count)
+    }
+    cloudwatch.groups[BY_INSTANCE][f"i-{count - 2:05}"][NOON - PERIOD] = SPIKE
+    return cloudwatch
+
+
+def verdicts(cloudwatch: FakeCloudWatch) -> list[Verdict]:
+    query = query_from_event("any-busy", [on_expression("q1", BY_INSTANCE, period=PERIOD)])
+    return evaluate_query(cloudwatch, query, AT, None)
+
+
+@pytest.mark.parametrize("page_size", [100_800, 1_000])
+def test_each_of_several_series_is_evaluated_and_named_by_its_label(page_size: int) -> None:
+    found = verdicts(grouped(4, page_size))
+    assert [(each.title, each.is_unusual) for each in found] == [
+        ("i-00000", False),
+        ("i-00001", False),
+        ("i-00002", True),
+        ("i-00003", False),
+    ]
+    assert found[2].metric == f"{BY_INSTANCE}: i-00002"
+    assert [each.readings for each in found] == [3 * DAY] * 4
+
+
+def test_the_label_of_a_group_is_its_own() -> None:
+    query = query_from_event("a", [on_expression("q1", BY_INSTANCE, label="busiest")])
+    assert query.title == "busiest"
+    assert "Label" not in query.queries[0]
+
+
+def test_many_series_are_compared_with_less_history() -> None:
+    cloudwatch = grouped(500)
+    for series in cloudwatch.groups[BY_INSTANCE].values():
+        for time in sorted(series)[: -2 * 12]:
+            del series[time]
+    verdicts(cloudwatch)
+    first, *_, second = (call["EndTime"] - call["StartTime"] for call in cloudwatch.calls)
+    assert first.total_seconds() == 3_600
+    assert second.total_seconds() == 2 * 100_800 // 500 * PERIOD
 
 
 # --- which series an alarm is about ---------------------------------------------------------

@@ -18,7 +18,13 @@ from ops_anomaly.watcher.incidents import (
     Peak,
     Provenance,
 )
-from ops_anomaly.watcher.notifications import incident_notification, verdict_sentence
+from ops_anomaly.watcher.notifications import (
+    MAX_SERIES,
+    alarm_fired,
+    incident_notification,
+    verdict_sentence,
+)
+from tests.support.alarms import change
 from tests.support.watcher import NOON_MS
 
 STEP = 300_000
@@ -55,6 +61,9 @@ VERDICT = Verdict(
     readings=1_576,
     history_start=NOON_MS - 86_400_000,
 )
+
+NORMAL = replace(VERDICT, value=25.0, severity=0.2, is_unusual=False, since=None, reason=None)
+UNKNOWN = Verdict("Latency", "Latency of a", "latency", unavailable_because="it is secret")
 
 
 def test_the_message_of_an_incident_that_opens() -> None:
@@ -144,8 +153,64 @@ def test_the_verdict_on_an_unusual_series() -> None:
 
 
 def test_the_verdict_on_a_normal_series() -> None:
-    normal = replace(VERDICT, value=25.0, severity=0.2, is_unusual=False, since=None, reason=None)
-    assert verdict_sentence(normal) == (
+    assert verdict_sentence(NORMAL) == (
         "CPUUtilization of i-0123 is at 25, which is not unusual (normal range 21.66 to 27.17). "
         "Compared with 1,576 datapoints since Tuesday 24 November, 12:00 UTC."
     )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "is_unusual", "subject"),
+    [
+        ([VERDICT], True, "unusual"),
+        ([UNKNOWN, NORMAL, VERDICT], True, "unusual"),
+        ([NORMAL, NORMAL], False, "not unusual"),
+        ([NORMAL, UNKNOWN], None, "could not be evaluated completely"),
+        ([UNKNOWN], None, "could not be evaluated"),
+        ([], None, "could not be evaluated"),
+    ],
+)
+def test_an_alarm_is_not_unusual_only_if_all_of_it_could_be_evaluated(
+    verdicts: list[Verdict], is_unusual: bool | None, subject: str
+) -> None:
+    incident, sent = alarm_fired(change(), verdicts, NOON_MS)
+    assert sent.detail["is_unusual"] is incident.detail["is_unusual"] is is_unusual
+    assert sent.subject == f"Alarm cpu-high: {subject}"
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "verdict", "severity"),
+    [
+        ([NORMAL, VERDICT, UNKNOWN], VERDICT, 0.8912),
+        ([NORMAL, UNKNOWN], UNKNOWN, 0.2),
+        ([replace(NORMAL, severity=0.1), NORMAL], NORMAL, 0.2),
+    ],
+)
+def test_the_verdict_on_an_alarm_is_that_on_its_most_unusual_series(
+    verdicts: list[Verdict], verdict: Verdict, severity: float
+) -> None:
+    _, sent = alarm_fired(change(), verdicts, NOON_MS)
+    assert (sent.detail["verdict"], sent.detail["severity"]) == (
+        *(verdict_sentence(verdict), severity),
+    )
+
+
+def test_all_series_of_an_alarm_are_reported_in_their_order_if_they_are_few() -> None:
+    verdicts = [replace(NORMAL, metric=f"m{n}") for n in range(MAX_SERIES - 1)] + [VERDICT]
+    _, sent = alarm_fired(change(), verdicts, NOON_MS)
+    assert [each["metric"] for each in sent.detail["series"]] == [v.metric for v in verdicts]
+    assert sent.detail["series_count"] == MAX_SERIES
+    assert "most unusual" not in sent.message
+
+
+def test_the_most_unusual_series_of_many_are_reported() -> None:
+    unusual = [replace(VERDICT, metric=f"u{n}", severity=0.6 + n / 100) for n in range(3)]
+    unknown = [replace(UNKNOWN, metric=f"k{n}") for n in range(2)]
+    normal = [replace(NORMAL, metric=f"n{n}", severity=n / 100) for n in range(9)]
+    _, sent = alarm_fired(change(), [*normal, *unknown, *unusual], NOON_MS)
+    assert [each["metric"] for each in sent.detail["series"]] == [
+        *("u2", "u1", "u0", "k0", "k1"),
+        *("n8", "n7", "n6", "n5", "n4"),
+    ]
+    assert sent.detail["series_count"] == 14
+    assert "3 of 14 series are unusual. The 10 most unusual:\n" in sent.message

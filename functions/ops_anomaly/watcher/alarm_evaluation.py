@@ -1,7 +1,7 @@
 """How unusual a CloudWatch alarm is: which series it is about, and what a detector makes of them.
 
-An alarm on a metric or an expression is about one series. A composite alarm is about those of the
-metric alarms below it, which DescribeAlarms returns.
+An alarm on a metric or an expression is about one series, or several if the expression groups them.
+A composite alarm is about those of the metric alarms below it, which DescribeAlarms returns.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ops_anomaly.aws.cloudwatch import read_queries
+from ops_anomaly.aws.cloudwatch import MAX_DATAPOINTS, read_labelled
 from ops_anomaly.aws.errors import (
     AccessDeniedError,
     RequestRefusedError,
     translate_aws_errors,
 )
 from ops_anomaly.detection import untrained
-from ops_anomaly.watcher.formatting import metric_title
+from ops_anomaly.watcher.formatting import metric_title, spoken
+from ops_anomaly.watcher.settling import CUMULATIVE_SECONDS, counts, is_cumulative
 from ops_anomaly.watcher.state import periods_of
 
 if TYPE_CHECKING:
-    from ops_anomaly.detection.types import Series
+    from ops_anomaly.detection.types import Detection, Series
     from ops_anomaly.watcher.events import AlarmChange
 
 
@@ -42,7 +43,20 @@ MAX_DEPTH = 5
 ALARM_IN_RULE = r"""(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*(?:"([^"]+)"|'([^']+)'|([^()\s"']+))\s*\)"""
 """An alarm in an alarm rule: its name or ARN, quoted or not."""
 
+GROUPED = r"(?i)\bGROUP\s+BY\b|\bSEARCH\s*\("
+"""An expression that may return several series."""
+
+COUNTED = r"(?is)\b(SELECT|SEARCH)\b.*\b(SUM|COUNT|SampleCount)\b"
+"""An expression that finds its metrics, of which it takes sums or counts."""
+
+NO_DATAPOINTS = "CloudWatch has no datapoints of it"
+
 HISTORY_DAYS = 14
+HIGH_RESOLUTION_SECONDS = 3 * 3_600
+"""Periods of less than a minute are kept for so long; for an earlier start, nothing is returned."""
+
+MAX_READINGS = 2 * MAX_DATAPOINTS
+"""Of all series of an alarm: two pages, and some seconds of detection."""
 
 RECENT_MS = 3_600_000
 RECENT_READINGS = 3
@@ -52,7 +66,7 @@ by those of the last hour, and by so many at least."""
 
 @dataclass(frozen=True)
 class AlarmQuery:
-    """One series that an alarm is about.
+    """What an alarm is about.
 
     Attributes
     ----------
@@ -64,6 +78,12 @@ class AlarmQuery:
         As GetMetricData takes them; exactly one returns data, that of `result_id`.
     period : int
         Seconds between readings.
+    is_cumulative : bool
+        Whether it is a count or a sum, or an expression over one.
+    is_calculated : bool
+        Whether it is an expression over other series.
+    is_grouped : bool
+        Whether it may be several series.
     unavailable_because : str or None
         Why it can't be read.
     """
@@ -74,6 +94,9 @@ class AlarmQuery:
     queries: Sequence[Mapping[str, Any]] = ()
     result_id: str = ""
     period: int = DEFAULT_PERIOD
+    is_cumulative: bool = False
+    is_calculated: bool = False
+    is_grouped: bool = False
     unavailable_because: str | None = None
 
 
@@ -129,13 +152,17 @@ def evaluate_alarm(cloudwatch: Any, change: AlarmChange) -> list[Verdict]:
         queries = [query_from_event(change.name, change.metrics)]
     else:
         queries = queries_of_composite(cloudwatch, change)
-    return [evaluate_query(cloudwatch, each, change.at, change.evaluated_from) for each in queries]
+    return [
+        verdict
+        for query in queries
+        for verdict in evaluate_query(cloudwatch, query, change.at, change.evaluated_from)
+    ]
 
 
 def evaluate_query(
     cloudwatch: Any, query: AlarmQuery, at: int, evaluated_from: int | None
-) -> Verdict:
-    """Read the history of a series and evaluate its end.
+) -> list[Verdict]:
+    """Read the history of an alarm's series, and evaluate the end of each.
 
     Parameters
     ----------
@@ -151,36 +178,72 @@ def evaluate_query(
     """
     verdict = Verdict(title=query.title, metric=query.series, alarm=query.alarm)
     if query.unavailable_because is not None:
-        return replace(verdict, unavailable_because=query.unavailable_because)
-    period = query.period
-    end = (at // 1000 // period + 1) * period  # the period of the change may still be going on
-    start = end - periods_of(HISTORY_DAYS, period) * period
-    requests = [{**each, "ReturnData": each["Id"] == query.result_id} for each in query.queries]
+        return [replace(verdict, unavailable_because=query.unavailable_because)]
     try:
-        found = read_queries(cloudwatch, requests, start, end)
+        by_label = _read(cloudwatch, query, at)
     except (RequestRefusedError, AccessDeniedError) as error:
-        return replace(verdict, unavailable_because=str(error))
-    series = found.get(query.result_id)
-    if series is None or not len(series):
-        return replace(verdict, unavailable_because="CloudWatch has no datapoints of it")
-    return _evaluated(verdict, series, at, evaluated_from)
+        return [replace(verdict, unavailable_because=str(error))]
+    verdicts = [
+        _evaluated(_named(verdict, label), query, series, at, evaluated_from)
+        for label, series in by_label.items()
+        if len(series)
+    ]
+    return verdicts or [replace(verdict, unavailable_because=NO_DATAPOINTS)]
 
 
-def _evaluated(verdict: Verdict, series: Series, at: int, evaluated_from: int | None) -> Verdict:
+def _read(cloudwatch: Any, query: AlarmQuery, at: int) -> dict[str, Series]:
+    """Return the series of an alarm by label: two weeks of each, or less if there are many."""
+    period = query.period
+    end = at // 1000 // period * period
+    if not (query.is_cumulative and query.is_calculated):
+        end += period  # what a count has so far is a lower bound; a ratio of two such is nothing
+    requests = [{**each, "ReturnData": each["Id"] == query.result_id} for each in query.queries]
+
+    def last(periods: int) -> dict[str, Series]:
+        found = read_labelled(cloudwatch, requests, end - periods * period, end)
+        return found.get(query.result_id, {})
+
+    periods = periods_of(HISTORY_DAYS, period)
+    if period < 60:
+        periods = min(periods, HIGH_RESOLUTION_SECONDS // period)
+    if query.is_grouped:
+        recent = max(RECENT_READINGS, RECENT_MS // 1000 // period)
+        periods = min(periods, MAX_READINGS // max(len(last(recent)), 1))
+    return last(periods)
+
+
+def _named(verdict: Verdict, label: str) -> Verdict:
+    """Return the verdict on one of several series, named by its label."""
+    if not label:
+        return verdict
+    return replace(verdict, title=label, metric=f"{verdict.metric}: {label}")
+
+
+def _evaluated(
+    verdict: Verdict, query: AlarmQuery, series: Series, at: int, evaluated_from: int | None
+) -> Verdict:
     """Evaluate the last readings of a series by those before them."""
+    period = 1000 * query.period
     detection = untrained().detect(series)
-    recent_from = min(evaluated_from or math.inf, at - RECENT_MS)
-    recent = min(int(np.searchsorted(series.times, recent_from)), len(series) - RECENT_READINGS)
+    anomalous, is_usable = detection.is_anomaly, np.full(series.times.shape, True)
+    if query.is_cumulative:
+        settled_until = (at - 1000 * CUMULATIVE_SECONDS) // period * period
+        anomalous = anomalous & counts(series, detection, settled_until)
+        is_usable = anomalous | (series.times + period <= at)  # of this period, if it is too high
+    if not is_usable.any():
+        return replace(verdict, unavailable_because=NO_DATAPOINTS)
+    last = int(np.flatnonzero(is_usable)[-1])
+    recent_from = min(evaluated_from or math.inf, at - max(RECENT_MS, RECENT_READINGS * period))
+    recent = min(int(np.searchsorted(series.times, recent_from)), last + 1 - RECENT_READINGS)
     first = max(recent, 0)
-    anomalous = first + np.flatnonzero(detection.is_anomaly[first:])
-    if not len(anomalous) and not detection.can_evaluate[-1]:
-        why = f"its {len(series)} datapoints are too few to know what is normal"
-        return replace(verdict, unavailable_because=why)
-    position, since = len(series) - 1, None
-    if len(anomalous):
-        position = int(anomalous[detection.severity[anomalous].argmax()])
+    unusual = first + np.flatnonzero(anomalous[first:])
+    position, since = last, None
+    if len(unusual):
+        position = int(unusual[detection.severity[unusual].argmax()])
         begins = [alert.start for alert in detection.alerts if alert.start <= position]
-        since = int(series.times[begins[-1] if begins else anomalous[0]])
+        since = int(series.times[begins[-1] if begins else unusual[0]])
+    elif why := _unknown_because(series, detection, first, last, recent_from):
+        return replace(verdict, unavailable_because=why)
     expected, lower, upper = (
         float(bound[position]) if math.isfinite(bound[position]) else None
         for bound in (detection.expected, detection.lower, detection.upper)
@@ -196,9 +259,23 @@ def _evaluated(verdict: Verdict, series: Series, at: int, evaluated_from: int | 
         is_unusual=since is not None,
         since=since,
         reason=detection.reasons.get(position),
-        readings=len(series),
+        readings=last + 1,
         history_start=int(series.times[0]),
     )
+
+
+def _unknown_because(
+    series: Series, detection: Detection, first: int, last: int, recent_from: float
+) -> str | None:
+    """Return why readings of which none counts as unusual can't be called ordinary either."""
+    if detection.is_anomaly[first : last + 1].any():
+        minutes = CUMULATIVE_SECONDS // 60
+        return f"what is unusual of it is less than {minutes} min old, and may not be complete"
+    if not detection.can_evaluate[last]:
+        return f"its {last + 1} datapoints are too few to know what is normal"
+    if series.times[last] < recent_from:
+        return f"it has had no datapoint since {spoken(int(series.times[last]))}"
+    return None
 
 
 def query_from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery:
@@ -322,15 +399,27 @@ def _alarm_query(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQuery
     [result] = returned
     series, title = _series_name(result), _title(result)
     for number, each in enumerate(queries):
-        each.pop("Label", None)  # it may hold the last value, and so differ between pages
+        each.pop("Label", None)  # it would name all of several series alike
         if not re.fullmatch(QUERY_ID, each["Id"]):  # as in alarms on one metric
             each["Id"] = f"q{number}"
-    periods = [each["MetricStat"]["Period"] for each in queries if "MetricStat" in each]
-    period = int(result.get("Period") or max(periods, default=DEFAULT_PERIOD))
+    stats = [each["MetricStat"] for each in queries if "MetricStat" in each]
+    period = int(result.get("Period") or max((s["Period"] for s in stats), default=DEFAULT_PERIOD))
     if period <= 0:
         why = f"its period is {period} seconds"
         return AlarmQuery(alarm, series, title, unavailable_because=why)
-    return AlarmQuery(alarm, series, title, queries, result["Id"], period)
+    expressions = [each["Expression"] for each in queries if "Expression" in each]
+    return AlarmQuery(
+        alarm,
+        series,
+        title,
+        queries,
+        result["Id"],
+        period,
+        is_cumulative=any(is_cumulative(stat["Stat"]) for stat in stats)
+        or any(re.search(COUNTED, expression) for expression in expressions),
+        is_calculated=len(queries) > 1 and "Expression" in result,
+        is_grouped=any(re.search(GROUPED, expression) for expression in expressions),
+    )
 
 
 def _series_name(query: Mapping[str, Any]) -> str:

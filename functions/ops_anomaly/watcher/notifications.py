@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Of the events' detail; `docs/events.md` describes it."""
 
+MAX_SERIES = 10
+"""Series of an alarm that are reported: the most unusual ones."""
+
 CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "recovered": "Resolved",
     "no data": "No more data",
@@ -172,25 +175,29 @@ def alarm_fired(
     change: AlarmChange, verdicts: Sequence[Verdict], now: int
 ) -> tuple[AlarmIncident, Notification]:
     """Return the incident of an alarm that fires, and its notification."""
-    worst = max(verdicts, key=lambda each: each.severity or -1.0, default=None)
     incident_id = hashlib.sha256(f"{change.arn} at {change.at}".encode()).hexdigest()[:16]
-    known = [each.is_unusual for each in verdicts if each.is_unusual is not None]
-    is_unusual = any(known) if known else None
+    outcomes = [each.is_unusual for each in verdicts]
+    severities = [each.severity for each in verdicts if each.severity is not None]
     first_seen = min((each.since for each in verdicts if each.since is not None), default=None)
-    sentences = [verdict_sentence(each) for each in verdicts] or [
+    ranked = sorted(verdicts, key=verdict_rank, reverse=True)
+    reported = verdicts if len(verdicts) <= MAX_SERIES else ranked[:MAX_SERIES]
+    sentences = [verdict_sentence(each) for each in reported] or [
         "The alarm could not be evaluated: it has no metrics."
     ]
     detail = {
         "version": VERSION,
         "id": incident_id,
         "alarm": alarm_detail(change),
-        "severity": worst.severity if worst else None,
-        "is_unusual": is_unusual,
+        "severity": max(severities, default=None),
+        "is_unusual": is_any_unusual(outcomes),
         "first_seen": None if first_seen is None else iso(first_seen),
-        "verdict": verdict_sentence(worst) if worst else sentences[0],
-        "series": [verdict_detail(each) for each in verdicts],
+        "verdict": verdict_sentence(ranked[0]) if ranked else sentences[0],
+        "series_count": len(verdicts),
+        "series": [verdict_detail(each) for each in reported],
     }
-    outcome = {True: "unusual", False: "not unusual", None: "could not be evaluated"}[is_unusual]
+    if len(reported) < len(verdicts):
+        counted = f"{outcomes.count(True)} of {len(verdicts)} series are unusual."
+        sentences = [f"{counted} The {MAX_SERIES} most unusual:", *sentences]
     message = "\n".join(
         [
             f"Alarm {change.name} fired on {spoken(change.at)}.",
@@ -207,10 +214,37 @@ def alarm_fired(
         about=incident_id,
         detail_type="Alarm Evaluated",
         detail=detail,
-        subject=subject_line(f"Alarm {change.name}: {outcome}"),
+        subject=subject_line(f"Alarm {change.name}: {outcome_of(outcomes)}"),
         message=message,
         made_at=now,
     )
+
+
+def verdict_rank(verdict: Verdict) -> tuple[int, float]:
+    """Return what orders verdicts: ordinary, unknown, unusual; each by severity."""
+    certainty = {False: 0, None: 1, True: 2}[verdict.is_unusual]
+    return certainty, verdict.severity or 0.0
+
+
+def is_any_unusual(outcomes: Sequence[bool | None]) -> bool | None:
+    """Return whether any series is unusual; None unless every other one could be evaluated.
+
+    Examples
+    --------
+    >>> is_any_unusual([False, None, True]), is_any_unusual([False, None]), is_any_unusual([False])
+    (True, None, False)
+    """
+    if True in outcomes:
+        return True
+    return None if None in outcomes or not outcomes else False
+
+
+def outcome_of(outcomes: Sequence[bool | None]) -> str:
+    """Return what a phone shows of how unusual an alarm is."""
+    is_unusual = is_any_unusual(outcomes)
+    if is_unusual is None:
+        return "could not be evaluated" + (" completely" if False in outcomes else "")
+    return "unusual" if is_unusual else "not unusual"
 
 
 def alarm_cleared(change: AlarmChange, incident: AlarmIncident, now: int) -> Notification:
