@@ -74,5 +74,5 @@ def test_every_error_of_the_gateway_has_a_response() -> None:
 def test_the_access_log_has_no_secrets_and_expires() -> None:
     record = json.loads(API["AccessLogSetting"]["Format"])
     assert not {"$context.identity.apiKey", "$context.identity.sourceIp"} & set(record.values())
-    group = API["AccessLogSetting"]["DestinationArn"]["Fn::GetAtt"].removesuffix(".Arn")
+    group, _ = API["AccessLogSetting"]["DestinationArn"]["Fn::GetAtt"]
     assert group in of_type("AWS::Logs::LogGroup")
