@@ -141,11 +141,12 @@ class ShardCase:
         by_day = 10.0 * np.sin(np.arange(self.readings + TICKS) * 2 * np.pi / 288)
         for metric in metrics:
             cloudwatch.put(metric, begin, 30.0 + by_day + random.normal(0.0, 1.0, len(by_day)))
-        watcher = make_watcher(store, lambda service: cloudwatch, clock)
+        clients = {"cloudwatch": cloudwatch, "events": Recorder(), "sns": Recorder()}
+        watcher = make_watcher(store, clients.__getitem__, clock)
         spent = []
         for tick in range(TICKS):
             if tick == TICKS - 1:  # another instance of the function, with nothing in memory
-                watcher = make_watcher(store, lambda service: cloudwatch, clock)
+                watcher = make_watcher(store, clients.__getitem__, clock)
             clock.seconds = NOON + tick * PERIOD + 90.0
             event = shard_event(0, clock)
             began = time.process_time()

@@ -126,8 +126,14 @@ class WatchStack:
         sqs, taken = self.client("sqs"), 0
         while messages := sqs.receive_message(QueueUrl=queue).get("Messages"):
             for message in messages:
-                handler(sqs_event(message), context)
-                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+                receipt = {"QueueUrl": queue, "ReceiptHandle": message["ReceiptHandle"]}
+                try:
+                    handler(sqs_event(message), context)
+                except BaseException:
+                    # as after the visibility timeout, for which nobody waits here
+                    sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
+                    raise
+                sqs.delete_message(**receipt)
                 taken += 1
         return taken
 

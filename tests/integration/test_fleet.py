@@ -178,7 +178,7 @@ def test_a_throttled_job_is_retried(fleet: WatchedFleet) -> None:
     queue = {"QueueUrl": fleet.stack.shard_queue}
     sqs = fleet.stack.client("sqs")
     state = sqs.get_queue_attributes(**queue, AttributeNames=["All"])["Attributes"]
-    assert state["ApproximateNumberOfMessagesNotVisible"] == "1", "the job is not lost"
+    assert state["ApproximateNumberOfMessages"] == "1", "the job is not lost"
     fleet.tick()
     assert fleet.sent() == [(OPENED, "0001")]
 
@@ -187,7 +187,7 @@ def test_a_state_that_cannot_be_read_is_rebuilt(
     fleet: WatchedFleet, caplog: pytest.LogCaptureFixture
 ) -> None:
     fleet.bucket.s3.put_object(
-        Bucket=fleet.bucket.name, Key="state/metrics/1/0", Body=b"not what the watcher writes"
+        Bucket=fleet.bucket.name, Key="state/fleet/0", Body=b"not what the watcher writes"
     )
     fleet.pass_period(m2=95.0)
     fleet.tick()

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.fleet import Watched
 from tests.support.shard_jobs import CLOSED, OPENED, World
 from tests.support.watcher import NOON
 
@@ -39,7 +38,9 @@ class Life:
     """
 
     def __init__(self, seed: int) -> None:
-        self.world, self.random = World(0), np.random.default_rng(seed)
+        # orders are counted as they come
+        self.world, self.random = World(0, settle_seconds=60), np.random.default_rng(seed)
+        self.world.metrics = [ORDERS]
         self.now, self.level, self.has_import = 8 * HOUR, 1.0, True
         self.delivered = 0
 
@@ -55,8 +56,7 @@ class Life:
             }
             self.world.cloudwatch.put(ORDERS, WEDNESDAY + self.now, [reading])
             self.now += PERIOD
-            self.world.clock.seconds = WEDNESDAY + self.now + 90.0
-            self.world.runner.run(1, 0, [Watched(self.world.options, [ORDERS])])
+            self.world.run_at(WEDNESDAY + self.now + 90.0)
 
     def ordinary(self) -> float:
         """Return an ordinary number of orders."""
@@ -163,20 +163,25 @@ def test_nothing_is_notified_at_the_second_weekend(seed: int) -> None:
     ("period", "minutes"),
     [(60, 15), (60, 60), (60, 240), (300, 15), (300, 30), (300, 60), (300, 240), (3_600, 240)],
 )
-def test_an_outage_of_any_length_is_one_incident(period: int, minutes: int) -> None:
-    world, metric = World(0, history_days=7), Metric("shop", "Orders", (), "Sum", period)
+@pytest.mark.parametrize("settle", [60, 600])
+def test_an_outage_of_any_length_is_one_incident(period: int, minutes: int, settle: int) -> None:
+    world, metric = (
+        World(0, history_days=7, settle_seconds=settle),
+        Metric("shop", "Orders", (), "Sum", period),
+    )
     times = np.arange(NOON - 7 * DAY, NOON + DAY, period)
     orders = 200.0 - 120.0 * np.cos(2 * np.pi * times / DAY)
     values = (orders * np.random.default_rng(4).normal(1.0, 0.04, len(times))).round()
     values[(times >= NOON) & (times < NOON + MINUTE * minutes)] = OUTAGE
+    world.metrics = [metric]
     world.cloudwatch.put(metric, int(times[0]), values)
     readings = MINUTE * minutes // period
     sent = []
     for tick in range(readings + 3 * HOUR // period + 9):
-        world.clock.seconds = NOON + tick * period + 90.0
-        world.runner.run(1, 0, [Watched(world.options, [metric])])
+        world.run_at(NOON + tick * period + 90.0)
         sent += [(tick, kind) for kind in kinds(world)[len(sent) :]]
     [(began, opened), (ended, closed)] = sent
     assert (opened, closed) == (OPENED, CLOSED)
-    assert began == 1
-    assert ended <= readings + 4
+    settled = -(-(settle - 90) // period)  # ticks come 90 seconds after a period's end
+    assert began == 1 + settled
+    assert ended <= readings + 4 + settled

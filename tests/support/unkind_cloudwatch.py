@@ -48,7 +48,7 @@ class UnkindCloudWatch:
 
     clock: WallClock
     seed: int = 1
-    unlisted_share: float = 0.05
+    unlisted_share: float = 0.2
     throttled_share: float = 0.05
     hanging_share: float = 0.01
     truth: dict[Metric, tuple[int, np.ndarray]] = field(default_factory=dict)

@@ -12,10 +12,10 @@ from local.events import put_series
 from local.stack import WatchStack, make_watch_stack
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.objects import S3ObjectStore
-from ops_anomaly.watcher.service import Settings, Watcher
+from ops_anomaly.watcher.service import Watcher, WatchSettings
 from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket
-from tests.support.watcher import NOON, WallClock, make_watcher
+from tests.support.watcher import NOON, TIMEOUT_MS, WallClock, make_watcher
 
 PERIOD = 1_800
 HISTORY = 3 * 48
@@ -47,7 +47,7 @@ class WatchedFleet:
 
     def new_watcher(self) -> Watcher:
         """Return another instance of the function, which has nothing in memory."""
-        settings = Settings(
+        settings = WatchSettings(
             bucket=self.bucket.name,
             event_bus=self.stack.event_bus,
             alert_topic=self.stack.alert_topic,
@@ -100,11 +100,16 @@ class WatchedFleet:
     def tick(self) -> None:
         """Let the schedule tick, and run all shard jobs."""
         self.clock.seconds = self.now + 90.0
-        self.watcher.dispatch({"watch": "fleet"})
+        self.dispatch({"watch": "fleet"})
         self.run_queued()
 
     def run_queued(self) -> int:
-        return self.stack.run_shard_jobs(lambda event, _: self.watcher.dispatch(event), None)
+        return self.stack.run_queued(
+            self.stack.shard_queue, lambda event, _: self.dispatch(event), None
+        )
+
+    def dispatch(self, event: Any) -> None:
+        self.watcher.dispatch(event, lambda: TIMEOUT_MS)
 
     def sent(self) -> list[tuple[str, str]]:
         """Return type and machine of the events that have come over the bus since the last time."""
