@@ -62,7 +62,7 @@ RULES = (
     Rule("question|questions", "query"),
     Rule("answer|answers|answered|answering", "response, respond", r"not answer\w*"),
     Rule("cannot", "unavailable_because", below="docs/event"),
-    Rule("children", "composite's alarms", below=WATCHER),
+    Rule("children", "composite's alarms", "triggering children", below=WATCHER),
     Rule("past|pasts", "history, earlier", r"past incidents?"),
     Rule("asked", "query, queries", r"asked (for|to)", below="functions/"),
     Rule("onset|onsets", "first seasonal"),

@@ -1,4 +1,4 @@
-"""Alarms as they fire: every sample event, by both routes, with moto and a CloudWatch in memory.
+"""Alarms as they fire: every sample event, by every route, with moto and a CloudWatch in memory.
 
 moto lacks metric math and alarm actions: `FakeCloudWatch` has them.
 """
@@ -18,12 +18,13 @@ import pytest
 from local.stack import WatchStack, make_watch_stack
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.objects import S3ObjectStore
-from ops_anomaly.watcher.events import AlarmChange
+from ops_anomaly.watcher.events import AlarmChange, AlarmChanges, DirectAlarms, recognise
 from ops_anomaly.watcher.outbox import UndeliveredError
-from ops_anomaly.watcher.service import Settings
+from ops_anomaly.watcher.service import AlarmSettings, AlarmWatcher
 from tests.conftest import Bucket
+from tests.support.alarms import by_topic
 from tests.support.fake_cloudwatch import FakeCloudWatch, Series, client_error
-from tests.support.watcher import WallClock, make_watcher
+from tests.support.watcher import WallClock, make_alarm_watcher
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "docs" / "event.schema.json").read_text(encoding="utf-8"))
@@ -42,28 +43,30 @@ def either(kind: str) -> list[str]:
 
 
 class Alarms:
-    """A watcher whose CloudWatch is in memory, and whose bucket, bus and topic are moto's."""
+    """An alarm watcher whose CloudWatch is in memory, and whose other services are moto's."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.cloudwatch = FakeCloudWatch()
         self.stack: WatchStack = make_watch_stack(bucket.endpoint_url, f"a-{uuid.uuid4().hex[:12]}")
-        self.settings = Settings(
+        self.settings = AlarmSettings(
             bucket=bucket.name,
             event_bus=self.stack.event_bus,
             alert_topic=self.stack.alert_topic,
-            shard_queue=self.stack.shard_queue,
+            alarm_queue=self.stack.alarm_queue,
         )
         self.clock = WallClock()
-        self.watcher = make_watcher(
-            S3ObjectStore(bucket.name), self.client, self.clock, self.settings
-        )
+        self.watcher = self.make_watcher(self.client)
+
+    def make_watcher(self, client: Callable[[str], Any]) -> AlarmWatcher:
+        store = S3ObjectStore(self.settings.bucket)
+        return make_alarm_watcher(store, client, self.clock, self.settings)
 
     def client(self, service: str) -> Any:
         return self.cloudwatch if service == "cloudwatch" else self.stack.client(service)
 
     def seed_metrics(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
         """Give each metric of an alarm three normal days, and a last reading of its own."""
-        change = AlarmChange.from_event(event)
+        change = change_of(event)
         self.clock.seconds = change.at / 1000 + 5
         end = change.at // 1000 // 300 * 300
         stats = [each["metricStat"] for each in change.metrics if "metricStat" in each]
@@ -83,12 +86,27 @@ class Alarms:
         self.cloudwatch.put(metric, end - (READINGS - 1) * metric.period, values)
 
     def handle(self, event: Any) -> list[dict[str, Any]]:
-        """Dispatch an event; return what comes over the bus, which is as documented."""
+        """Dispatch an event and what it queues; return what comes over the bus, as documented."""
         self.watcher.dispatch(event)
+        self.run_queue()
         events = self.stack.drain_events()
         for sent in events:
             jsonschema.validate(sent, SCHEMA)
         return events
+
+    def run_queue(self, watcher: AlarmWatcher | None = None) -> int:
+        """Dispatch the messages of the queue; return how many there were."""
+        watcher = watcher or self.watcher
+        return self.stack.run_queued(
+            self.stack.alarm_queue, lambda event, _: watcher.dispatch(event), None
+        )
+
+
+def change_of(event: Any) -> AlarmChange:
+    known = recognise(event)
+    assert isinstance(known, AlarmChanges | DirectAlarms)
+    [change] = known.changes
+    return change
 
 
 def event_metric(stat: Mapping[str, Any]) -> Metric:
@@ -192,6 +210,61 @@ def test_an_alarm_without_data_is_neither_usual_nor_unusual(alarms: Alarms, name
     assert all(each["unavailable_because"] for each in sent["detail"]["series"])
 
 
+@pytest.mark.parametrize("name", ["alarm-queue", "alarm-topic", "alarm-queue-topic"])
+def test_an_alarm_by_queue_or_topic_is_evaluated(alarms: Alarms, name: str) -> None:
+    alarms.seed_metrics(sample(name), at_the_end=95.0)
+    [sent] = alarms.handle(sample(name))
+    assert sent["detail"]["is_unusual"] is True
+    assert "95" in sent["detail"]["verdict"]
+
+
+@pytest.mark.parametrize("names", [("alarm-metric", "alarm-queue", "alarm-topic")])
+def test_an_alarm_by_rule_queue_and_topic_notifies_once(
+    alarms: Alarms, names: tuple[str, ...]
+) -> None:
+    alarms.seed_metrics(sample(names[0]), at_the_end=95.0)
+    assert [len(alarms.handle(sample(name))) for name in names] == [1, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["alarm-metric", "alarm-metric-action", "alarm-topic"])
+def test_an_alarm_that_comes_directly_goes_into_the_queue(alarms: Alarms, name: str) -> None:
+    alarms.seed_metrics(sample(name), at_the_end=95.0)
+    alarms.watcher.dispatch(sample(name))
+    assert alarms.stack.drain_events() == []
+    assert not alarms.cloudwatch.calls
+    assert alarms.run_queue() == 1
+    assert len(alarms.stack.drain_events()) == 1
+
+
+def test_each_series_of_an_alarm_is_evaluated(alarms: Alarms) -> None:
+    event = sample("alarm-insights")
+    [query] = event["detail"]["configuration"]["metrics"]
+    end = change_of(event).at // 1_000_000 * 1_000 // 300 * 300
+    alarms.clock.seconds = change_of(event).at / 1000 + 5
+    load = 30.0 + np.random.default_rng(3).normal(0.0, 1.0, (14, READINGS))
+    load[[3, 8], -1] = 95.0
+    alarms.cloudwatch.groups[query["expression"]] = {
+        f"i-{number:05}": {end - 300 * (READINGS - k): value for k, value in enumerate(values)}
+        for number, values in enumerate(load)
+    }
+    [sent] = alarms.handle(event)
+    detail = sent["detail"]
+    assert (detail["is_unusual"], detail["series_count"], len(detail["series"])) == (True, 14, 10)
+    assert [each["is_unusual"] for each in detail["series"]] == [True, True, *[False] * 8]
+    assert {each["metric"].rpartition(": ")[2] for each in detail["series"][:2]} == {
+        *("i-00003", "i-00008"),
+    }
+    [message] = alarms.stack.drain_messages()
+    assert "2 of 14 series are unusual. The 10 most unusual:" in message["Message"]
+
+
+def test_a_message_that_is_not_an_alarm_is_logged_and_ignored(
+    alarms: Alarms, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert alarms.handle(by_topic({"text": "The build is red."})) == []
+    assert "unknown event ignored" in caplog.messages
+
+
 def test_an_undelivered_message_is_sent_by_the_retry(alarms: Alarms) -> None:
     alarms.seed_metrics(sample("alarm-metric"), at_the_end=95.0)
     topic = {"Name": alarms.stack.alert_topic.rpartition(":")[2]}
@@ -199,7 +272,9 @@ def test_an_undelivered_message_is_sent_by_the_retry(alarms: Alarms) -> None:
     with pytest.raises(UndeliveredError):
         alarms.handle(sample("alarm-metric"))
     alarms.stack.client("sns").create_topic(**topic)
-    assert len(alarms.handle(sample("alarm-metric"))) == 1, "the event had arrived, and no second"
+    alarms.clock.advance(90)
+    assert alarms.run_queue() == 1
+    assert len(alarms.stack.drain_events()) == 1, "the event had arrived, and no second"
 
 
 @pytest.mark.parametrize("name", ["unknown", "env", "predict-normal"])
@@ -211,20 +286,16 @@ def test_an_unknown_event_is_logged_and_ignored(
 
 
 def test_the_retry_delivers_after_a_crash(alarms: Alarms) -> None:
-    event = sample("alarm-metric")
+    event = sample("alarm-queue")
     alarms.seed_metrics(event, at_the_end=95.0)
-    whole: Callable[[str], Any] = alarms.client
 
     def crashing(service: str) -> Any:
         if service == "events":
             raise MemoryError
-        return whole(service)
+        return alarms.client(service)
 
-    broken = make_watcher(
-        S3ObjectStore(alarms.settings.bucket), crashing, alarms.clock, alarms.settings
-    )
     with pytest.raises(MemoryError):
-        broken.dispatch(event)
-    alarms.clock.seconds += 60
+        alarms.make_watcher(crashing).dispatch(event)
+    alarms.clock.advance(90)
     assert [sent["detail-type"] for sent in alarms.handle(event)] == ["Alarm Evaluated"]
     assert alarms.handle(event) == []

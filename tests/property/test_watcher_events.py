@@ -25,7 +25,7 @@ from tests.support.alarms import (
     sns_message,
 )
 from tests.support.fakes import FakeStore
-from tests.support.watcher import WallClock, make_watcher
+from tests.support.watcher import TIMEOUT_MS, WallClock, make_alarm_watcher, make_watcher
 
 LEAVES = (
     st.none()
@@ -117,10 +117,18 @@ def test_an_alarm_that_comes_directly_is_the_same_by_the_queue(
         assert recognise(by_queue(*direct.messages)) == AlarmChanges(direct.changes)
 
 
-def test_an_unknown_event_is_logged_by_its_keys_alone(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("function", ["watch", "alarms"])
+def test_an_unknown_event_is_logged_by_its_keys_alone(
+    function: str, caplog: pytest.LogCaptureFixture
+) -> None:
     event = {"source": "aws.ec2", "detail": {"password": "secret"}}
-    make_watcher(FakeStore(), unreachable, WallClock()).dispatch(event)
+    store, clock = FakeStore(), WallClock()
+    if function == "watch":
+        make_watcher(store, unreachable, clock).dispatch(event, lambda: TIMEOUT_MS)
+    else:
+        make_alarm_watcher(store, unreachable, clock).dispatch(event)
     [record] = map(vars, caplog.records)
     assert record["message"] == "unknown event ignored"
     assert "detail" in record["reason"]
     assert "secret" not in record["reason"]
+    assert (store.reads, store.writes) == (0, 0)
