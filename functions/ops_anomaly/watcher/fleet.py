@@ -97,11 +97,10 @@ class Fleet(Contract, frozen=True):
     members: list[Member]
 
     def __post_init__(self) -> None:
-        if not all(
-            0 <= each.entry < len(self.entries) and 0 <= each.shard < self.shards
-            for each in self.members
-        ):
-            raise ValueError("a metric has no entry or no shard")
+        for each in self.members:
+            Metric.parse(each.metric)
+            if not (0 <= each.entry < len(self.entries) and 0 <= each.shard < self.shards):
+                raise ValueError(f"{each.metric} has no entry or no shard")
 
     def shard(self, number: int) -> dict[Metric, Options]:
         """Return the metrics of a shard."""
@@ -285,8 +284,10 @@ class Planner:
         ------
         InvalidWatchFileError
             If the published file is not what publishing writes, and there is no list.
-        ServiceError, StoreUnavailableError
+        ServiceError
             If the fleet can't be listed, and there is no list.
+        StoreUnavailableError
+            If the bucket does not respond.
         """
         known, now = self._list.read(), self._clock()
         is_recent = known is not None and now - known.listed_at < LISTING_MS
