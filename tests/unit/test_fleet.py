@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -406,7 +406,7 @@ class LaggingCloudWatch(FakeCloudWatch):
         super().__init__()
         self.unlisted: set[Metric] = set()
 
-    def _list_metrics(self, **request: Any) -> Iterable[dict[str, Any]]:
+    def _list_metrics(self, **request: Any) -> Iterator[dict[str, Any]]:
         unlisted = [metric.query["Metric"] for metric in self.unlisted]
         for page in super()._list_metrics(**request):
             yield {"Metrics": [each for each in page["Metrics"] if each not in unlisted]}
