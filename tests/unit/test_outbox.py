@@ -1,4 +1,4 @@
-"""The outbox: one write, one delivery, whoever dies or comes first; and the two channels."""
+"""The outbox: a decision is written, then delivered, whoever dies in between; the two channels."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from ops_anomaly.watcher.outbox import (
     EXPIRY_MS,
     MAX_BATCH,
     BatchChannel,
-    BusyError,
+    Channel,
+    ChannelName,
     CorruptStateError,
     EventChannel,
     MessageChannel,
     Notification,
-    Outbox,
+    Snapshot,
     VersionedDocument,
-    claim,
     deliver,
-    settle,
 )
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import FakeChannel
 from tests.support.shard_jobs import RacingStore
 from tests.support.watcher import NOON_MS, WallClock
 
-LEASE_MS = 270_000
 KEY = "state/something"
 
 
@@ -55,53 +53,34 @@ def ids(notifications: Sequence[Notification]) -> list[str]:
     return [each.id for each in notifications]
 
 
-# --- claims -------------------------------------------------------------------------------------
-
-
-def test_an_unclaimed_notification_is_claimed() -> None:
-    outbox, mine = claim((notification(),), NOON_MS, LEASE_MS)
-    assert outbox == mine == (notification(claimed_at=NOON_MS),)
-
-
-def test_a_claim_holds_until_its_lease_expires() -> None:
-    claimed = (notification(claimed_at=NOON_MS),)
-    assert claim(claimed, NOON_MS + LEASE_MS - 1, LEASE_MS) == (claimed, ())
-    _, mine = claim(claimed, NOON_MS + LEASE_MS, LEASE_MS)
-    assert ids(mine) == ["i/opened"]
-
-
-def test_only_unclaimed_notifications_are_claimed() -> None:
-    taken, free = notification("a/opened", claimed_at=NOON_MS), notification("b/opened")
-    outbox, mine = claim((taken, free), NOON_MS + 1, LEASE_MS)
-    assert ids(outbox) == ["a/opened", "b/opened"]
-    assert ids(mine) == ["b/opened"]
-
-
-def test_later_notifications_of_an_incident_wait_for_the_claimed_one() -> None:
-    outbox, _ = claim((notification("i/opened"),), NOON_MS, LEASE_MS)
-    later = (*outbox, notification("i/closed"), notification("j/opened"))
-    assert ids(claim(later, NOON_MS + 10, LEASE_MS)[1]) == ["j/opened"]
-    _, mine = claim(later, NOON_MS + LEASE_MS, LEASE_MS)
-    assert ids(mine) == ["i/opened", "i/closed", "j/opened"]
-
-
 # --- delivery -----------------------------------------------------------------------------------
 
 
 class PickyChannel(FakeChannel):
-    """A channel that refuses one notification."""
+    """A channel that refuses notifications by id."""
+
+    def __init__(self, name: ChannelName, *refused: str) -> None:
+        super().__init__(name)
+        self.refused = set(refused)
 
     def send(self, notifications: Sequence[Notification]) -> set[str]:
-        return {"a/opened"} & set(ids(notifications)) | super().send(
-            [each for each in notifications if each.id != "a/opened"]
-        )
+        failed = self.refused & set(ids(notifications))
+        return failed | super().send([each for each in notifications if each.id not in failed])
+
+
+def delivered(
+    names: Sequence[str], *channels: Channel, now: int = NOON_MS
+) -> tuple[list[tuple[str, Sequence[str]]], list[str]]:
+    """Deliver notifications; return what is left, for which channels, and what has expired."""
+    expired: list[Notification] = []
+    left = deliver(tuple(map(notification, names)), channels, now, expired.append)
+    return [(each.id, each.waiting) for each in left], ids(expired)
 
 
 def test_every_channel_gets_the_notifications_of_an_incident_in_order() -> None:
     event, message = FakeChannel("event"), FakeChannel("message")
     names = ["a/opened", "b/opened", "a/closed", "b/closed", "c/opened"]
-    decided = tuple(map(notification, names))
-    assert set(deliver(decided, (event, message)).values()) == {()}
+    assert delivered(names, event, message) == ([], [])
     for channel in (event, message):
         sent = ids(channel.sent)
         assert sorted(sent) == sorted(names)
@@ -109,39 +88,59 @@ def test_every_channel_gets_the_notifications_of_an_incident_in_order() -> None:
         assert sent.index("b/opened") < sent.index("b/closed")
 
 
+def test_notifications_of_several_incidents_are_sent_together() -> None:
+    batches: list[list[str]] = []
+
+    class CountingChannel(FakeChannel):
+        def send(self, notifications: Sequence[Notification]) -> set[str]:
+            batches.append(ids(notifications))
+            return super().send(notifications)
+
+    delivered(["a/opened", "b/opened", "a/closed", "c/opened"], CountingChannel("event"))
+    assert batches == [["a/opened", "b/opened", "c/opened"], ["a/closed"]]
+
+
 def test_an_incident_does_not_close_before_its_opening_was_accepted() -> None:
-    event, message = PickyChannel("event"), FakeChannel("message")
-    decided = tuple(map(notification, ["a/opened", "a/closed", "b/opened"]))
-    waiting = deliver(decided, (event, message))
+    event, message = PickyChannel("event", "a/opened"), FakeChannel("message")
+    left, _ = delivered(["a/opened", "a/closed", "b/opened"], event, message)
     assert ids(event.sent) == ["b/opened"]
     assert ids(message.sent) == ["a/opened", "b/opened", "a/closed"]
-    assert waiting == {"a/opened": ("event",), "a/closed": ("event",), "b/opened": ()}
+    assert left == [("a/opened", ("event",)), ("a/closed", ("event",))]
+
+
+def test_a_channel_that_is_down_does_not_hold_up_the_other() -> None:
+    event, message = FakeChannel("event"), FakeChannel("message")
+    event.is_down = True
+    left, _ = delivered(["a/opened", "b/opened"], event, message)
+    assert ids(message.sent) == ["a/opened", "b/opened"]
+    assert left == [("a/opened", ("event",)), ("b/opened", ("event",))]
+
+
+def test_what_is_left_is_as_it_was_if_nothing_was_accepted() -> None:
+    event = FakeChannel("event")
+    event.is_down = True
+    outbox = (notification("a/opened"), notification("a/closed"))
+    assert deliver(outbox, [event], NOON_MS, print) == outbox
 
 
 def test_a_channel_that_has_accepted_a_notification_does_not_get_it_again() -> None:
     event, message = FakeChannel("event"), FakeChannel("message")
-    deliver((notification(waiting=("message",)),), (event, message))
+    assert deliver((notification(waiting=("message",)),), (event, message), NOON_MS, print) == ()
     assert (ids(event.sent), ids(message.sent)) == ([], ["i/opened"])
 
 
-def test_delivered_notifications_are_removed_and_others_stay() -> None:
-    outbox = (notification("a/opened"), notification("b/opened"))
-    assert ids(settle(outbox, {"a/opened": ()}, NOON_MS, print)) == ["b/opened"]
+def test_a_notification_expires_after_a_day_without_delivery() -> None:
+    event = FakeChannel("event")
+    event.is_down = True
+    waiting = [("i/opened", ("event", "message"))]
+    assert delivered(["i/opened"], event, now=NOON_MS + EXPIRY_MS) == (waiting, [])
+    assert delivered(["i/opened"], event, now=NOON_MS + EXPIRY_MS + 1) == ([], ["i/opened"])
 
 
-def test_a_refused_notification_stays_unclaimed_for_the_channel_that_refused() -> None:
-    outbox = (notification(claimed_at=NOON_MS),)
-    [left] = settle(outbox, {"i/opened": ("message",)}, NOON_MS, print)
-    assert left == notification(waiting=("message",))
-
-
-def test_a_notification_expires_after_a_day() -> None:
-    expired: list[Notification] = []
-    waiting = {"i/opened": ("event",)}
-    assert settle((notification(),), waiting, NOON_MS + EXPIRY_MS, expired.append)
-    assert not expired
-    assert not settle((notification(),), waiting, NOON_MS + EXPIRY_MS + 1, expired.append)
-    assert ids(expired) == ["i/opened"]
+def test_an_old_notification_that_is_delivered_has_not_expired() -> None:
+    channels = FakeChannel("event"), FakeChannel("message")
+    assert delivered(["i/opened"], *channels, now=NOON_MS + 2 * EXPIRY_MS) == ([], [])
+    assert ids(channels[0].sent) == ["i/opened"]
 
 
 # --- the document -------------------------------------------------------------------------------
@@ -154,7 +153,7 @@ class DyingChannel(FakeChannel):
         raise TimeoutError(f"while sending {ids(notifications)}")
 
 
-class Desk:
+class World:
     """A document in a bucket, two channels and a clock."""
 
     def __init__(self) -> None:
@@ -162,135 +161,167 @@ class Desk:
         self.event, self.message = FakeChannel("event"), FakeChannel("message")
         self.expired: list[Notification] = []
         self.document = VersionedDocument(
-            self.store, KEY, AlarmState(), decode_alarm_state, encode_alarm_state, LEASE_MS
+            self.store, KEY, AlarmState(), decode_alarm_state, encode_alarm_state
         )
 
     def decide(self, *new: Notification, by: FakeChannel | None = None) -> AlarmState:
-        """Read, add notifications, and deliver what is due."""
-        snapshot = self.document.snapshot()
+        """Read, add notifications, write, and deliver."""
+        snapshot = self.document.read()
         state = AlarmState(until=snapshot.state.until, outbox=(*snapshot.state.outbox, *new))
         channels = [by or self.event, self.message]
-        return self.document.commit_and_deliver(
-            snapshot, state, channels, self.clock, self.expired.append
-        )
+        return self.document.write_and_deliver(
+            snapshot, state, channels, self.clock(), self.expired.append
+        ).state
+
+    def write(self, until: int, *outbox: Notification) -> None:
+        """Write as another process does."""
+        self.document.write(self.document.read(), AlarmState(until=until, outbox=outbox))
 
     @property
-    def kept(self) -> Outbox:
-        return self.document.snapshot().state.outbox
+    def sent(self) -> list[str]:
+        """What both channels have got."""
+        assert ids(self.event.sent) == ids(self.message.sent)
+        return ids(self.event.sent)
+
+    @property
+    def state(self) -> AlarmState:
+        return self.document.read().state
 
 
 @pytest.fixture
-def desk() -> Desk:
-    return Desk()
+def world() -> World:
+    return World()
 
 
-def test_a_decision_is_delivered_and_removed(desk: Desk) -> None:
-    assert desk.decide(notification()).outbox == ()
-    assert ids(desk.event.sent) == ids(desk.message.sent) == ["i/opened"]
-    assert desk.kept == ()
+def test_a_decision_is_delivered_and_removed(world: World) -> None:
+    assert world.decide(notification()).outbox == ()
+    assert world.sent == ["i/opened"]
+    assert world.state.outbox == ()
 
 
-def test_one_write_is_enough_if_there_is_nothing_to_deliver(desk: Desk) -> None:
-    desk.decide()
-    assert desk.store.writes == 1
+def test_a_decision_is_in_the_bucket_before_it_is_delivered(world: World) -> None:
+    kept: list[list[str]] = []
+
+    class WatchingChannel(FakeChannel):
+        def send(self, notifications: Sequence[Notification]) -> set[str]:
+            kept.append(ids(world.state.outbox))
+            return super().send(notifications)
+
+    world.decide(notification(), by=WatchingChannel("event"))
+    assert kept == [["i/opened"]]
 
 
-def test_nothing_is_delivered_after_a_conflict(desk: Desk) -> None:
-    def other() -> None:
-        desk.document.commit(desk.document.snapshot(), AlarmState(until=1))
+def test_one_write_is_enough_if_there_is_nothing_to_deliver(world: World) -> None:
+    world.decide()
+    assert world.store.writes == 1
 
-    desk.store.others = [other]
+
+def test_one_write_is_enough_if_nothing_was_delivered(world: World) -> None:
+    world.event.is_down = world.message.is_down = True
+    assert ids(world.decide(notification()).outbox) == ["i/opened"]
+    assert world.store.writes == 1
+
+
+def test_the_next_write_follows_the_removal(world: World) -> None:
+    snapshot = world.document.write_and_deliver(
+        world.document.read(), AlarmState(outbox=(notification(),)), [world.event], NOON_MS, print
+    )
+    assert world.document.write(snapshot, AlarmState(until=1)).state == world.state
+
+
+def test_nothing_is_delivered_after_a_conflict(world: World) -> None:
+    world.store.others = [lambda: world.write(1)]
     with pytest.raises(ConflictError):
-        desk.decide(notification())
-    assert desk.event.sent == desk.message.sent == []
-    assert desk.document.snapshot().state == AlarmState(until=1)
+        world.decide(notification())
+    assert world.sent == []
+    assert world.state == AlarmState(until=1)
 
 
-def test_nothing_is_delivered_that_could_not_be_written(desk: Desk) -> None:
-    snapshot = desk.document.snapshot()
-    desk.store.failure = StoreUnavailableError("throttled")
+def test_nothing_is_delivered_that_could_not_be_written(world: World) -> None:
+    snapshot = world.document.read()
+    world.store.failure = StoreUnavailableError("throttled")
     with pytest.raises(StoreUnavailableError):
-        desk.document.commit_and_deliver(
-            snapshot, AlarmState(outbox=(notification(),)), [desk.event], desk.clock, print
+        world.document.write_and_deliver(
+            snapshot, AlarmState(outbox=(notification(),)), [world.event], NOON_MS, print
         )
-    assert desk.event.sent == []
+    assert world.event.sent == []
 
 
-def test_the_next_process_delivers_what_a_dead_one_had_claimed(desk: Desk) -> None:
+def test_the_next_process_delivers_for_one_that_died(world: World) -> None:
     with pytest.raises(TimeoutError):
-        desk.decide(notification(), by=DyingChannel("event"))
-    desk.clock.seconds += LEASE_MS / 1000 - 1
-    desk.decide()
-    assert desk.event.sent == []  # the first one might still be at it
-    desk.clock.seconds += 1
-    desk.decide()
-    desk.decide()
-    assert ids(desk.event.sent) == ids(desk.message.sent) == ["i/opened"]
-    assert desk.kept == ()
+        world.decide(notification(), by=DyingChannel("event"))
+    assert world.sent == []
+    world.decide(notification("j/opened"))
+    world.decide()
+    assert world.sent == ["i/opened", "j/opened"]
+    assert world.state.outbox == ()
 
 
-def test_nobody_else_delivers_what_is_being_delivered(desk: Desk) -> None:
-    # the other one comes after the delivery, and before it is removed
-    desk.store.others = [lambda: None, desk.decide]
-    desk.decide(notification())
-    assert ids(desk.event.sent) == ids(desk.message.sent) == ["i/opened"]
-    assert desk.kept == ()
+def test_a_process_that_dies_between_delivery_and_removal_is_repeated_under_the_same_id(
+    world: World,
+) -> None:
+    def die() -> None:
+        raise TimeoutError
+
+    world.store.others = [lambda: None, die]
+    with pytest.raises(TimeoutError):
+        world.decide(notification())
+    world.decide()
+    world.decide()
+    assert world.sent == ["i/opened"] * 2
+    assert world.state.outbox == ()
 
 
-def test_decisions_of_others_during_a_delivery_are_kept(desk: Desk) -> None:
-    def other() -> None:
-        snapshot = desk.document.snapshot()
-        outbox = (*snapshot.state.outbox, notification("other/opened"))
-        desk.document.commit(snapshot, AlarmState(until=9, outbox=outbox))
-
-    desk.store.others = [lambda: None, other]
-    after = desk.decide(notification("mine/opened"))
-    assert (after.until, ids(after.outbox)) == (9, ["other/opened"])
-    assert ids(desk.event.sent) == ["mine/opened"]
-
-
-def test_a_retry_is_needed_if_the_delivery_can_not_be_recorded(desk: Desk) -> None:
-    def conflict() -> None:
-        raise ConflictError(KEY)
-
-    desk.store.others = [lambda: None, *[conflict] * 100]
-    with pytest.raises(BusyError, match=KEY):
-        desk.decide(notification())
-    assert ids(desk.kept) == ids(desk.event.sent) == ["i/opened"]
-
-
-def test_a_refused_notification_is_retried_on_that_channel_alone(desk: Desk) -> None:
-    desk.message.is_down = True
-    assert ids(desk.decide(notification()).outbox) == ["i/opened"]
-    desk.message.is_down = False
-    assert desk.decide().outbox == ()
-    assert ids(desk.event.sent) == ids(desk.message.sent) == ["i/opened"]
-
-
-def test_expired_notifications_are_reported(desk: Desk) -> None:
-    desk.event.is_down = True
-    desk.decide(notification())
-    desk.clock.seconds += EXPIRY_MS / 1000 + 1
-    desk.decide()
-    assert ids(desk.expired) == ["i/opened"]
-    assert desk.kept == ()
-
-
-def test_a_missing_object_is_new_and_an_unreadable_one_is_corrupt(desk: Desk) -> None:
-    snapshot = desk.document.snapshot()
-    assert (snapshot.state, snapshot.is_new, snapshot.is_corrupt) == (AlarmState(), True, False)
-    desk.store.put(KEY, b"something else")
-    snapshot = desk.document.snapshot()
-    assert (snapshot.state, snapshot.is_new, snapshot.is_corrupt) == (AlarmState(), False, True)
-
-
-def test_a_corrupt_object_is_replaced_by_whoever_comes_first(desk: Desk) -> None:
-    desk.store.put(KEY, b"something else")
-    mine, theirs = desk.document.snapshot(), desk.document.snapshot()
-    desk.document.commit(mine, AlarmState(until=1))
+def test_a_conflict_after_the_delivery_keeps_what_the_other_wrote(world: World) -> None:
+    world.store.others = [lambda: None, lambda: world.write(9, *world.state.outbox)]
     with pytest.raises(ConflictError):
-        desk.document.commit(theirs, AlarmState(until=2))
-    assert desk.document.snapshot().state.until == 1
+        world.decide(notification())
+    assert world.state.until == 9
+    world.decide()
+    assert world.sent == ["i/opened"] * 2
+    assert world.state == AlarmState(until=9)
+
+
+def test_a_refused_notification_is_retried_on_that_channel_alone(world: World) -> None:
+    world.message.is_down = True
+    assert world.decide(notification()).outbox == (notification(waiting=("message",)),)
+    world.message.is_down = False
+    assert world.decide().outbox == ()
+    assert world.sent == ["i/opened"]
+
+
+def test_a_closing_waits_for_an_opening_that_was_refused(world: World) -> None:
+    world.event.is_down = True
+    world.decide(notification("i/opened"))
+    world.decide(notification("i/closed"))
+    world.event.is_down = False
+    world.decide()
+    assert world.sent == ["i/opened", "i/closed"]
+
+
+def test_expired_notifications_are_reported_and_removed(world: World) -> None:
+    world.event.is_down = True
+    world.decide(notification())
+    world.clock.seconds += EXPIRY_MS / 1000 + 1
+    world.decide()
+    assert ids(world.expired) == ["i/opened"]
+    assert world.state.outbox == ()
+
+
+def test_a_missing_object_is_empty_and_an_unreadable_one_is_corrupt(world: World) -> None:
+    assert world.document.read() == Snapshot(AlarmState(), None, is_corrupt=False)
+    world.store.put(KEY, b"something else")
+    etag = world.store.objects[KEY].etag
+    assert world.document.read() == Snapshot(AlarmState(), etag, is_corrupt=True)
+
+
+def test_a_corrupt_object_is_replaced_by_whoever_comes_first(world: World) -> None:
+    world.store.put(KEY, b"something else")
+    mine, theirs = world.document.read(), world.document.read()
+    world.document.write(mine, AlarmState(until=1))
+    with pytest.raises(ConflictError):
+        world.document.write(theirs, AlarmState(until=2))
+    assert world.state.until == 1
 
 
 # --- the stored state of an alarm ---------------------------------------------------------------
@@ -298,7 +329,7 @@ def test_a_corrupt_object_is_replaced_by_whoever_comes_first(desk: Desk) -> None
 ALARM_STATE = AlarmState(
     until=NOON_MS + 72_250,
     incident=AlarmIncident(id="01234567", since=NOON_MS, detail={"severity": None}),
-    outbox=(notification(claimed_at=NOON_MS + 90, waiting=("event",)),),
+    outbox=(notification(waiting=("event",)),),
 )
 
 
@@ -330,11 +361,22 @@ def test_a_malformed_state_of_an_alarm_is_refused(part: bytes, other: bytes) -> 
 
 
 class FakeAws:
-    """EventBridge and SNS, which refuse single entries by name, or fail as a whole."""
+    """EventBridge and SNS.
+
+    Attributes
+    ----------
+    refused
+        Names of entries that are refused, each on its own.
+    poison
+        Text that no entry may have: a call with one that does is refused as a whole.
+    failures
+        Raised one by one by the next calls; None is none.
+    """
 
     def __init__(self) -> None:
         self.calls: list[list[dict[str, Any]]] = []
         self.refused: set[str] = set()
+        self.poison = ""
         self.failures: list[Exception | None] = []
 
     def __call__(self) -> FakeAws:
@@ -362,6 +404,8 @@ class FakeAws:
 
     def _called(self, entries: list[dict[str, Any]]) -> None:
         self.calls.append(entries)
+        if self.poison and any(self.poison in json.dumps(entry) for entry in entries):
+            raise client_error("InvalidParameter", "x", "too long")
         failure = self.failures.pop(0) if self.failures else None
         if failure:
             raise failure
@@ -423,6 +467,20 @@ def test_a_call_that_fails_refuses_its_batch_alone(
     refused = channel(aws, "target", failures).send(numbered(25))
     assert refused == failures.keys() == {f"{n}/opened" for n in range(10, 20)}
     assert len(aws.calls) == 3
+
+
+@CHANNELS
+def test_a_batch_that_is_refused_as_a_whole_is_sent_one_by_one(
+    channel: type[BatchChannel],
+) -> None:
+    """SNS refuses all of a batch for one message that is too long, and would do so for ever."""
+    aws, failures = FakeAws(), Failures()
+    aws.poison = "poison"
+    some = numbered(15)
+    some[3] = notification("3/opened", subject="poison", detail={"name": "poison"})
+    assert channel(aws, "target", failures).send(some) == {"3/opened"}
+    assert "too long" in failures["3/opened"]
+    assert [len(entries) for entries in aws.calls] == [10, *[1] * 10, 5]
 
 
 @CHANNELS

@@ -235,7 +235,10 @@ def _accepted(channel: Channel, outbox: Outbox) -> set[str]:
     stuck: set[str] = set()
     while due:
         # the first of each incident: it must not close before it has opened
-        batch = list({each.about: each for each in reversed(due)}.values())[::-1]
+        first: dict[str, Notification] = {}
+        for each in due:
+            first.setdefault(each.about, each)
+        batch = list(first.values())
         failed = channel.send(batch)
         stuck |= {each.about for each in batch if each.id in failed}
         accepted |= {each.id for each in batch} - failed
