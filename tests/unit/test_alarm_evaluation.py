@@ -290,7 +290,7 @@ def ratio(*last: tuple[float, float]) -> FakeCloudWatch:
 
 def test_an_expression_over_counts_ends_with_the_last_finished_period() -> None:
     verdict = evaluated(ratio((48, 990), (30, 31)), RATIO)
-    assert (verdict.is_unusual, verdict.value) == (False, pytest.approx(4.85, abs=0.01))
+    assert (verdict.is_unusual, verdict.value) == (False, 100 * 48 / 990)
 
 
 def test_an_expression_over_counts_is_unusual_where_it_is_high() -> None:
@@ -327,12 +327,20 @@ def test_an_expression_is_cumulative_if_any_of_its_metrics_is() -> None:
 # --- what can be evaluated -----------------------------------------------------------------------
 
 
-def test_an_ordinary_series_that_stopped_is_not_called_ordinary(cloudwatch: FakeCloudWatch) -> None:
+@pytest.mark.parametrize(("missing", "is_unusual"), [(1, False), (2, False), (3, None), (24, None)])
+def test_an_ordinary_series_that_stopped_is_not_called_ordinary(
+    cloudwatch: FakeCloudWatch, missing: int, is_unusual: bool | None
+) -> None:
+    """A datapoint may come late, but not by three periods."""
+    for period in range(-missing, 0):
+        del cloudwatch.series[MACHINE][NOON + period * PERIOD]
+    assert evaluated(cloudwatch).is_unusual is is_unusual
+
+
+def test_a_series_that_stopped_says_since_when(cloudwatch: FakeCloudWatch) -> None:
     for period in range(-24, 0):
         del cloudwatch.series[MACHINE][NOON + period * PERIOD]
-    verdict = evaluated(cloudwatch)
-    assert (verdict.is_unusual, verdict.value) == (None, None)
-    assert verdict.unavailable_because == (
+    assert evaluated(cloudwatch).unavailable_because == (
         "it has had no datapoint since Wednesday 25 November, 09:55 UTC"
     )
 
@@ -355,6 +363,7 @@ def test_a_burst_of_a_sparse_count_is_unusual() -> None:
     minute = AT // 60_000 * 60
     for number in range(1, 60):
         cloudwatch.put(ERRORS, minute - number * 18_000, [1 + number % 2])
+    assert "no datapoint since" in evaluated(cloudwatch, [counted(ERRORS)]).unavailable_because
     cloudwatch.put(ERRORS, minute - 60, [50.0])
     assert evaluated(cloudwatch, [counted(ERRORS)]).is_unusual is True
 
@@ -508,6 +517,18 @@ def test_a_described_alarm_has_the_same_query_as_its_event() -> None:
     assert looked_up.queries == [{"Id": "m1", "MetricStat": CPU_QUERY}]
     p99 = query_from_description(description("a", ExtendedStatistic="p99", Statistic=None))
     assert p99.series.endswith(" p99 300")
+
+
+def test_an_alarm_of_another_kind_below_a_composite_one_is_unavailable() -> None:
+    queries = queries_of(change(rule="ALARM(a)"), {"AlarmName": "a", "EvaluationCriteria": {}})
+    assert [query.unavailable_because for query in queries] == [
+        "it is an alarm of another kind than on metrics or an expression"
+    ]
+
+
+def test_a_label_with_values_is_no_title() -> None:
+    query = query_from_event("a", [on_expression("e1", "2 * m1", label="Twice (${LAST})")])
+    assert query.title == "2 * m1"
 
 
 def test_an_alarm_on_an_expression_can_be_description() -> None:

@@ -242,7 +242,7 @@ def _evaluated(
         position = int(unusual[detection.severity[unusual].argmax()])
         begins = [alert.start for alert in detection.alerts if alert.start <= position]
         since = int(series.times[begins[-1] if begins else unusual[0]])
-    elif why := _unknown_because(series, detection, first, last, recent_from):
+    elif why := _unknown_because(series[: last + 1], detection, first, period, at):
         return replace(verdict, unavailable_because=why)
     expected, lower, upper = (
         float(bound[position]) if math.isfinite(bound[position]) else None
@@ -265,15 +265,18 @@ def _evaluated(
 
 
 def _unknown_because(
-    series: Series, detection: Detection, first: int, last: int, recent_from: float
+    series: Series, detection: Detection, first: int, period: int, at: int
 ) -> str | None:
     """Return why readings of which none counts as unusual can't be called ordinary either."""
+    last = len(series) - 1
     if detection.is_anomaly[first : last + 1].any():
         minutes = CUMULATIVE_SECONDS // 60
         return f"what is unusual of it is less than {minutes} min old, and may not be complete"
     if not detection.can_evaluate[last]:
-        return f"its {last + 1} datapoints are too few to know what is normal"
-    if series.times[last] < recent_from:
+        return f"its {len(series)} datapoints are too few to know what is normal"
+    is_regular = series.step <= period
+    patience = max(1000 * CUMULATIVE_SECONDS if is_regular else RECENT_MS, RECENT_READINGS * period)
+    if series.times[last] + period < at - patience:
         return f"it has had no datapoint since {spoken(int(series.times[last]))}"
     return None
 
@@ -290,6 +293,9 @@ def query_from_event(alarm: str, metrics: Sequence[Mapping[str, Any]]) -> AlarmQ
 def query_from_description(description: Mapping[str, Any]) -> AlarmQuery:
     """Return the query of an alarm on a metric or expression, from DescribeAlarms."""
     name = description["AlarmName"]
+    if not (description.get("Metrics") or description.get("MetricName")):
+        why = "it is an alarm of another kind than on metrics or an expression"
+        return AlarmQuery(name, name, f"Alarm {name}", unavailable_because=why)
     if description.get("Metrics"):
         return _alarm_query(name, description["Metrics"])
     stat = {
@@ -435,7 +441,9 @@ def _series_name(query: Mapping[str, Any]) -> str:
 def _title(query: Mapping[str, Any]) -> str:
     """Return the short name of what a query returns."""
     if "MetricStat" not in query:
-        return str(query.get("Label") or query.get("Expression") or query["Id"])
+        label = query.get("Label", "")
+        is_fixed = "${" not in label  # CloudWatch puts values there
+        return str((is_fixed and label) or query.get("Expression") or query["Id"])
     metric = query["MetricStat"]["Metric"]
     values = [pair["Value"] for pair in metric.get("Dimensions", [])]
     return metric_title(metric["MetricName"], values)
