@@ -272,6 +272,39 @@ def test_a_process_that_dies_between_delivery_and_removal_is_repeated_under_the_
     assert world.state.outbox == ()
 
 
+def fail() -> None:
+    raise StoreUnavailableError("503")
+
+
+def test_a_removal_that_fails_is_tried_once_more_rather_than_delivered_again(world: World) -> None:
+    world.store.others = [lambda: None, fail]
+    assert world.decide(notification()).outbox == ()
+    world.decide()
+    assert world.sent == ["i/opened"]
+
+
+def test_a_removal_whose_answer_was_lost_is_a_success(world: World) -> None:
+    def write_and_fail() -> None:
+        world.write(0)
+        fail()
+
+    world.store.others = [lambda: None, write_and_fail]
+    assert world.decide(notification()).outbox == ()
+    assert world.store.writes == 2
+    assert world.state.outbox == ()
+
+
+def test_a_removal_that_fails_for_good_is_a_second_delivery_under_the_same_id(
+    world: World,
+) -> None:
+    world.store.others = [lambda: None, fail, fail]
+    with pytest.raises(StoreUnavailableError):
+        world.decide(notification())
+    world.decide()
+    assert world.sent == ["i/opened"] * 2
+    assert world.state.outbox == ()
+
+
 def test_a_conflict_after_the_delivery_keeps_what_the_other_wrote(world: World) -> None:
     world.store.others = [lambda: None, lambda: world.write(9, *world.state.outbox)]
     with pytest.raises(ConflictError):
