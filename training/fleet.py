@@ -17,10 +17,11 @@ from rich.table import Table
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidWatchFileError
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.watcher.fleet import Watched, resolve, shard_count
+from ops_anomaly.watcher.fleet import Watched, resolve
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
 from training import SourceError
 from training.console import NOTHING, new_table
+from training.cost import Cost, cost_of
 from training.sources.cloudwatch import source_errors
 from training.sources.series import LabelledSeries
 
@@ -111,80 +112,6 @@ def select(
         metric = max(known, key=lambda each: len(found[each]))
         selected.append(Selected(model, metric, len(metrics), found[metric]))
     return selected, without
-
-
-MONTH_SECONDS = 730 * 3_600
-WEEK_SECONDS = 7 * 86_400
-TICK_SECONDS = 300
-"""A metric is read once a period, but no more often than this."""
-
-METRIC_READ = 0.01 / 1_000
-STATE_KEPT = 0.000_005_4
-LISTING = 0.01 / 1_000
-SCORE_METRIC = 0.30
-"""Dollars in us-east-1: for a metric in GetMetricData; for a GET and a PUT of S3; for a call of
-ListMetrics; for a custom metric a month."""
-
-STACK = 12 * 0.10 + 7 * 0.30
-"""A month, however many metrics: the stack's alarms, and the totals that the watcher publishes."""
-
-LISTED = 500
-"""Metrics that one call of ListMetrics returns."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Dollars a month.
-
-    Attributes
-    ----------
-    reading, state, listing, scores : float
-        GetMetricData; GET and PUT of S3; ListMetrics for selectors, once an hour; custom metrics
-        of scores.
-    stack : float
-        Fixed, however many metrics are watched.
-    invocations : int
-        Of the function, a month, which Lambda bills apart.
-    """
-
-    reading: float
-    state: float
-    listing: float
-    scores: float
-    stack: float
-    invocations: int
-
-    @property
-    def total(self) -> float:
-        """All but Lambda."""
-        return self.reading + self.state + self.listing + self.scores + self.stack
-
-
-def cost_of(watch_file: WatchFile, fleet: Sequence[Watched]) -> Cost:
-    """Return what a fleet costs, as large as it is now.
-
-    Parameters
-    ----------
-    fleet
-        The entries of the watch file with their metrics, in its order.
-    """
-    polls = {
-        metric: MONTH_SECONDS / max(metric.period, TICK_SECONDS)
-        for watched in fleet
-        for metric in watched.metrics
-    }
-    shards = shard_count(len(polls))
-    listed = fleet[len(watch_file.metrics) :]
-    calls = sum(max(-(-len(watched.metrics) // LISTED), 1) for watched in listed)
-    ticks = MONTH_SECONDS / TICK_SECONDS
-    return Cost(
-        reading=METRIC_READ * sum(polls.values()),
-        state=STATE_KEPT * shards * max(polls.values(), default=0.0),
-        listing=LISTING * calls * MONTH_SECONDS / 3_600,
-        scores=SCORE_METRIC * sum(len(w.metrics) for w in fleet if w.options.score_metric),
-        stack=STACK,
-        invocations=round(ticks * (1 + shards)),
-    )
 
 
 def alerts_a_week(watched: Watched) -> float:
@@ -287,15 +214,17 @@ def show_cost(cost: Cost, console: Console) -> None:
     """Print what it costs a month."""
     parts = {
         "GetMetricData": cost.reading,
-        "S3": cost.state,
+        "S3": cost.requests + cost.versions,
+        "Lambda": cost.compute,
+        "logs": cost.logs,
         "ListMetrics": cost.listing,
         "score metrics": cost.scores,
         "alarms and totals of the stack": cost.stack,
     }
     listed = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
     console.print(
-        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({listed}); Lambda apart: "
-        f"{cost.invocations:,} invocations.",
+        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({listed}); requests to "
+        "the API apart.",
         highlight=False,
     )
 

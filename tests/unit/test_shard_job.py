@@ -17,7 +17,8 @@ from ops_anomaly.aws.errors import (
 from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key, state_key
 from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from ops_anomaly.watcher.outbox import Notification
-from ops_anomaly.watcher.state import MIN_PERIODS, ShardState
+from ops_anomaly.watcher.state import ShardState
+from ops_anomaly.watcher.watch_file import MIN_PERIODS
 from ops_anomaly.watcher.telemetry import ShardReport
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import small_artifact
@@ -475,19 +476,26 @@ def test_nothing_is_sent_if_the_state_can_not_be_written(world: World) -> None:
     assert world.run(2).opened == 1
 
 
-def test_an_outage_after_the_delivery_sends_again_under_the_same_id(world: World) -> None:
+def test_an_outage_after_the_delivery_is_tried_through_and_then_sends_again_under_the_same_id(
+    world: World,
+) -> None:
     def fail() -> None:
         raise StoreUnavailableError("throttled")
 
     world.set(SPIKE, -1)
     world.store.others = [lambda: None, fail]
-    with pytest.raises(StoreUnavailableError):
-        world.run(0)
-    assert world.sent == [("i-00000", OPENED)]
-    world.run(1)
-    assert world.sent == [("i-00000", OPENED)] * 2
-    assert len({each.id for each in world.event.sent}) == 1
+    world.run(0)
     assert world.state.outbox == ()
+    world.set(SPIKE, 10, of=1)
+    world.store.others = [lambda: None, fail, fail]
+    with pytest.raises(StoreUnavailableError):
+        world.run(11)
+    world.run(12)
+    assert [machine for machine, kind in world.sent if kind == OPENED] == [
+        "i-00000",
+        *["i-00001"] * 2,
+    ]
+    assert len({each.id for each in world.event.sent if each.detail_type == OPENED}) == 2
 
 
 def test_a_state_that_can_not_be_read_is_rebuilt_and_reported(world: World) -> None:

@@ -12,13 +12,12 @@ from rich.console import Console
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
-from ops_anomaly.watcher.fleet import Watched, shard_count
+from ops_anomaly.watcher.fleet import Watched
 from ops_anomaly.watcher.watch_file import Options, parse_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training import SourceError
 from training.fleet import (
     alerts_a_week,
-    cost_of,
     metrics_by_model,
     read_watch_file,
     resolve_watch_file,
@@ -104,34 +103,10 @@ def fleet_of(count: int, period: int, **options: Any) -> tuple[Any, list[Watched
     return watch_file, [Watched(Options(name="all", **options), machines(count, period))]
 
 
-@pytest.mark.parametrize(
-    ("count", "period", "reading", "state"),
-    [
-        (1, 60, 0.0876, 0.0473),  # no more often than every five minutes
-        (1, 300, 0.0876, 0.0473),
-        (1, 3_600, 0.0073, 0.00394),
-        (1_001, 300, 87.69, 4 * 0.0473),  # four shards
-    ],
-)
-def test_the_cost(count: int, period: int, reading: float, state: float) -> None:
-    cost = cost_of(*fleet_of(count, period))
-    assert cost.reading == pytest.approx(reading, rel=1e-2)
-    assert cost.state == pytest.approx(state, rel=1e-2)
-    assert cost.scores == 0
-    scored = cost_of(*fleet_of(count, period, score_metric=True))
-    assert scored.total - cost.total == pytest.approx(0.3 * count)
-
-
 @pytest.mark.parametrize("period", [60, 300, 3_600])
 def test_the_expected_alerts_are_the_sensitivity_of_each_metric(period: int) -> None:
     _, [watched] = fleet_of(10, period, sensitivity=0.2)
     assert alerts_a_week(watched) == pytest.approx(2.0)
-
-
-@pytest.mark.parametrize("count", [1, 400, 401, 10_000])
-def test_the_invocations_are_those_of_the_watchers_shards(count: int) -> None:
-    ticks_a_month = 730 * 12
-    assert cost_of(*fleet_of(count, 300)).invocations == ticks_a_month * (1 + shard_count(count))
 
 
 def shown(fixed: dict[str, str] | None, width: int = 80) -> str:

@@ -12,8 +12,9 @@ from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.incidents import Evaluation, Provenance, advance
-from ops_anomaly.watcher.settling import counts, is_cumulative, settling_seconds
-from ops_anomaly.watcher.state import FINAL_MS, MAX_PERIODS, Checkpoint, periods_of
+from ops_anomaly.watcher.settling import FINAL_SECONDS, counts, is_cumulative, settling_seconds
+from ops_anomaly.watcher.state import Checkpoint
+from ops_anomaly.watcher.watch_file import MAX_PERIODS, periods_of
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
@@ -65,10 +66,10 @@ class MetricEvaluation:
     update: DetectorUpdate | None
 
 
-def settle_ms(metric: Metric, options: Options) -> int:
+def settle_seconds(metric: Metric, options: Options) -> int:
     """Return how long after a period's end its value is complete."""
     seconds = options.settle_seconds
-    return 1000 * (settling_seconds(metric.statistic) if seconds is None else seconds)
+    return settling_seconds(metric.statistic) if seconds is None else seconds
 
 
 def evaluate_metric(
@@ -97,7 +98,8 @@ def evaluate_metric(
     periods = periods_of(options.history_days, metric.period)
     state, is_changed = before.with_readings(readings, end, periods, now)
     times = state.series.times
-    settled_until = min(end, (now - settle_ms(metric, options)) // state.step * state.step)
+    settled_at = now - 1000 * settle_seconds(metric, options)
+    settled_until = min(end, settled_at // state.step * state.step)
     is_read_again = is_changed & (times < state.incidents.evaluated_until)
     is_due = is_read_again | (times >= state.incidents.evaluated_until)
     update = None
@@ -143,7 +145,9 @@ def _update_detector(
     detector, begin = _start(detector, checkpoint, state)
     if not is_due[begin:].any():
         return None
-    final = int(np.searchsorted(series.times, now - FINAL_MS - state.step, side="right"))
+    final = int(
+        np.searchsorted(series.times, now - 1000 * FINAL_SECONDS - state.step, side="right")
+    )
     first = max(begin, min(first_due, final))
     if is_changed.any():  # an open incident is reviewed from its beginning
         first = max(begin, min(first, _first_position(state)))

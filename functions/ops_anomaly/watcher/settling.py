@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 CUMULATIVE_PATTERN = r"(?i)SampleCount|Sum|(tc|ts)(\d+(\.\d+)?|\(.*\))"
 """Counts and sums, trimmed ones included (TC, TS): statistics that grow with each sample."""
 
+READ_SECONDS = 60
+"""How long after its end a period is read for the first time."""
+
+FINAL_SECONDS = 600
+"""How long after its end a period's value may change in ordinary operation: detectors keep what is
+older, and evaluate what is younger again each time."""
+
+LONG_PERIOD = 1_800
+"""Seconds from which on a period is read more than once: for shorter ones the next is near."""
+
 CUMULATIVE_SECONDS = 600
 """Load balancers and Lambda add to their sums for minutes; CloudWatch's exporter for Prometheus
 waits for as long by default (`delay_seconds`)."""
@@ -51,3 +61,31 @@ def counts(series: Series, detection: Detection, settled_until_ms: int) -> Mask:
         above what was expected, and not if it is unknown what was.
     """
     return (series.times < settled_until_ms) | (series.values > detection.expected)
+
+
+def read_delays(period: int, settle: int) -> tuple[int, ...]:
+    """Return how long after a period's end it is read: soon, and when it has settled and is final.
+
+    All in seconds. The next period is read soon enough for both, unless periods are long.
+
+    Examples
+    --------
+    >>> read_delays(300, 600), read_delays(3_600, 900)
+    ((60,), (60, 900, 600))
+    """
+    return (READ_SECONDS, settle, FINAL_SECONDS) if period >= LONG_PERIOD else (READ_SECONDS,)
+
+
+def readings_a_period(period: int, settle: int, tick: int) -> int:
+    """Return how often each period is read, with evaluations so many seconds apart.
+
+    They come `READ_SECONDS` after a period's end.
+
+    Examples
+    --------
+    >>> readings_a_period(300, 600, 300), readings_a_period(3_600, 60, 300)
+    (1, 2)
+    """
+    ticks = max(period // tick, 1)
+    delays = read_delays(period, settle)
+    return len({-(-(delay - READ_SECONDS) // tick) % ticks for delay in delays})

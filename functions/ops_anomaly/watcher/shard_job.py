@@ -11,7 +11,7 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Span, one_page_each, read_history
 from ops_anomaly.aws.errors import AwsError, RequestRefusedError
 from ops_anomaly.aws.objects import state_key
-from ops_anomaly.watcher.evaluation import evaluate_metric, settle_ms
+from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.incidents import Closed, Opened
 from ops_anomaly.watcher.notifications import incident_notification
 from ops_anomaly.watcher.outbox import VersionedDocument
@@ -21,9 +21,9 @@ from ops_anomaly.watcher.state import (
     ShardState,
     decode_shard_state,
     encode_shard_state,
-    periods_of,
 )
 from ops_anomaly.watcher.telemetry import ShardReport
+from ops_anomaly.watcher.watch_file import periods_of
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
@@ -280,7 +280,7 @@ def _due(state: ShardState, watched: Mapping[Metric, Options], now: int) -> list
     spans = []
     for metric, options in watched.items():
         periods = periods_of(options.history_days, metric.period)
-        due = state.of(metric).due(now, settle_ms(metric, options), periods)
+        due = state.of(metric).due(now, settle_seconds(metric, options), periods)
         if due:
             start, end = due
             spans.append(Span(metric, start // 1000, end // 1000))

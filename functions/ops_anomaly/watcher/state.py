@@ -24,21 +24,12 @@ from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTe
 from ops_anomaly.validation import Contract
 from ops_anomaly.watcher.incidents import Incident, IncidentState
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
+from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.detection.types import Detector, Floats, Mask
 
-
-MIN_PERIODS, MAX_PERIODS = 128, 8_064
-"""Periods kept of a metric: enough for a detector, however long they are; four weeks of 5 min."""
-
-READ_DELAY_MS = 60_000
-"""How long after its end a period is read for the first time."""
-
-FINAL_MS = 600_000
-"""How long after its end a period's value may change in ordinary operation: detectors keep what is
-older, and evaluate what is younger again each time."""
 
 LATE_PERIODS = 12
 """Periods that are read again each time: a reading that comes or changes this late is evaluated."""
@@ -51,19 +42,6 @@ FIRST_EVALUATION_PERIODS = 3
 
 CACHE_BYTES = 384 * 2**20
 """Bound on the detectors an instance keeps: of 500 metrics with four weeks of 5 minutes each."""
-
-DAY_MS = 86_400_000
-
-
-def periods_of(history_days: int, period: int) -> int:
-    """Return how many periods of a metric are kept.
-
-    Examples
-    --------
-    >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
-    (4032, 8064, 128)
-    """
-    return min(max(history_days * DAY_MS // (1000 * period), MIN_PERIODS), MAX_PERIODS)
 
 
 @dataclass(frozen=True)
@@ -110,24 +88,24 @@ class MetricState:
         positions = np.flatnonzero(~np.isnan(self.values))
         return Series(self.start + positions * self.step, self.values[positions])
 
-    def due(self, now: int, settle_ms: int, periods: int) -> tuple[int, int] | None:
+    def due(self, now: int, settle: int, periods: int) -> tuple[int, int] | None:
         """Return from where to where CloudWatch is to be read now, or None if nothing is due.
 
-        A period is read soon after its end, then when it has settled, and when it is final.
+        Periods are read at `settling.read_delays`.
 
         Parameters
         ----------
         now : int
             Milliseconds since 1970.
-        settle_ms : int
-            How long after a period's end its value is complete.
+        settle : int
+            How long after a period's end its value is complete, in seconds.
         periods : int
             How many periods are kept.
         """
-        delays = (READ_DELAY_MS, settle_ms, FINAL_MS)
+        delays = [1000 * each for each in read_delays(self.metric.period, settle)]
         if all((now - each) // self.step <= (self.read_at - each) // self.step for each in delays):
             return None
-        end = (now - READ_DELAY_MS) // self.step * self.step
+        end = (now - 1000 * READ_SECONDS) // self.step * self.step
         unread = (end - self.end) // self.step + LATE_PERIODS
         wanted = periods if len(self.values) < periods else min(unread, periods)
         return end - wanted * self.step, end

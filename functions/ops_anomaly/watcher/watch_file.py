@@ -21,6 +21,23 @@ Statistic = Annotated[str, Meta(pattern=rf"{STATISTIC_PATTERN}\Z")]
 DimensionName = Annotated[str, Meta(pattern=r"^[^=]+$")]
 
 
+MIN_PERIODS, MAX_PERIODS = 128, 8_064
+"""Periods kept of a metric: enough for a detector, however long they are; four weeks of 5 min."""
+
+DAY_SECONDS = 86_400
+
+
+def periods_of(history_days: int, period: int) -> int:
+    """Return how many periods of a metric are kept.
+
+    Examples
+    --------
+    >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
+    (4032, 8064, 128)
+    """
+    return min(max(history_days * DAY_SECONDS // period, MIN_PERIODS), MAX_PERIODS)
+
+
 class Options(Contract, frozen=True):
     """How the metrics of one entry are watched.
 
