@@ -23,7 +23,7 @@ from ops_anomaly.aws.errors import (
 from ops_anomaly.detection import untrained
 from ops_anomaly.watcher.formatting import metric_title, spoken
 from ops_anomaly.watcher.settling import CUMULATIVE_SECONDS, counts, is_cumulative
-from ops_anomaly.watcher.state import periods_of
+from ops_anomaly.watcher.watch_file import periods_of
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Detection, Series
@@ -52,8 +52,9 @@ COUNTED = r"(?is)\b(SELECT|SEARCH)\b.*\b(SUM|COUNT|SampleCount)\b"
 NO_DATAPOINTS = "CloudWatch has no datapoints of it"
 
 HISTORY_DAYS = 14
-HIGH_RESOLUTION_SECONDS = 3 * 3_600
-"""Periods of less than a minute are kept for so long; for an earlier start, nothing is returned."""
+HIGH_RESOLUTION_SECONDS = 9_000
+"""Periods of less than a minute are kept for three hours: for an earlier start, nothing is returned.
+Half an hour is for events that wait."""
 
 MAX_READINGS = 2 * MAX_DATAPOINTS
 """Of all series of an alarm: two pages, and some seconds of detection."""

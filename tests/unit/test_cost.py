@@ -1,0 +1,152 @@
+"""What a fleet costs: by the constants that the watcher runs with, and as the documents say it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from aws_lambda_powertools import Logger, Metrics
+
+from ops_anomaly.watcher.fleet import Watched
+from ops_anomaly.watcher.telemetry import ShardReport, Telemetry
+from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
+from tests.support.cloudformation import TRANSFORMED
+from tests.support.watcher import machines
+from training.cost import ALARM_METRICS, DASHBOARD, STACK, TOTALS, Cost, cost_of
+
+ROOT = Path(__file__).parents[2]
+SELECTOR = {
+    "name": "all",
+    "namespace": "AWS/EC2",
+    "metric": "CPUUtilization",
+    "dimensions": {"InstanceId": "*"},
+    "statistic": "Average",
+}
+
+
+def cost(count: int, period: int, statistic: str = "Average", **options: object) -> Cost:
+    """Return the cost of so many metrics of one entry."""
+    selector = SELECTOR | {"period": period, "statistic": statistic} | options
+    watch_file: WatchFile = parse_watch_file({"version": 1, "selectors": [selector]})
+    fleet = [Watched(Options(name="all", **options), machines(count, period, statistic))]
+    return cost_of(watch_file, fleet)
+
+
+@pytest.mark.parametrize(
+    ("period", "statistic", "readings"),
+    [
+        (60, "Average", 8_760),  # no more often than every five minutes
+        (300, "Average", 8_760),
+        (300, "Sum", 8_760),
+        (900, "Sum", 2_920),
+        (3_600, "Sum", 2 * 730),  # soon after its end, and ten minutes later
+    ],
+)
+def test_a_metric_is_read_once_a_period_and_a_long_one_again_when_it_is_final(
+    period: int, statistic: str, readings: int
+) -> None:
+    assert cost(1, period, statistic).reading == pytest.approx(readings * 0.01 / 1_000)
+
+
+def test_a_metric_that_settles_late_is_read_a_third_time() -> None:
+    early, late = cost(1, 3_600), cost(1, 3_600, settle_seconds=1_800)
+    assert late.reading == pytest.approx(1.5 * early.reading)
+
+
+def test_each_shard_has_its_requests() -> None:
+    one, four = cost(400, 300), cost(1_600, 300)
+    assert one.requests == pytest.approx(8_760 * (0.000_005 + 2 * 0.000_000_4))
+    assert four.requests == pytest.approx(4 * one.requests)
+
+
+def test_replaced_versions_of_the_state_cost_several_times_its_requests() -> None:
+    """They are kept for a day at the least: 288 versions of 13 MB."""
+    full = cost(400, 300)
+    a_version = 400 * (4_032 * 8 + 400)
+    assert full.versions == pytest.approx(0.023e-9 * a_version * (1 + 1.5 * 288))
+    assert 2 < full.versions / full.requests < 5
+
+
+def test_scores_are_custom_metrics() -> None:
+    scored = cost(7, 300, score_metric=True)
+    assert scored.total - cost(7, 300).total == pytest.approx(0.3 * 7)
+
+
+def test_the_stack_has_so_many_alarms() -> None:
+    alarms = [
+        resource["Properties"]
+        for resource in TRANSFORMED["Resources"].values()
+        if resource["Type"] == "AWS::CloudWatch::Alarm"
+    ]
+    metrics = [sum("MetricStat" in m for m in alarm.get("Metrics", [{}])) or 1 for alarm in alarms]
+    assert sum(metrics) == ALARM_METRICS
+
+
+def test_the_watcher_publishes_so_many_totals_at_all_times() -> None:
+    metrics = Metrics(namespace="test", service="test")
+    telemetry, out = Telemetry(Logger(service="test", stream=io.StringIO()), metrics), io.StringIO()
+    telemetry.planned(1)
+    telemetry.evaluated(ShardReport(watched=1), 0, 1)
+    with redirect_stdout(out):
+        metrics.flush_metrics()
+    published = json.loads(out.getvalue())["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    assert len(published) == TOTALS
+
+
+def rows(page: str, heading: str) -> dict[str, list[float]]:
+    """Return the dollars in each row of the table below a heading, by the row's name."""
+    text = (ROOT / page).read_text(encoding="utf-8").split(heading, 1)[1].split("\n## ", 1)[0]
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("| "):
+            name = line.split("|")[1].strip(" *")
+            found[name] = [float(each) for each in re.findall(r"\$(\d+\.\d+)", line)]
+    return found
+
+
+FULL_SHARD = 400
+PERIODS = (300, 900, 3_600)
+
+
+def per_metric() -> list[Cost]:
+    return [cost(FULL_SHARD, period) for period in PERIODS]
+
+
+@pytest.mark.parametrize(
+    ("row", "parts"),
+    [
+        ("GetMetricData", ["reading"]),
+        ("S3, requests", ["requests"]),
+        ("S3, replaced versions of the state", ["versions"]),
+        ("Lambda and SQS", ["compute"]),
+        ("logs", ["logs"]),
+        ("together", ["reading", "requests", "versions", "compute", "logs"]),
+    ],
+)
+def test_the_table_of_the_documentation_is_right(row: str, parts: list[str]) -> None:
+    documented = rows("docs/watcher.md", "## Costs")[row]
+    computed = [sum(getattr(each, p) for p in parts) / FULL_SHARD for each in per_metric()]
+    assert documented[-3:] == [round(each, 4) for each in computed]
+
+
+def test_the_table_of_the_readme_is_right() -> None:
+    table = rows("README.md", "## What it costs")
+    computed = per_metric()
+    others = [e.requests + e.versions + e.compute + e.logs for e in computed]
+    assert table["GetMetricData"] == [round(e.reading / FULL_SHARD, 4) for e in computed]
+    assert table["S3, Lambda, SQS and logs"] == [round(o / FULL_SHARD, 4) for o in others]
+    together = [(e.reading + o) / FULL_SHARD for e, o in zip(computed, others, strict=True)]
+    assert table["together"] == [round(each, 4) for each in together]
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"), [("README.md", "## What it costs"), ("docs/watcher.md", "## Costs")]
+)
+def test_the_documents_name_the_cost_of_the_stack_itself(page: str, heading: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8").split(heading, 1)[1]
+    assert f"${STACK:.2f} a month" in text
+    assert f"${DASHBOARD:.2f}" in text
