@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from ops_anomaly.aws.errors import ServiceUnavailableError
+from ops_anomaly.aws.errors import (
+    ConflictError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+)
 from ops_anomaly.aws.objects import alarm_key
-from ops_anomaly.watcher.alarms import LEASE_MS, AlarmEvaluator, decode_alarm_state
+from ops_anomaly.watcher.alarms import (
+    DELIVERY_MS,
+    AlarmEvaluator,
+    AlarmState,
+    BusyError,
+    decode_alarm_state,
+)
 from ops_anomaly.watcher.events import AlarmChange
-from ops_anomaly.watcher.outbox import Notification, UndeliveredError
+from ops_anomaly.watcher.outbox import EXPIRY_MS, Notification, UndeliveredError
 from tests.support.alarms import PREFIX, alarm_data, by_action, by_rule, change
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.fakes import FakeChannel
@@ -35,6 +47,10 @@ class World:
 
     def handle(self, alarm: AlarmChange) -> list[str]:
         return [each.detail_type for each in self.evaluator.handle(alarm)]
+
+    @property
+    def state(self) -> AlarmState:
+        return decode_alarm_state(self.store.objects[KEY].data)
 
     @property
     def sent(self) -> list[str]:
@@ -118,12 +134,6 @@ def test_an_alarm_that_comes_by_both_routes_is_notified_once(world: World) -> No
     assert world.sent == [EVALUATED]
 
 
-def test_an_alarm_that_comes_by_both_routes_at_the_same_time_is_notified_once(world: World) -> None:
-    world.store.others = [lambda: world.handle(change())]
-    assert world.handle(change()) == []
-    assert world.sent == [EVALUATED]
-
-
 def test_an_alarm_that_is_ok_again_is_resolved_with_its_duration(world: World) -> None:
     world.handle(change("ALARM", NOON))
     assert world.handle(change("OK", NOON + 2_700, previous="ALARM")) == [CLEARED]
@@ -161,6 +171,67 @@ def test_alarms_are_distinguished_by_their_arn(world: World) -> None:
     assert len({each.about for each in world.event.sent}) == 2
 
 
+# --- several instances, and what they can not reach ---------------------------------------------
+
+
+def die(notifications: Sequence[Notification]) -> set[str]:
+    raise TimeoutError
+
+
+def wait(world: World, milliseconds: int) -> None:
+    world.clock.advance(milliseconds / 1000)
+
+
+def test_of_two_instances_at_the_same_time_the_slower_one_sends_nothing(world: World) -> None:
+    world.store.others = [lambda: world.handle(change())]
+    with pytest.raises(ConflictError):
+        world.handle(change())
+    assert world.sent == [EVALUATED]
+    assert world.handle(change()) == [], "the retry finds that it is done"
+    assert world.sent == [EVALUATED]
+
+
+def test_a_change_during_the_delivery_of_another_waits_for_a_retry(world: World) -> None:
+    others: list[str] = []
+
+    def handle_the_next() -> None:
+        with pytest.raises(BusyError, match="cpu-high is being handled"):
+            world.handle(change("OK", NOON + 60, previous="ALARM"))
+        others.append("busy")
+
+    world.store.others = [lambda: None, handle_the_next]
+    assert world.handle(change()) == [EVALUATED]
+    assert others == ["busy"]
+    assert world.handle(change("OK", NOON + 60, previous="ALARM")) == [CLEARED]
+    assert world.sent == [EVALUATED, CLEARED]
+
+
+def test_a_retry_delivers_for_a_process_that_died_once_it_must_have_ended(world: World) -> None:
+    world.event.send, send = die, world.event.send
+    with pytest.raises(TimeoutError):
+        world.handle(change())
+    world.event.send = send
+    wait(world, DELIVERY_MS - 1)
+    with pytest.raises(BusyError):
+        world.handle(change())
+    assert world.sent == []
+    wait(world, 1)
+    world.handle(change())
+    world.handle(change())
+    assert world.sent == [EVALUATED]
+    assert world.state.outbox == ()
+
+
+def test_the_next_change_delivers_for_a_process_that_died_too(world: World) -> None:
+    world.event.send, send = die, world.event.send
+    with pytest.raises(TimeoutError):
+        world.handle(change())
+    world.event.send = send
+    wait(world, DELIVERY_MS)
+    world.handle(change("OK", NOON + 300, previous="ALARM"))
+    assert world.sent == [EVALUATED, CLEARED]
+
+
 @pytest.mark.parametrize("channel", ["event", "message"])
 def test_an_undelivered_notification_is_raised_and_sent_once_by_the_retry(
     world: World, channel: str
@@ -169,11 +240,24 @@ def test_an_undelivered_notification_is_raised_and_sent_once_by_the_retry(
     with pytest.raises(UndeliveredError, match="cpu-high: 1 not delivered"):
         world.handle(change())
     getattr(world, channel).is_down = False
+    wait(world, DELIVERY_MS)
     calls = len(world.cloudwatch.calls)
     world.handle(change())
     world.handle(change())
     assert world.sent == [EVALUATED]
-    assert len(world.cloudwatch.calls) == calls  # it is not evaluated again
+    assert len(world.cloudwatch.calls) == calls, "it is not evaluated again"
+
+
+def test_retries_raise_until_a_notification_is_delivered_or_has_expired(world: World) -> None:
+    world.event.is_down = True
+    for hours in range(0, 24, 6):
+        world.clock.seconds = NOON + 3_600 * hours
+        with pytest.raises(UndeliveredError):
+            world.handle(change())
+    world.clock.seconds = NOON + EXPIRY_MS / 1000 + 1
+    assert world.handle(change()) == []
+    assert [each.detail_type for each in world.telemetry.expired_notifications] == [EVALUATED]
+    assert world.state.outbox == ()
 
 
 def test_the_retry_does_all_if_cloudwatch_does_not_answer(world: World) -> None:
@@ -184,18 +268,15 @@ def test_the_retry_does_all_if_cloudwatch_does_not_answer(world: World) -> None:
     assert world.handle(change()) == [EVALUATED]
 
 
-def test_the_retry_delivers_for_a_process_that_died(world: World) -> None:
-    def die(notifications: list[Notification]) -> set[str]:
-        raise TimeoutError
+def test_nothing_is_sent_that_could_not_be_written(world: World) -> None:
+    def fail() -> None:
+        raise StoreUnavailableError("throttled")
 
-    world.event.send, send = die, world.event.send
-    with pytest.raises(TimeoutError):
+    world.store.others = [fail]
+    with pytest.raises(StoreUnavailableError):
         world.handle(change())
-    world.event.send = send
-    world.handle(change())  # by the other route: the first one might still be at it
     assert world.sent == []
-    world.clock.seconds += LEASE_MS / 1000
-    world.handle(change())
+    assert world.handle(change()) == [EVALUATED]
     assert world.sent == [EVALUATED]
 
 
@@ -203,4 +284,4 @@ def test_a_state_that_can_not_be_read_is_rebuilt_and_reported(world: World) -> N
     world.store.put(KEY, b"[]")
     assert world.handle(change()) == [EVALUATED]
     assert world.telemetry.rebuilt == [KEY]
-    assert decode_alarm_state(world.store.objects[KEY].data).until == NOON_MS
+    assert world.state.until == NOON_MS
