@@ -25,7 +25,8 @@ from ops_anomaly.watcher.notifications import verdict_sentence
 from tests.support.alarms import CPU, PREFIX, change, on_expression, on_metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.shard_jobs import DAY, PERIOD, SPIKE, normal_load
-from tests.support.watcher import NOON, NOON_MS, machines
+from tests.support.unkind_cloudwatch import UnkindCloudWatch
+from tests.support.watcher import NOON, NOON_MS, WallClock, machines
 
 STEP = 1000 * PERIOD
 [MACHINE] = machines(1)
@@ -324,6 +325,46 @@ def test_an_expression_is_cumulative_if_any_of_its_metrics_is() -> None:
     assert not query_from_event("a", [RATIO[0], *parts]).is_cumulative
 
 
+@pytest.mark.parametrize("share", [0.9, 1.0, 1.1])
+def test_an_ordinary_sum_is_never_unusual_while_cloudwatch_adds_to_it(share: float) -> None:
+    outcomes = outcomes_over_time(share)
+    assert True not in outcomes
+    assert outcomes.count(False) > len(outcomes) / 2
+
+
+def test_a_sum_that_rises_is_unusual_before_its_period_ends() -> None:
+    outcomes = outcomes_over_time(10.0)
+    assert outcomes[2] is True, "80 s of ten times as much are more than 300 s"
+    assert set(outcomes[3:]) == {True}
+
+
+def test_a_sum_that_falls_is_unknown_until_it_has_settled() -> None:
+    outcomes = outcomes_over_time(0.1)
+    assert set(outcomes[:8]) == {False}, "its period is running for 300 s"
+    assert set(outcomes[8:23]) == {None}, "it settles for another 600 s"
+    assert set(outcomes[23:]) == {True}
+
+
+def outcomes_over_time(share: float) -> list[bool | None]:
+    """Return what an alarm comes to, every 40 s from the start of a period on, for half an hour.
+
+    The period has this share of the ordinary requests, and the share of their sum that has arrived.
+    """
+    metric = replace(REQUESTS, period=PERIOD)
+    load = np.random.default_rng(7).poisson(ORDINARY, 4 * DAY).astype(float)
+    load[3 * DAY] *= share
+    clock = WallClock()
+    cloudwatch = UnkindCloudWatch(clock, throttled_share=0, hanging_share=0)
+    cloudwatch.truth[metric] = (NOON - 3 * DAY * PERIOD, load)
+    query = query_from_event("requests", [counted(metric)])
+    outcomes = []
+    for second in range(0, 1_800, 40):
+        clock.seconds = NOON + second
+        [verdict] = evaluate_query(cloudwatch, query, clock(), None)
+        outcomes.append(verdict.is_unusual)
+    return outcomes
+
+
 # --- what can be evaluated -----------------------------------------------------------------------
 
 
@@ -373,7 +414,7 @@ def test_periods_of_seconds_are_read_as_far_back_as_cloudwatch_has_them() -> Non
     cloudwatch.expressions["SELECT 1"] = lambda by_id: {}
     evaluated(cloudwatch, [on_expression("q1", "SELECT 1", period=10)])
     [call] = cloudwatch.calls
-    assert (call["EndTime"] - call["StartTime"]).total_seconds() == 3 * 3_600
+    assert (call["EndTime"] - call["StartTime"]).total_seconds() == 9_000
 
 
 # --- several series --------------------------------------------------------------------------

@@ -53,8 +53,8 @@ NO_DATAPOINTS = "CloudWatch has no datapoints of it"
 
 HISTORY_DAYS = 14
 HIGH_RESOLUTION_SECONDS = 9_000
-"""Periods of less than a minute are kept for three hours: for an earlier start, nothing is returned.
-Half an hour is for events that wait."""
+"""Periods of less than a minute are kept for three hours, and nothing is returned from an earlier
+start on; half an hour is for events that wait."""
 
 MAX_READINGS = 2 * MAX_DATAPOINTS
 """Of all series of an alarm: two pages, and some seconds of detection."""
