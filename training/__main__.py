@@ -1,4 +1,4 @@
-"""Train models, publish the winner, list versions, roll back; check and publish a watch file.
+"""Train models, publish the winner, list versions, roll back; publish a watch file; check a stack.
 
 First: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
 """
@@ -210,6 +210,27 @@ def watch(
     console.print("The watcher reads it within five minutes.")
 
 
+def smoke_command(
+    stack: Annotated[str, typer.Option(help="Name of the deployed stack.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
+) -> None:
+    """Use each part of a deployed stack once, and say what to do about what fails; 1 if any does.
+
+    It sends a test alert and a test alarm: whoever has subscribed gets them, marked as tests.
+    """
+    from training.smoke import default_client, outcomes_json, print_outcome, smoke
+
+    outcomes = []
+    for outcome in smoke(stack, default_client):
+        outcomes.append(outcome)
+        if not as_json:
+            print_outcome(outcome, console)
+    if as_json:
+        typer.echo(outcomes_json(stack, outcomes))
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
@@ -217,6 +238,7 @@ app.command("train")(train_command)
 app.command("publish")(publish_command)
 for command in (models, rollback, watch):
     app.command()(command)
+app.command("smoke")(smoke_command)
 
 
 def command_line() -> Any:
