@@ -12,9 +12,11 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.alarm_evaluation import (
     MAX_ALARMS,
+    MAX_EVALUATED,
     AlarmQuery,
     Verdict,
     alarm_names_in_rule,
+    evaluate_alarm,
     evaluate_query,
     queries_of_composite,
     query_from_description,
@@ -625,6 +627,19 @@ def test_an_alarm_that_no_longer_exists_is_unavailable() -> None:
 def test_no_more_alarms_are_looked_up_than_one_call_allows() -> None:
     rule = " OR ".join(f"ALARM(a{number})" for number in range(MAX_ALARMS + 1))
     assert len(queries_of(change(rule=rule))) == MAX_ALARMS
+
+
+def test_of_many_alarms_those_that_fire_are_evaluated_and_the_others_are_unknown() -> None:
+    cloudwatch = FakeCloudWatch()
+    names = [f"a{number}" for number in range(MAX_EVALUATED + 2)]
+    cloudwatch.alarms = [description(name, StateValue="OK") for name in names]
+    cloudwatch.alarms[-1]["StateValue"] = "ALARM"
+    verdicts = evaluate_alarm(cloudwatch, change(rule=" OR ".join(f"ALARM({n})" for n in names)))
+    assert [verdict.alarm for verdict in verdicts] == [names[-1], *names[:-1]]
+    assert len(cloudwatch.calls) == MAX_EVALUATED
+    assert {verdict.unavailable_because for verdict in verdicts[MAX_EVALUATED:]} == {
+        "only 30 alarms of a composite one are evaluated"
+    }
 
 
 def test_the_permission_to_describe_alarms_is_named() -> None:

@@ -37,6 +37,10 @@ DEFAULT_PERIOD = 300
 MAX_ALARMS = 100
 """What DescribeAlarms takes in one call, and what a composite alarm may have."""
 
+MAX_EVALUATED = 30
+"""Alarms below a composite one that are evaluated, those in ALARM first: each takes a call of
+CloudWatch and a detection over thousands of readings, and the function has a minute."""
+
 MAX_DEPTH = 5
 """Levels of composite alarms below composite alarms that are looked up."""
 
@@ -153,6 +157,11 @@ def evaluate_alarm(cloudwatch: Any, change: AlarmChange) -> list[Verdict]:
         queries = [query_from_event(change.name, change.metrics)]
     else:
         queries = queries_of_composite(cloudwatch, change)
+    why = f"only {MAX_EVALUATED} alarms of a composite one are evaluated"
+    queries[MAX_EVALUATED:] = [
+        replace(query, unavailable_because=query.unavailable_because or why)
+        for query in queries[MAX_EVALUATED:]
+    ]
     return [
         verdict
         for query in queries
@@ -329,6 +338,7 @@ def queries_of_composite(cloudwatch: Any, change: AlarmChange) -> list[AlarmQuer
                 break
             seen.update(names)
             metric_alarms, composite_alarms = _describe(cloudwatch, names)
+            metric_alarms.sort(key=lambda alarm: alarm.get("StateValue") != "ALARM")
             queries += [query_from_description(alarm) for alarm in metric_alarms]
             known = {alarm["AlarmName"] for alarm in (*metric_alarms, *composite_alarms)}
             queries += [
