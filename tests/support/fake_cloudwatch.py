@@ -37,6 +37,8 @@ class FakeCloudWatch:
         Raised one by one by the next calls.
     calls, listed
         Every request of GetMetricData, and of ListMetrics.
+    unlisted
+        Metrics that lists leave out, though they have data.
     page_size
         Datapoints on one page.
     """
@@ -49,6 +51,7 @@ class FakeCloudWatch:
         self.failures: list[Exception] = []
         self._failing: dict[int, Exception] = {}
         self.refused: set[Metric] = set()
+        self.unlisted: set[Metric] = set()
         self.status: dict[str, str] = {}
         self.calls: list[dict[str, Any]] = []
         self.listed: list[dict[str, Any]] = []
@@ -141,7 +144,7 @@ class FakeCloudWatch:
 
     def _list_metrics(self, **request: Any) -> Iterator[dict[str, Any]]:
         self.listed.append(request)
-        for metric in self.series:
+        for metric in (each for each in self.series if each not in self.unlisted):
             dimensions = dict(metric.dimensions)
             wanted = all(
                 d["Name"] in dimensions

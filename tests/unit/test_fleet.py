@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -393,30 +393,11 @@ def test_a_list_in_a_bucket_that_does_not_respond_is_an_error(lists: Lists) -> N
 HOUR = 3_600
 
 
-class LaggingCloudWatch(FakeCloudWatch):
-    """A CloudWatch whose lists leave out metrics that have data.
-
-    Attributes
-    ----------
-    unlisted
-        What they leave out.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unlisted: set[Metric] = set()
-
-    def _list_metrics(self, **request: Any) -> Iterator[dict[str, Any]]:
-        unlisted = [metric.query["Metric"] for metric in self.unlisted]
-        for page in super()._list_metrics(**request):
-            yield {"Metrics": [each for each in page["Metrics"] if each not in unlisted]}
-
-
 class World:
     """Planners of several instances over a bucket, a CloudWatch and a clock."""
 
     def __init__(self) -> None:
-        self.store, self.cloudwatch, self.clock = RacingStore(), LaggingCloudWatch(), WallClock()
+        self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
         self.outdated: list[Exception] = []
         self.corrupt: list[str] = []
         self.planner = self.new_planner()
