@@ -427,7 +427,7 @@ def check_bucket(s3: Any, bucket: str) -> None:
 def write_if_unchanged(action: str, s3: Any, expected_etag: str | None, **request: Any) -> str:
     """Write an object if the one there is still the expected one; return its VersionId.
 
-    A write that was carried out and whose answer was lost is a success.
+    A write that was carried out and whose response was lost is a success.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ WAIT_SECONDS = 30.0
 """How long a copy of a notification may take: a cold start, and a delivery."""
 
 HTTP_SECONDS = 30.0
-"""API Gateway itself answers within 29."""
+"""API Gateway itself responds within 29."""
 
 SOURCE = "ops-anomaly"
 PROBE_SOURCE = "ops-anomaly.smoke"
@@ -356,7 +356,7 @@ def check_tick(stack: Deployment) -> str:
     stack.invoke_watcher({"watch": "fleet"})
     if not stack.exists(WATCH_KEY):
         raise SkippedError(
-            "the watcher has answered, and watches nothing: no watch file is published",
+            "the watcher has responded, and watches nothing: no watch file is published",
             f"ops-anomaly watch watch.yaml --bucket {stack.outputs['ModelBucketName']}",
         )
     return "the fleet was planned, and its shards were queued"

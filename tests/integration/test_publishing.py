@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from ops_anomaly.aws.objects import INDEX_KEY, WRITE_ATTEMPTS, WRITE_ID_METADATA, model_key
 from tests.conftest import Bucket
 from tests.support.forwarding import running
-from tests.support.lost_answers import How, LostAnswers
+from tests.support.lost_responses import How, LostResponses
 from training import PublishConflictError, PublishError
 from training.publishing import (
     check_bucket,
@@ -120,9 +120,9 @@ def test_a_version_that_cannot_be_read_is_listed_too(bucket: Bucket, stored_run:
 
 
 @pytest.fixture
-def losing(bucket: Bucket) -> Iterator[LostAnswers]:
-    """The bucket behind a server that loses answers."""
-    with running(LostAnswers(bucket.endpoint_url)) as server:
+def losing(bucket: Bucket) -> Iterator[LostResponses]:
+    """The bucket behind a server that loses responses."""
+    with running(LostResponses(bucket.endpoint_url)) as server:
         yield server
 
 
@@ -136,8 +136,8 @@ def hasty_client(url: str) -> Any:
 
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("how", ["error", "hang up", "late"])
-def test_a_publish_or_rollback_whose_answer_is_lost_is_a_success(
-    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun, how: How, times: int
+def test_a_publish_or_rollback_whose_response_is_lost_is_a_success(
+    losing: LostResponses, bucket: Bucket, stored_run: StoredRun, how: How, times: int
 ) -> None:
     s3 = hasty_client(losing.url)
     losing.lose("PUT", model_key("ec2-cpu"), how, times)
@@ -152,19 +152,19 @@ def test_a_publish_or_rollback_whose_answer_is_lost_is_a_success(
     assert (back.digest, back.created) == (first.digest, first.created)
 
 
-def test_a_lost_answer_does_not_hide_a_conflict(
-    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun
+def test_a_lost_response_does_not_hide_a_conflict(
+    losing: LostResponses, bucket: Bucket, stored_run: StoredRun
 ) -> None:
     theirs = publish_to(bucket, stored_run)
     losing.lose("PUT", model_key("ec2-cpu"), times=1)
     with pytest.raises(PublishConflictError, match="somebody else"):
-        # the very same artifact, so that only the write's id tells whose it is
+        # the very same artifact: only the write's id shows whose it is
         publish(hasty_client(losing.url), bucket.name, "ec2-cpu", stored_run, FOREST, None)
     assert read_version(bucket.s3, bucket.name, "ec2-cpu") == theirs
 
 
 def test_a_publish_whose_outcome_is_not_known_says_so(
-    losing: LostAnswers, bucket: Bucket, stored_run: StoredRun
+    losing: LostResponses, bucket: Bucket, stored_run: StoredRun
 ) -> None:
     losing.lose("PUT", model_key("ec2-cpu"), times=2)
     losing.lose("HEAD", model_key("ec2-cpu"), times=2)
@@ -178,7 +178,7 @@ class FakeS3:
     Parameters
     ----------
     does
-        Whether it carries out what it refuses: the first try, whose answer was lost.
+        Whether it carries out what it refuses: the first try, whose response was lost.
     """
 
     def __init__(self, *statuses: int, does: bool = False) -> None:

@@ -13,7 +13,7 @@ from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError, StoreUnav
 from ops_anomaly.aws.objects import S3ObjectStore
 from tests.conftest import Bucket
 from tests.support.forwarding import running
-from tests.support.lost_answers import How, LostAnswers
+from tests.support.lost_responses import How, LostResponses
 
 
 @pytest.fixture
@@ -51,17 +51,17 @@ def test_version_and_metadata_are_read(store: S3ObjectStore, bucket: Bucket) -> 
 
 
 @pytest.fixture
-def losing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[LostAnswers]:
-    """The bucket behind a server that loses answers."""
-    with running(LostAnswers(bucket.endpoint_url)) as server:
+def losing(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[LostResponses]:
+    """The bucket behind a server that loses responses."""
+    with running(LostResponses(bucket.endpoint_url)) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         yield server
 
 
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("how", ["error", "hang up", "late"])
-def test_a_write_whose_answer_is_lost_has_been_done(
-    losing: LostAnswers, bucket: Bucket, how: How, times: int
+def test_a_write_whose_response_is_lost_has_been_done(
+    losing: LostResponses, bucket: Bucket, how: How, times: int
 ) -> None:
     store = S3ObjectStore(bucket.name, timeout_seconds=1)
     losing.lose("PUT", "key", how, times)
@@ -74,7 +74,7 @@ def test_a_write_whose_answer_is_lost_has_been_done(
     assert len(versions(bucket)) == 2  # each was written once
 
 
-def test_a_lost_answer_does_not_hide_a_conflict(losing: LostAnswers, bucket: Bucket) -> None:
+def test_a_lost_response_does_not_hide_a_conflict(losing: LostResponses, bucket: Bucket) -> None:
     store = S3ObjectStore(bucket.name, timeout_seconds=1)
     theirs = store.write("key", b"theirs", None)
     losing.lose("PUT", "key", times=2)
@@ -91,8 +91,8 @@ def test_equal_bytes_are_not_taken_for_the_own_write(store: S3ObjectStore) -> No
         store.write("key", b"the same", None)
 
 
-def test_a_write_whose_outcome_nobody_can_tell_is_not_a_success(
-    losing: LostAnswers, bucket: Bucket
+def test_a_write_whose_outcome_is_not_known_is_not_a_success(
+    losing: LostResponses, bucket: Bucket
 ) -> None:
     store = S3ObjectStore(bucket.name, timeout_seconds=1)
     losing.lose("PUT", "key")
@@ -153,7 +153,7 @@ class FailingBucket(ThreadingHTTPServer):
     refusals
         Statuses of the next writes, before those with `status`.
     is_up
-        Whether it tells what is there: an object with this ETag, or none.
+        Whether it shows what is there: an object with this ETag, or none.
     """
 
     def __init__(self, *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""Batches of which AWS takes some, none, or all without an answer: all of it arrives in the end."""
+"""Batches of which AWS takes some, none, or all without a response: all arrive in the end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ops_anomaly.watcher.service import ShardQueue
 from tests.support.unkind_clients import Fault, Recorder, unkind
 from tests.support.watcher import NOON, NOON_MS
 
-FAULTS: list[Fault] = ["none", "refuse some", "throttle", "answer is lost"]
+FAULTS: list[Fault] = ["none", "refuse some", "throttle", "response is lost"]
 MAX_FAULTS = 12
 
 any_faults = st.lists(st.sampled_from(FAULTS), max_size=MAX_FAULTS)
@@ -57,7 +57,7 @@ def test_every_notification_arrives_by_both_channels_and_in_order(
         (message_faults, [entry["Subject"] for entry in topic.taken]),
     ]:
         assert set(arrived) == set(names)
-        assert len(arrived) == len(names) or "answer is lost" in faults
+        assert len(arrived) == len(names) or "response is lost" in faults
         for n in range(incidents):
             assert arrived.index(f"i{n}/opened") < arrived.index(f"i{n}/closed")
 

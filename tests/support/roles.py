@@ -213,7 +213,7 @@ def permission(operation: str) -> str:
 
 
 class EnforcedRole(ForwardingServer):
-    """Forwards what a role may do, and answers as AWS does to what it may not.
+    """Forwards what a role may do, and responds as AWS does to what it may not.
 
     Attributes
     ----------

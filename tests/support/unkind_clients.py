@@ -10,15 +10,15 @@ from botocore.exceptions import ReadTimeoutError
 
 from tests.support.fake_cloudwatch import client_error
 
-Fault = Literal["none", "refuse some", "throttle", "answer is lost"]
-"""`refuse some`: every other entry, the first one included. `answer is lost`: all were taken."""
+Fault = Literal["none", "refuse some", "throttle", "response is lost"]
+"""`refuse some`: every other entry, the first one included. `response is lost`: all were taken."""
 
 Entry = Mapping[str, Any]
 
 
 @dataclass
 class UnkindClient:
-    """Hands batches on to a client, and fails as it is told.
+    """Hands batches on to a client, and fails as it is made to.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class UnkindClient:
         refused = range(0, len(entries), 2) if fault == "refuse some" else range(0)
         taken = [entry for n, entry in enumerate(entries) if n not in refused]
         response = send(taken) if taken else {}
-        if fault == "answer is lost":
+        if fault == "response is lost":
             raise ReadTimeoutError(endpoint_url="https://made.up")
         return refused, response
 

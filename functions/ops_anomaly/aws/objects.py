@@ -41,7 +41,7 @@ CREATED_METADATA = "created"
 WRITE_ID_METADATA = "write-id"
 """Object metadata of every conditional write: random, so that a writer knows its own object again.
 
-A client repeats a PUT that got no answer, or a 5xx. If the first one was carried out, the second
+A client repeats a PUT that got no response, or a 5xx. If the first one was carried out, the second
 one meets its object, and is refused with 412 as if somebody else had been faster.
 """
 
@@ -126,7 +126,7 @@ class ObjectStore(Protocol):
     def write(self, key: str, data: bytes, if_etag: str | None) -> str:
         """Write an object if its current ETag is `if_etag`; return the new ETag.
 
-        A write that was carried out and whose answer was lost is a success.
+        A write that was carried out and whose response was lost is a success.
 
         Parameters
         ----------
@@ -229,7 +229,7 @@ class S3ObjectStore:
                 return result["e_tag"] or ""
             except exceptions.BaseError as error:
                 etag, found_id = self._head(key)
-                if found_id == write_id:  # no more than the answer was lost
+                if found_id == write_id:  # no more than the response was lost
                     return etag or ""
                 if not isinstance(
                     error, exceptions.PreconditionError | exceptions.AlreadyExistsError

@@ -1,4 +1,4 @@
-"""A server whose answers get lost: the request is carried out, and the client never hears of it."""
+"""A server whose responses get lost: the client never learns that its request was carried out."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Literal
 from tests.support.forwarding import ForwardingServer, Request, Response
 
 How = Literal["error", "hang up", "late"]
-"""What the client gets instead of the answer: a 500, a closed connection, or nothing for long."""
+"""What the client gets instead of the response: a 500, a closed connection, or nothing for long."""
 
 LONG_SECONDS = 10.0
 
 
 @dataclass
 class Loss:
-    """Answers that will be lost: those to a method at paths that end so; `times` are left."""
+    """Responses that will be lost: those to a method at paths that end so; `times` are left."""
 
     method: str
     path: str
@@ -23,15 +23,15 @@ class Loss:
     how: How
 
 
-class LostAnswers(ForwardingServer):
-    """Forwards every request, and loses the answers that it is told to lose."""
+class LostResponses(ForwardingServer):
+    """Forwards every request, and loses the responses that it is made to lose."""
 
     def __init__(self, behind: str) -> None:
         super().__init__(behind)
         self.losses: list[Loss] = []
 
     def lose(self, method: str, path: str, how: How = "error", times: int = 1) -> None:
-        """Lose the next answers to a method at paths that end so."""
+        """Lose the next responses to a method at paths that end so."""
         self.losses.append(Loss(method, path, times, how))
 
     def respond(self, request: Request) -> Response | None:
