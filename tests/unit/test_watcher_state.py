@@ -1,4 +1,4 @@
-"""The state of a shard: what is due, what is fresh, what stays a gap, and how it is stored."""
+"""The state of a shard: what is due, what is new or corrected, and how it is stored."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import StoreUnavailableError
 from ops_anomaly.detection.types import Series, Stored
 from ops_anomaly.watcher.outbox import CorruptStateError
+from ops_anomaly.watcher.settling import FINAL_SECONDS, LONG_PERIOD, READ_SECONDS
 from ops_anomaly.watcher.state import (
+    CORRECTION,
     FIRST_EVALUATION_PERIODS,
     LATE_PERIODS,
-    SETTLE_MS,
     Checkpoint,
     CheckpointCache,
     CheckpointStore,
@@ -34,6 +35,8 @@ from tests.support.watcher import NOON_MS
 STEP = 300_000
 PERIODS = 288
 DAY_MS = 86_400_000
+READ_MS = 1000 * READ_SECONDS
+SETTLE = 600
 ORDERS = Metric("shop", "Orders", (), "Sum", 300)
 UNUSUAL_NAMES = Metric("shop", "Orders", (("Page", "the 'front' page"),), "p99.9", 60)
 VALUES = np.array([1.0, np.nan, -0.0, 3.4e38])
@@ -48,9 +51,10 @@ def readings(values: Mapping[int, float]) -> Series:
 def with_readings(
     state: MetricState, values: Mapping[int, float], until: int, periods: int = PERIODS
 ) -> tuple[MetricState, list[int]]:
-    """Add readings, read up to so many periods after noon; return the fresh ones too."""
-    after, is_fresh = state.with_readings(readings(values), NOON_MS + until * STEP, periods)
-    return after, ((after.series.times[is_fresh] - NOON_MS) // STEP).tolist()
+    """Add readings, read up to so many periods after noon; return those that changed too."""
+    end = NOON_MS + until * STEP
+    after, is_changed = state.with_readings(readings(values), end, periods, end + READ_MS)
+    return after, ((after.series.times[is_changed] - NOON_MS) // STEP).tolist()
 
 
 @pytest.fixture
@@ -64,92 +68,178 @@ def known() -> MetricState:
 
 
 def test_a_new_metric_is_read_from_the_beginning_of_its_history() -> None:
-    due = MetricState.empty(ORDERS).due(NOON_MS + SETTLE_MS, PERIODS)
+    due = MetricState.empty(ORDERS).due(NOON_MS + READ_MS, SETTLE, PERIODS)
     assert due == (NOON_MS - DAY_MS, NOON_MS)
 
 
-def test_a_period_is_due_once_it_has_settled(known: MetricState) -> None:
+def test_a_period_is_due_soon_after_its_end(known: MetricState) -> None:
     end = NOON_MS + STEP
-    assert known.due(end + SETTLE_MS - 1, PERIODS) is None
-    assert known.due(end + SETTLE_MS, PERIODS) == (NOON_MS - LATE_PERIODS * STEP, end)
+    assert known.due(end + READ_MS - 1, SETTLE, PERIODS) is None
+    assert known.due(end + READ_MS, SETTLE, PERIODS) == (NOON_MS - LATE_PERIODS * STEP, end)
 
 
 def test_nothing_is_due_within_a_period_or_by_an_earlier_clock(known: MetricState) -> None:
-    assert known.due(NOON_MS + STEP, PERIODS) is None
-    assert known.due(NOON_MS - DAY_MS, PERIODS) is None
+    assert known.due(NOON_MS + STEP, SETTLE, PERIODS) is None
+    assert known.due(NOON_MS - DAY_MS, SETTLE, PERIODS) is None
+
+
+def minutes_due(period: int, settle: int) -> list[int]:
+    """Return when a period is read after its end, with an evaluation every minute."""
+    metric = Metric("shop", "Orders", (), "Sum", period)
+    step = 1000 * period
+    end = NOON_MS // step * step
+    found = []
+    state = MetricState(metric, end - 200 * step, np.ones(199), read_at=end - 1)
+    for minute in range(period // 60):
+        now = end + 60_000 * minute
+        due = state.due(now, settle, 200)
+        if due:
+            found.append(minute)
+            nothing = Series(np.empty(0, np.int64), np.empty(0))
+            state, _ = state.with_readings(nothing, due[1], 200, now)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settle", "minutes"), [(60, [1, 10]), (300, [1, 5, 10]), (600, [1, 10]), (900, [1, 10, 15])]
+)
+def test_a_long_period_is_read_soon_and_when_it_has_settled_and_is_final(
+    settle: int, minutes: list[int]
+) -> None:
+    assert FINAL_SECONDS == 600
+    assert minutes_due(3_600, settle) == minutes_due(86_400, settle) == minutes
+
+
+@pytest.mark.parametrize("period", [300, LONG_PERIOD - 60])
+def test_a_short_period_is_read_with_the_next_one_by_the_time_it_has_settled(period: int) -> None:
+    assert minutes_due(period, 900) == [1]
 
 
 def test_missed_periods_are_due_together_with_those_that_may_be_late(known: MetricState) -> None:
-    due = known.due(NOON_MS + 20 * STEP + SETTLE_MS, PERIODS)
+    due = known.due(NOON_MS + 20 * STEP + READ_MS, SETTLE, PERIODS)
     assert due == (NOON_MS - LATE_PERIODS * STEP, NOON_MS + 20 * STEP)
 
 
+@pytest.mark.parametrize("settle", [60, 600, 900, 1_800, 3_600])
+@pytest.mark.parametrize("tick", [60, 300])
+def test_a_period_of_a_minute_is_read_once_more_when_it_has_settled(settle: int, tick: int) -> None:
+    step = 60_000
+    state = MetricState(UNUSUAL_NAMES, NOON_MS - 200 * step, np.ones(200), read_at=NOON_MS)
+    start = NOON_MS + 7 * step  # of the period in question
+    read_at = []
+    for now in range(NOON_MS + READ_MS + 1000 * tick, NOON_MS + 2 * 3_600_000, 1000 * tick):
+        due = state.due(now, settle, 200)
+        assert due
+        if due[0] <= start < due[1]:
+            read_at.append(now)
+        nothing = Series(np.empty(0, np.int64), np.empty(0))
+        state, _ = state.with_readings(nothing, due[1], 200, now)
+    assert read_at[-1] >= start + step + 1000 * settle
+
+
 def test_no_more_is_due_than_is_kept(known: MetricState) -> None:
-    due = known.due(NOON_MS + 10 * DAY_MS + SETTLE_MS, PERIODS)
+    due = known.due(NOON_MS + 10 * DAY_MS + READ_MS, SETTLE, PERIODS)
     assert due == (NOON_MS + 9 * DAY_MS, NOON_MS + 10 * DAY_MS)
 
 
 def test_a_longer_history_is_read_from_its_beginning(known: MetricState) -> None:
-    due = known.due(NOON_MS + STEP + SETTLE_MS, 7 * PERIODS)
+    due = known.due(NOON_MS + STEP + READ_MS, SETTLE, 7 * PERIODS)
     assert due == (NOON_MS + STEP - 7 * DAY_MS, NOON_MS + STEP)
 
 
-# --- what is fresh ------------------------------------------------------------------------------
+# --- what is new or corrected -------------------------------------------------------------------
 
 
-def test_the_last_periods_of_a_new_metric_are_fresh() -> None:
+def test_the_last_periods_of_a_new_metric_are_evaluated() -> None:
     day = dict.fromkeys(range(-50, 0), 1.0)
-    state, fresh = with_readings(MetricState.empty(ORDERS), day, until=0)
-    assert fresh == list(range(-FIRST_EVALUATION_PERIODS, 0))
-    assert state.since == NOON_MS - FIRST_EVALUATION_PERIODS * STEP
+    state, changed = with_readings(MetricState.empty(ORDERS), day, until=0)
+    first = NOON_MS - FIRST_EVALUATION_PERIODS * STEP
+    assert changed == list(range(-FIRST_EVALUATION_PERIODS, 0))
+    assert (state.since, state.incidents.evaluated_until) == (first, first)
 
 
-def test_only_new_readings_of_a_longer_history_are_fresh(known: MetricState) -> None:
+def test_a_state_has_the_time_when_it_was_read(known: MetricState) -> None:
+    assert known.read_at == NOON_MS + READ_MS
+    assert (known.start, known.end) == (NOON_MS - DAY_MS, NOON_MS)
+
+
+def test_only_new_readings_of_a_longer_history_count(known: MetricState) -> None:
     week = {n: float(n) for n in range(-7 * PERIODS + 1, 1)}
-    after, fresh = with_readings(known, week, until=1, periods=7 * PERIODS)
-    assert fresh == [0]
+    after, changed = with_readings(known, week, until=1, periods=7 * PERIODS)
+    assert changed == [0]
     assert after.values.tolist() == sorted(week.values())
 
 
 def test_a_shorter_history_drops_what_is_older(known: MetricState) -> None:
-    after, fresh = with_readings(known, {0: 0.0}, until=1, periods=3)
-    assert fresh == [0]
+    after, changed = with_readings(known, {0: 0.0}, until=1, periods=3)
+    assert changed == [0]
     assert after.values.tolist() == [-2.0, -1.0, 0.0]
 
 
-def test_a_reading_is_fresh_once(known: MetricState) -> None:
-    after, fresh = with_readings(known, {-1: -1.0, 0: 0.0}, until=1)
-    assert fresh == [0]
-    again, fresh = with_readings(after, {-1: -1.0, 0: 0.0}, until=1)
-    assert fresh == []
+def test_a_reading_is_new_once(known: MetricState) -> None:
+    after, changed = with_readings(known, {-1: -1.0, 0: 0.0}, until=1)
+    assert changed == [0]
+    again, changed = with_readings(after, {-1: -1.0, 0: 0.0}, until=1)
+    assert changed == []
     np.testing.assert_array_equal(again.values, after.values)
 
 
 def test_a_gap_stays_a_gap_until_its_reading_comes(known: MetricState) -> None:
-    after, fresh = with_readings(known, {2: 2.0}, until=3)
-    assert fresh == [2]
+    after, changed = with_readings(known, {2: 2.0}, until=3)
+    assert changed == [2]
     assert np.isnan(after.values[-3:]).tolist() == [True, True, False]
-    filled, fresh = with_readings(after, {1: 1.0, 2: 2.0}, until=4)
-    assert fresh == [1]
+    filled, changed = with_readings(after, {1: 1.0, 2: 2.0}, until=4)
+    assert changed == [1]
     assert np.isnan(filled.values[-4:]).tolist() == [True, False, False, True]
 
 
-def test_a_reading_that_is_too_late_is_kept_but_not_fresh() -> None:
+def test_a_reading_that_is_too_late_is_kept_but_not_evaluated() -> None:
     state, _ = with_readings(MetricState.empty(ORDERS), {-20: 1.0}, until=0)
-    state, fresh = with_readings(state, {-LATE_PERIODS - 1: 2.0, -LATE_PERIODS: 3.0}, until=1)
-    assert fresh == [-LATE_PERIODS]
+    state, changed = with_readings(state, {-LATE_PERIODS - 1: 2.0, -LATE_PERIODS: 3.0}, until=1)
+    assert changed == [-LATE_PERIODS]
     assert state.series.values.tolist() == [1.0, 2.0, 3.0]
 
 
-def test_a_corrected_reading_replaces_the_earlier_one(known: MetricState) -> None:
-    after, fresh = with_readings(known, {-1: 99.0, 0: 0.0}, until=1)
-    assert fresh == [0]
-    assert after.values[-2:].tolist() == [99.0, 0.0]
+def test_a_correction_that_is_too_late_is_kept_but_not_evaluated(known: MetricState) -> None:
+    late = {-LATE_PERIODS - 1: 99.0, -LATE_PERIODS: 99.0}
+    after, changed = with_readings(known, late, until=1)
+    assert changed == [-LATE_PERIODS]
+    assert (after.values == 99.0).sum() == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_material"),
+    [
+        (100.0, 100.0, False),
+        (100.0, 100.0 * (1 + 0.99 * CORRECTION), False),
+        (100.0, 100.0 * (1 + 1.02 * CORRECTION), True),
+        (100.0, 100.0 * (1 - 1.02 * CORRECTION), True),
+        (0.0, -0.0, False),
+        (0.0, 1e-9, True),
+        (1e-9, 0.0, True),
+        (-1.0, 1.0, True),
+        (-3.4e38, 3.4e38, True),
+        (80.0, 100.0, True),
+    ],
+)
+def test_a_correction_replaces_the_value_and_is_evaluated_if_it_is_material(
+    before: float, after: float, is_material: bool
+) -> None:
+    state, _ = with_readings(MetricState.empty(ORDERS), {-1: before}, until=0)
+    state, changed = with_readings(state, {-1: after}, until=1)
+    assert changed == ([-1] if is_material else [])
+    assert state.series.values.tolist() == [after]
+
+
+def test_a_reading_that_cloudwatch_no_longer_returns_is_kept(known: MetricState) -> None:
+    after, changed = with_readings(known, {0: 0.0}, until=1)
+    assert changed == [0]
+    np.testing.assert_array_equal(after.values[:-1], known.values[1:])
 
 
 def test_readings_outside_the_periods_are_left_out(known: MetricState) -> None:
-    after, fresh = with_readings(known, {-PERIODS - 9: 1.0, 0: 0.0, 1: 1.0}, until=1)
-    assert fresh == [0]
+    after, changed = with_readings(known, {-PERIODS - 9: 1.0, 0: 0.0, 1: 1.0}, until=1)
+    assert changed == [0]
     assert len(after.series) == PERIODS
 
 
@@ -227,6 +317,8 @@ def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
         {"incident": {}},
         {"relapse": {}},
         {"notified_until": None},
+        {"read_at": None},
+        {"evaluated_until": 0.5},
         {"more": 1},
     ],
     ids=str,
@@ -311,5 +403,12 @@ def test_checkpoints_of_an_unreachable_bucket_are_done_without() -> None:
     store = FakeStore()
     store.failure = StoreUnavailableError("throttled")
     checkpoints = CheckpointStore(store)
-    checkpoints.write(1, 0, {"a": checkpoint()})
-    assert checkpoints.read(1, 0) == {}
+    checkpoints.write(0, {"a": checkpoint()})
+    assert checkpoints.read(0) == {}
+
+
+def test_each_shard_has_its_own_checkpoints() -> None:
+    store = FakeStore()
+    CheckpointStore(store).write(3, {"a": checkpoint()})
+    assert list(CheckpointStore(store).read(3)) == ["a"]
+    assert CheckpointStore(store).read(0) == {}

@@ -106,8 +106,10 @@ class MetricState:
         if all((now - each) // self.step <= (self.read_at - each) // self.step for each in delays):
             return None
         end = (now - 1000 * READ_SECONDS) // self.step * self.step
-        unread = (end - self.end) // self.step + LATE_PERIODS
-        wanted = periods if len(self.values) < periods else min(unread, periods)
+        unread = (end - self.end) // self.step
+        unsettled = -(-settle // self.metric.period)
+        again = max(unsettled, LATE_PERIODS)
+        wanted = periods if len(self.values) < periods else min(unread + again, periods)
         return end - wanted * self.step, end
 
     def with_readings(
