@@ -2,7 +2,7 @@
 
 Two parts. The processor time of a shard job of 400 metrics over fakes in memory: what AWS's clients
 and networks cost is not included. And hours of a fleet in simulated time, on an AWS that is late,
-throttles, lists incompletely, loses answers and ends functions: there must be one incident for each
+throttles, lists incompletely, loses responses and ends functions: there must be one incident for each
 machine that runs away or fails, and no other.
 """
 
@@ -86,7 +86,7 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
     console.print(
         f"{outcome.shards} shards, {outcome.invocations} invocations, {outcome.failures} failed, "
         f"{outcome.timeouts} ended by their timeout; {outcome.throttled} calls throttled, "
-        f"{outcome.lost_answers} answers lost; {outcome.seconds:.0f} s.\n"
+        f"{outcome.lost_responses} responses lost; {outcome.seconds:.0f} s.\n"
         f"Incidents opened: {outcome.opened.total()} of {outcome.injected.total()}. "
         f"Missed: {len(missed)}. Twice: {len(twice)}. For nothing: {len(others)}. "
         f"Withdrawn: {outcome.withdrawn.total()}. Closed: {outcome.closed.total()}."
@@ -167,7 +167,7 @@ class Outcome:
         How many incidents of each machine the events speak of, each by its id.
     messages : Counter of str
         How many messages each subject had.
-    lost_answers, throttled, failures, timeouts : int
+    lost_responses, throttled, failures, timeouts : int
         What went wrong on the way.
     """
 
@@ -180,7 +180,7 @@ class Outcome:
     closed: Counter[str]
     withdrawn: Counter[str]
     messages: Counter[str]
-    lost_answers: int
+    lost_responses: int
     throttled: int
     failures: int
     timeouts: int
@@ -211,14 +211,14 @@ def watch_fleet(
     store.put(WATCH_KEY, write_watch_file(watch_file))
     clients = {
         "cloudwatch": cloudwatch,
-        "sqs": unkind(queue, chance(seed, 0.9, "refuse some", "throttle", "answer is lost")),
-        "events": unkind(bus, chance(seed, 0.8, "refuse some", "throttle", "answer is lost")),
-        # whom a message reaches whose answer is lost gets it a second time
+        "sqs": unkind(queue, chance(seed, 0.9, "refuse some", "throttle", "response is lost")),
+        "events": unkind(bus, chance(seed, 0.8, "refuse some", "throttle", "response is lost")),
+        # whom a message reaches whose response is lost gets it a second time
         "sns": unkind(topic, chance(seed, 0.8, "refuse some", "throttle")),
     }
 
     def new_instance() -> Watcher:
-        return make_watcher(store, clients.__getitem__, clock, pause=clock.advance)
+        return make_watcher(store, clients.__getitem__, clock, sleep=clock.advance)
 
     function = SimulatedLambda(clock, queue, new_instance, timeout_ms=timeout_ms, seed=seed)
     began = time.perf_counter()
@@ -241,7 +241,7 @@ def watch_fleet(
             "Anomaly Closed",
         ),
         messages=Counter(each["Subject"] for each in topic.taken),
-        lost_answers=store.lost,
+        lost_responses=store.lost,
         throttled=cloudwatch.throttled,
         failures=function.failures,
         timeouts=function.timeouts,

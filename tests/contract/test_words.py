@@ -89,7 +89,7 @@ RULES = (
     Rule("honest|honestly|honesty", "out of sample"),
     Rule("room|rooms", "package"),
     Rule("lie|lies|lay", "is stored, is", r"lies? (within|between|outside|beyond|after)"),
-    Rule("at once", "immediately, in one call, at the same time"),
+    Rule("at once", "immediately, in one call, at the same time", r"all at once"),
     Rule("by itself", "alone, on its own history"),
     Rule("(is|was|are) (over|unusual|ordinary) since", "has been ... since"),
     Rule("MOST|LEAST|FEW|CELLS", "MAX_ or MIN_ and what is counted"),

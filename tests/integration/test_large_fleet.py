@@ -1,4 +1,4 @@
-"""Hours of a fleet of several shards on an AWS that is late, throttles, forgets and loses answers.
+"""Hours of a fleet of several shards on an AWS that is late, throttles, forgets and loses responses.
 
 `python -m benchmarks fleet` does it with 2,000 metrics.
 """
@@ -12,7 +12,7 @@ from tests.support.watcher import TIMEOUT_MS
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "true")
     monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 
@@ -30,7 +30,7 @@ def test_every_incident_is_notified_once_and_nothing_else(
         90, 12, hours=4, seed=seed, history_days=history_days, timeout_ms=timeout_ms
     )
     assert outcome.shards == 3
-    assert outcome.lost_answers > 0
+    assert outcome.lost_responses > 0
     assert outcome.throttled > 0
     assert outcome.failures > 10
     assert outcome.opened == outcome.closed == outcome.injected

@@ -79,7 +79,7 @@ class World:
         self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
         self.event, self.message = FakeChannel("event"), FakeChannel("message")
         self.telemetry = FakeTelemetry()
-        self.pauses: list[float] = []
+        self.slept: list[float] = []
         self.metrics = machines(count, PERIOD, statistic)
         self.options = Options(**{"name": "cpu", "history_days": 3} | more)
         for number, metric in enumerate(self.metrics):
@@ -101,7 +101,7 @@ class World:
             self.telemetry,
             self.clock,
             QUOTA,
-            self.pauses.append,
+            self.slept.append,
         )
 
     def set(self, value: float, *periods: int, of: int = 0) -> None:

@@ -37,14 +37,14 @@ class DeadlineClock(WallClock):
 
 
 class LossyStore(FakeStore):
-    """A bucket that at times does not respond, or writes and loses the answer.
+    """A bucket that at times does not respond, or writes and loses the response.
 
     Attributes
     ----------
     failing_share, lost_share : float
-        Of the requests that do nothing, and of the writes whose answer is lost.
+        Of the requests that do nothing, and of the writes whose response is lost.
     lost : int
-        How many answers were lost.
+        How many responses were lost.
     """
 
     def __init__(self, clock: DeadlineClock, seed: int = 1) -> None:
@@ -61,7 +61,7 @@ class LossyStore(FakeStore):
         etag = super().write(key, data, if_etag)
         if self._random.random() < self.lost_share:
             self.lost += 1
-            raise StoreUnavailableError("the answer was lost")
+            raise StoreUnavailableError("the response was lost")
         return etag
 
     def _request(self) -> None:

@@ -54,10 +54,10 @@ def make_watcher(
     client: Any,
     clock: WallClock,
     settings: WatchSettings = WATCH_NOWHERE,
-    pause: Callable[[float], None] = lambda _: None,
+    sleep: Callable[[float], None] = lambda _: None,
 ) -> Watcher:
     """Return a watcher that logs and counts as the deployed one does."""
-    return compose_watcher(settings, store, client, _telemetry(), clock, pause)
+    return compose_watcher(settings, store, client, _telemetry(), clock, sleep)
 
 
 def make_alarm_watcher(

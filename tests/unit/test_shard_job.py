@@ -213,7 +213,7 @@ def test_a_sum_that_stays_low_is_an_alert_once_it_has_settled() -> None:
     assert world.event.sent[0].detail["first_seen"] == "2026-11-25T12:05:00Z"
 
 
-def test_a_sum_that_is_high_is_an_alert_at_once() -> None:
+def test_a_sum_that_is_high_is_an_alert_immediately() -> None:
     """It can only grow."""
     world = World(1, "Sum")
     world.run(0)
@@ -404,7 +404,7 @@ def test_metrics_that_are_known_come_before_new_ones() -> None:
     world.metrics = [*new, *known]
     world.set(SPIKE, 0, of=25)
     report = world.run(1, remaining_ms=lambda: 0 if world.sent else TIMEOUT_MS)
-    assert (report.opened, report.postponed) == (1, 8), "the first page had room for 12 new ones"
+    assert (report.opened, report.postponed) == (1, 8), "12 new ones fitted the first call"
 
 
 def test_evaluation_stops_within_a_page_too(world: World) -> None:
@@ -417,7 +417,7 @@ def test_reading_respects_this_instances_part_of_the_quota() -> None:
     world = World(30, **LONG)
     world.run(0)
     datapoints = [each * 28 * DAY for each in (12, 12, 6)]
-    assert world.pauses == pytest.approx([each / QUOTA for each in datapoints])
+    assert world.slept == pytest.approx([each / QUOTA for each in datapoints])
 
 
 def test_a_job_before_the_fleet_is_listed_changes_nothing(world: World) -> None:

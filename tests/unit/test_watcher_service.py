@@ -197,7 +197,7 @@ class World:
     def new_instance(self) -> Watcher:
         """Return a watcher that has nothing in memory."""
         return compose_watcher(
-            WATCH_NOWHERE, self.store, self.aws, self.telemetry, self.clock, pause=lambda _: None
+            WATCH_NOWHERE, self.store, self.aws, self.telemetry, self.clock, sleep=lambda _: None
         )
 
     def publish_watch_file(self) -> None:
@@ -517,18 +517,18 @@ def test_the_concurrency_is_a_whole_number_of_at_least_one(text: str) -> None:
 
 
 def test_instances_share_the_quota_of_cloudwatch() -> None:
-    """By the concurrency: each pauses for longer, the more there are."""
+    """By the concurrency: each waits for longer, the more there are."""
 
-    def pauses(concurrency: int) -> list[float]:
-        world, pauses = World(), list[float]()
+    def slept(concurrency: int) -> list[float]:
+        world, slept = World(), list[float]()
         settings = WatchSettings(**vars(WATCH_NOWHERE) | {"concurrency": concurrency})
         watcher = compose_watcher(
-            settings, world.store, world.aws, world.telemetry, world.clock, pauses.append
+            settings, world.store, world.aws, world.telemetry, world.clock, slept.append
         )
         world.publish_watch_file()
         world.dispatch(TICK, watcher)
         world.dispatch(shard_event(0, world.clock), watcher)
-        return pauses
+        return slept
 
-    [one], [four] = pauses(1), pauses(4)
+    [one], [four] = slept(1), slept(4)
     assert four == pytest.approx(4 * one)

@@ -135,8 +135,8 @@ class Span:
         return (self.end - self.start) // self.metric.period
 
 
-def one_page_each(spans: Iterable[Span]) -> Iterator[list[Span]]:
-    """Divide spans, in their order, into lists that fit one page of GetMetricData together."""
+def calls_for(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Divide spans, in their order, into calls that fit one page of GetMetricData each."""
     page: list[Span] = []
     datapoints = 0
     for span in spans:
@@ -171,7 +171,7 @@ def read_history(cloudwatch: Any, spans: Iterable[Span]) -> Iterator[tuple[Span,
     for span in spans:
         together[span.start, span.end].append(span)
     for (start, end), group in together.items():
-        for batch in one_page_each(group):
+        for batch in calls_for(group):
             queries = [
                 {"Id": f"m{number}", "MetricStat": span.metric.query}
                 for number, span in enumerate(batch)

@@ -274,7 +274,7 @@ def compose_watcher(
     client: Callable[[str], Any],
     telemetry: Telemetry,
     clock: Callable[[], int],
-    pause: Callable[[float], None],
+    sleep: Callable[[float], None],
 ) -> Watcher:
     """Return what watches the fleet.
 
@@ -284,7 +284,7 @@ def compose_watcher(
         Returns a client of boto3 for a service; called when it is first needed.
     clock
         Milliseconds since 1970.
-    pause
+    sleep
         Waits for so many seconds.
     """
 
@@ -309,7 +309,7 @@ def compose_watcher(
         telemetry,
         clock,
         DATAPOINTS_PER_SECOND / settings.concurrency,
-        pause,
+        sleep,
     )
     return Watcher(
         planner=Planner(cloudwatch, store, fleet, clock, telemetry.fleet_outdated),

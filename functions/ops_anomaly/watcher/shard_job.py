@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ops_anomaly.aws.cloudwatch import Span, one_page_each, read_history
+from ops_anomaly.aws.cloudwatch import Span, calls_for, read_history
 from ops_anomaly.aws.errors import AwsError, RequestRefusedError
 from ops_anomaly.aws.objects import state_key
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
@@ -73,8 +73,8 @@ class _Outcome:
 class ShardRunner:
     """Evaluates shards of the fleet; each by one instance of the function at a time.
 
-    What is read fits one page of GetMetricData, and is evaluated and committed before the next is
-    read: a job that runs out of time, or that CloudWatch throttles, leaves the rest to the next.
+    What one call of GetMetricData returns is evaluated and committed before the next call: a job
+    that runs out of time, or that CloudWatch throttles, leaves the rest to the next.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class ShardRunner:
         Milliseconds since 1970.
     datapoints_per_second : float
         This instance's part of CloudWatch's quota.
-    pause
+    sleep
         Waits for so many seconds.
     """
 
@@ -99,7 +99,7 @@ class ShardRunner:
         telemetry: Telemetry,
         clock: Callable[[], int],
         datapoints_per_second: float,
-        pause: Callable[[float], None],
+        sleep: Callable[[float], None],
     ) -> None:
         self._cloudwatch = cloudwatch
         self._store = store
@@ -111,7 +111,7 @@ class ShardRunner:
         self._telemetry = telemetry
         self._clock = clock
         self._datapoints_per_second = datapoints_per_second
-        self._pause = pause
+        self._sleep = sleep
 
     def run(self, shard: int, remaining_ms: Callable[[], int]) -> ShardReport | None:
         """Evaluate what is new of a shard's metrics, and notify of what opened or closed.
@@ -146,7 +146,7 @@ class ShardRunner:
         due = _due(snapshot.state, watched, self._clock())
         snapshot = self._close_unwatched(document, snapshot, watched, outcome)
         models = self._load_models(watched.values())
-        for spans in one_page_each(due):
+        for spans in calls_for(due):
             if remaining_ms() < RESERVE_MS:
                 break
             began = self._clock()
@@ -269,7 +269,7 @@ class ShardRunner:
         datapoints = sum(span.datapoints for span in spans)
         wait = datapoints / self._datapoints_per_second - took_ms / 1000
         if wait > 0:
-            self._pause(wait)
+            self._sleep(wait)
 
 
 def _due(state: ShardState, watched: Mapping[Metric, Options], now: int) -> list[Span]:
