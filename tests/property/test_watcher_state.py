@@ -15,10 +15,11 @@ from ops_anomaly.detection import untrained
 from ops_anomaly.detection.types import ArtifactError, Series
 from ops_anomaly.watcher.incidents import Incident, IncidentState, Peak, Provenance
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
+from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 from ops_anomaly.watcher.state import (
+    CORRECTION,
     FIRST_EVALUATION_PERIODS,
     LATE_PERIODS,
-    SETTLE_MS,
     Checkpoint,
     MetricState,
     ShardState,
@@ -33,6 +34,8 @@ from ops_anomaly.watcher.state import (
 SECONDS = st.sampled_from([60, 300, 3_600])
 VALUES = st.floats(-1e6, 1e6)
 READINGS = st.dictionaries(st.integers(0, 40), VALUES)
+NOW = 7
+"""When CloudWatch was read: it is stored, and no more."""
 
 
 def metric(seconds: int) -> Metric:
@@ -57,7 +60,7 @@ def test_readings_in_any_order_are_their_union(
     state = MetricState.empty(metric(seconds))
     for part in [*parts, values.keys()]:
         some = {number: values[number] for number in part}
-        state, _ = state.with_readings(series(seconds, some), 41 * state.step, periods)
+        state, _ = state.with_readings(series(seconds, some), 41 * state.step, periods, NOW)
     assert kept(state) == {number: v for number, v in values.items() if number >= 41 - periods}
     assert len(state.values) == periods
 
@@ -67,7 +70,7 @@ def test_readings_in_any_order_are_their_union(
     st.lists(st.tuples(st.integers(0, 25), READINGS), min_size=1, max_size=6),
     st.integers(1, 50),
 )
-def test_a_reading_is_fresh_if_it_is_new_and_not_too_late(
+def test_a_reading_is_evaluated_if_it_is_new_or_corrected_and_not_too_late(
     seconds: int, deliveries: list[tuple[int, dict[int, float]]], periods: int
 ) -> None:
     state, plain, until = MetricState.empty(metric(seconds)), dict[int, float](), 0
@@ -76,10 +79,20 @@ def test_a_reading_is_fresh_if_it_is_new_and_not_too_late(
         evaluate_from = until - FIRST_EVALUATION_PERIODS if number == 0 else before - LATE_PERIODS
         old, plain = plain, plain | {n: v for n, v in values.items() if n < until}
         plain = {n: v for n, v in plain.items() if n >= until - periods}
-        state, is_fresh = state.with_readings(series(seconds, values), until * state.step, periods)
+        end = until * state.step
+        state, is_changed = state.with_readings(series(seconds, values), end, periods, NOW)
         assert kept(state) == plain
-        fresh = (state.series.times[is_fresh] // state.step).tolist()
-        assert fresh == sorted(n for n in plain if n not in old and n >= evaluate_from)
+        changed = (state.series.times[is_changed] // state.step).tolist()
+        assert changed == sorted(
+            n for n, v in plain.items() if n >= evaluate_from and differs(v, old.get(n))
+        )
+        assert (state.end, state.read_at) == (end, NOW)
+
+
+def differs(value: float, before: float | None) -> bool:
+    if before is None:
+        return True
+    return abs(value - before) > CORRECTION * max(abs(value), abs(before))
 
 
 @given(SECONDS, READINGS, st.integers(1, 50), st.integers(1, 50), st.integers(0, 60))
@@ -87,31 +100,51 @@ def test_the_same_delivery_again_changes_nothing(
     seconds: int, values: dict[int, float], periods: int, before: int, until: int
 ) -> None:
     empty = MetricState.empty(metric(seconds))
-    state, _ = empty.with_readings(series(seconds, {}), before * empty.step, periods)
-    once, _ = state.with_readings(series(seconds, values), until * state.step, periods)
-    twice, is_fresh = once.with_readings(series(seconds, values), until * state.step, periods)
-    assert not is_fresh.any()
+    state, _ = empty.with_readings(series(seconds, {}), before * empty.step, periods, NOW)
+    end = until * empty.step
+    once, _ = state.with_readings(series(seconds, values), end, periods, NOW)
+    twice, is_changed = once.with_readings(series(seconds, values), end, periods, NOW)
+    assert not is_changed.any()
     assert twice.start == once.start
     np.testing.assert_array_equal(twice.values, once.values)
 
 
-@given(SECONDS, st.integers(0, 100), st.integers(1, 50), st.integers(1, 80), st.integers(0, 10**9))
-def test_what_is_due_reaches_from_what_was_read_to_what_has_settled(
-    seconds: int, periods_before: int, periods: int, read_until: int, now: int
+@given(
+    SECONDS,
+    st.integers(0, 100),
+    st.integers(1, 50),
+    st.integers(1, 80),
+    st.sampled_from([60, 600, 3_600]),
+    st.integers(0, 10**6),
+    st.integers(0, 10**9),
+)
+def test_what_is_due_reaches_from_what_may_change_to_what_has_ended(
+    seconds: int,
+    periods_before: int,
+    periods: int,
+    read_until: int,
+    settle: int,
+    waited: int,
+    now: int,
 ) -> None:
     step = 1000 * seconds
-    state = MetricState(
-        metric(seconds), (read_until - periods_before) * step, np.zeros(periods_before)
-    )
-    due = state.due(now, periods)
+    end = read_until * step
+    start, read_at = end - periods_before * step, end + 1000 * READ_SECONDS + waited
+    state = MetricState(metric(seconds), start, np.zeros(periods_before), read_at=read_at)
+    due = state.due(now, settle, periods)
+    has_passed = [
+        (now - 1000 * delay) // step > (read_at - 1000 * delay) // step
+        for delay in read_delays(seconds, settle)
+    ]
+    assert (due is not None) is any(has_passed)
     if due is None:
-        assert now < state.end + step + SETTLE_MS
         return
-    start, end = due
-    assert start % step == end % step == 0
-    assert end <= now - SETTLE_MS < end + step
-    oldest = end - periods * step
-    assert oldest <= start <= max(state.end - LATE_PERIODS * step, oldest)
+    first, last = due
+    assert first % step == last % step == 0
+    assert last <= now - 1000 * READ_SECONDS < last + step
+    oldest = last - periods * step
+    assert oldest <= first <= max(state.end - LATE_PERIODS * step, oldest)
+    assert first <= max(state.end - 1000 * settle, oldest)
 
 
 # --- the stored form ----------------------------------------------------------------------------
@@ -158,6 +191,13 @@ INCIDENTS = st.builds(
     peak=PEAKS,
     provenance=PROVENANCES,
 )
+INCIDENT_STATES = st.builds(
+    IncidentState,
+    incident=st.none() | INCIDENTS,
+    relapse=st.none() | INCIDENTS,
+    notified_until=TIMES,
+    evaluated_until=TIMES,
+)
 DETAILS = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS)
 NOTIFICATIONS = st.builds(
     Notification,
@@ -168,7 +208,6 @@ NOTIFICATIONS = st.builds(
     subject=TEXTS,
     message=TEXTS,
     made_at=TIMES,
-    claimed_at=TIMES,
     waiting=st.sampled_from([("event", "message"), ("event",), ("message",), ()]),
 )
 STORED_VALUES = st.lists(
@@ -180,8 +219,8 @@ STORED_VALUES = st.lists(
 def metric_states(draw: st.DrawFn) -> MetricState:
     metric = draw(METRICS)
     start = 1000 * metric.period * draw(st.integers(0, 2**22))
-    incidents = IncidentState(draw(st.none() | INCIDENTS), draw(st.none() | INCIDENTS), draw(TIMES))
-    return MetricState(metric, start, np.array(draw(STORED_VALUES), np.float64), incidents)
+    values = np.array(draw(STORED_VALUES), np.float64)
+    return MetricState(metric, start, values, draw(INCIDENT_STATES), draw(TIMES), draw(TIMES))
 
 
 STATES = st.builds(
@@ -193,11 +232,9 @@ STATES = st.builds(
 )
 
 
-def plain(metrics: Mapping[str, MetricState]) -> list[tuple[Any, ...]]:
-    return [
-        (text, each.metric, each.start, each.values.tobytes(), each.incidents)
-        for text, each in metrics.items()
-    ]
+def plain(metrics: Mapping[str, MetricState]) -> dict[str, dict[str, Any]]:
+    """Return every field of the states, of their readings the bytes."""
+    return {text: {**vars(each), "values": each.values.tobytes()} for text, each in metrics.items()}
 
 
 @given(STATES)
