@@ -99,6 +99,16 @@ class Deployment:
     client: Callable[[str], Any]
     wait_seconds: float = WAIT_SECONDS
 
+    @property
+    def temporary(self) -> str:
+        """How the names of what is made for a check begin; those of rules have 64 characters."""
+        return f"{self.name[:40]}-smoke-"
+
+    def arn(self, service: str, resource: str) -> str:
+        """Return the ARN of a resource in the account and region of the stack."""
+        _, partition, _, region, account, *_ = self.outputs["AlarmFunctionArn"].split(":")
+        return f"arn:{partition}:{service}:{region}:{account}:{resource}"
+
     def request(self, method: str, path: str, body: Any = None) -> requests.Response:
         """Send a request to the API, with the stack's key or signed."""
         url = self.outputs["ApiUrl"] + path
@@ -367,7 +377,7 @@ def check_tick(stack: Deployment) -> str:
 
 def check_notifications(stack: Deployment) -> Iterator[Outcome]:
     """Check that a test alert, and what is found of an alarm, arrive by bus and by topic."""
-    queue = f"{stack.name}-smoke-{uuid.uuid4().hex[:8]}"
+    queue = f"{stack.temporary}{uuid.uuid4().hex[:8]}"
     try:
         with (
             translate_aws_errors(
@@ -427,11 +437,8 @@ def mailbox(stack: Deployment, name: str) -> Iterator[Mailbox]:
     """Subscribe a temporary queue to bus and topic; remove it afterwards, whatever happens."""
     sqs, sns, events = map(stack.client, ("sqs", "sns", "events"))
     bus, topic = stack.outputs["EventBusName"], stack.outputs["AlertTopicArn"]
+    queue = stack.arn("sqs", name)
     with ExitStack() as removals:
-        url = sqs.create_queue(QueueName=name)["QueueUrl"]
-        removals.callback(sqs.delete_queue, QueueUrl=url)
-        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        arn = attributes["Attributes"]["QueueArn"]
         rule = events.put_rule(
             Name=name,
             EventBusName=bus,
@@ -439,14 +446,18 @@ def mailbox(stack: Deployment, name: str) -> Iterator[Mailbox]:
             Description=f"Temporary, of ops-anomaly smoke --stack {stack.name}",
         )["RuleArn"]
         removals.callback(events.delete_rule, Name=name, EventBusName=bus)
-        policy = queue_policy(arn, {"events.amazonaws.com": rule, "sns.amazonaws.com": topic})
-        sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": json.dumps(policy)})
-        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": arn}])
+        # the policy at its creation: a later one may take a minute to have an effect
+        policy = queue_policy(queue, {"events.amazonaws.com": rule, "sns.amazonaws.com": topic})
+        url = sqs.create_queue(QueueName=name, Attributes={"Policy": json.dumps(policy)})[
+            "QueueUrl"
+        ]
+        removals.callback(sqs.delete_queue, QueueUrl=url)
+        events.put_targets(Rule=name, EventBusName=bus, Targets=[{"Id": "queue", "Arn": queue}])
         removals.callback(events.remove_targets, Rule=name, EventBusName=bus, Ids=["queue"])
         subscription = sns.subscribe(
             TopicArn=topic,
             Protocol="sqs",
-            Endpoint=arn,
+            Endpoint=queue,
             Attributes={"RawMessageDelivery": "true"},
             ReturnSubscriptionArn=True,
         )["SubscriptionArn"]
@@ -535,7 +546,6 @@ def check_alarm(stack: Deployment, received: Mailbox) -> str:
 
 def send_alarm(stack: Deployment, state: str, previous: str) -> None:
     """Put an alarm on the watcher's own invocations into the queue, marked as a test."""
-    _, partition, _, region, account, *_ = stack.outputs["AlarmFunctionArn"].split(":")
     metric = {
         "namespace": "AWS/Lambda",
         "name": "Invocations",
@@ -549,7 +559,7 @@ def send_alarm(stack: Deployment, state: str, previous: str) -> None:
     event = {
         "source": "aws.cloudwatch",
         "detail-type": "CloudWatch Alarm State Change",
-        "resources": [f"arn:{partition}:cloudwatch:{region}:{account}:alarm:{ALARM_NAME}"],
+        "resources": [stack.arn("cloudwatch", f"alarm:{ALARM_NAME}")],
         "detail": {
             "alarmName": ALARM_NAME,
             "state": {
@@ -577,7 +587,7 @@ def check_subscribers(stack: Deployment) -> str:
         pages = stack.client("sns").get_paginator("list_subscriptions_by_topic")
         found = [each for page in pages.paginate(TopicArn=topic) for each in page["Subscriptions"]]
     # one that has just been removed may still be listed
-    found = [each for each in found if f":{stack.name}-smoke-" not in each["Endpoint"]]
+    found = [each for each in found if f":{stack.temporary}" not in each["Endpoint"]]
     pending = [
         each["Endpoint"] for each in found if each["SubscriptionArn"] == "PendingConfirmation"
     ]

@@ -32,10 +32,17 @@ from ops_anomaly.aws.objects import (
 from ops_anomaly.detection.artifact import digest
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
-from tests.support.cloudformation import as_list
 from tests.support.fakes import CREATED, small_artifact
 from tests.support.forwarding import running
-from tests.support.roles import Call, EnforcedRole, Statement, is_allowed, names_of, role_of
+from tests.support.roles import (
+    Call,
+    EnforcedRole,
+    Statement,
+    actions,
+    is_allowed,
+    names_of,
+    role_of,
+)
 from training.publishing import publish_watch_file
 
 ROOT = Path(__file__).parents[2]
@@ -86,11 +93,6 @@ def function(
         return importlib.import_module(module)
 
     return cold
-
-
-def actions(statements: list[Statement]) -> set[str]:
-    """Return what a role allows."""
-    return {action for statement in statements for action in as_list(statement["Action"])}
 
 
 # --- it works, and uses all of it ---------------------------------------------------------------

@@ -27,16 +27,17 @@ from ops_anomaly.watcher.alarms import BusyError
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
 from tests.integration.conftest import RunningApi
-from tests.support.command import Done, command
+from tests.support.command import ROOT, Done, command
 from tests.support.fakes import CREATED, small_artifact
 from tests.support.forwarding import ForwardingServer, Request, Response, running
+from tests.support.roles import EnforcedRole, actions
 from training import SmokeError
 from training.publishing import publish_watch_file
 from training.smoke import Outcome, smoke
 
 PARTS = ["bucket", "API", "model", "tick", "test alert", "alarm", "subscribers", "dead letters"]
-WATCH = "the-watch-function"
-ALARMS = "the-alarm-function"
+WATCH = "ops-anomaly-watch"
+ALARMS = "ops-anomaly-alarms"
 
 
 class LocalLambda(ForwardingServer):
@@ -108,7 +109,9 @@ class Deployed:
             TopicArn=self.stack.alert_topic
         )["Subscriptions"]
         return [
-            *self.client("sqs").list_queues(QueueNamePrefix=f"{self.name}-").get("QueueUrls", []),
+            *self.client("sqs")
+            .list_queues(QueueNamePrefix=f"{self.name}-smoke")
+            .get("QueueUrls", []),
             *self.client("events").list_rules(NamePrefix=f"{self.name}-smoke", **bus)["Rules"],
             *[each for each in subscriptions if "-smoke-" in each["Endpoint"]],
         ]
@@ -124,8 +127,8 @@ class Deployed:
 def deployed(
     bucket: Bucket, api: RunningApi, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Deployed]:
-    name = f"smoked-{uuid.uuid4().hex[:8]}"
-    stack = make_watch_stack(bucket.endpoint_url, f"w-{uuid.uuid4().hex[:12]}")
+    name = f"ops-anomaly-{uuid.uuid4().hex[:12]}"
+    stack = make_watch_stack(bucket.endpoint_url, name)
     for variable, value in stack.environment().items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
@@ -179,6 +182,20 @@ def test_each_part_of_a_stack_shows_a_sign_of_life(deployed: Deployed) -> None:
     kinds = [event["detail-type"] for event in deployed.stack.drain_events()]
     assert kinds[:2] == ["Test Alert", "Alarm Evaluated"]
     assert not deployed.leftovers()
+
+
+def test_the_published_policy_is_all_that_it_needs(deployed: Deployed) -> None:
+    publish_all(deployed.bucket)
+    deployed.create()
+    text = (ROOT / "docs" / "policies" / "smoke.json").read_text(encoding="utf-8")
+    text = text.replace("s3:::ops-anomaly-*", f"s3:::{deployed.bucket.name}")
+    statements = json.loads(text)["Statement"]
+    with running(EnforcedRole(deployed.aws.url, statements)) as role:
+        outcomes = list(smoke(deployed.name, lambda service: local_client(service, role.url)))
+    assert [outcome.status for outcome in outcomes] == ["ok"] * len(PARTS), outcomes
+    assert not role.denied
+    # the stack has a key, and without ListBucket a missing object would be a denied one
+    assert actions(statements) - role.used == {"execute-api:Invoke", "s3:ListBucket"}
 
 
 def test_what_is_not_in_use_is_no_failure(deployed: Deployed) -> None:

@@ -31,12 +31,17 @@ PSEUDO_PARAMETERS = {
     "AWS::URLSuffix": "amazonaws.com",
 }
 
-COVERED_BY = {
-    "PublishBatch": "Publish",
-    "SendMessageBatch": "SendMessage",
-    "HeadObject": "GetObject",
-}
+COVERED_BY = {"PublishBatch": "Publish", "SendMessageBatch": "SendMessage"}
 """Operations that have no permission of their own."""
+
+OF_OBJECTS = {
+    "GET": "GetObject",
+    "HEAD": "GetObject",
+    "PUT": "PutObject",
+    "DELETE": "DeleteObject",
+}
+OF_BUCKETS = {"versioning": "GetBucketVersioning", "versions": "ListBucketVersions"}
+"""Permissions, by the method; and by the part of a bucket that is read, ListBucket otherwise."""
 
 
 # --- policies -----------------------------------------------------------------------------------
@@ -61,6 +66,11 @@ def role_of(function: str, names: Mapping[str, str], **parameters: str) -> list[
     ]
 
 
+def actions(statements: list[Statement]) -> set[str]:
+    """Return what policies allow, whatever on."""
+    return {action for statement in statements for action in as_list(statement["Action"])}
+
+
 def names_of(bucket: str, stack: WatchStack) -> dict[str, str]:
     """Return what CloudFormation would call the parts of a local stack with a bus of its own."""
     queues = {
@@ -80,12 +90,16 @@ def names_of(bucket: str, stack: WatchStack) -> dict[str, str]:
     }
 
 
+def arn(service: str, resource: str) -> str:
+    return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{resource}"
+
+
 def bus_arn(name: str) -> str:
-    return f"arn:aws:events:{REGION}:{ACCOUNT}:event-bus/{name.rpartition('/')[2]}"
+    return arn("events", f"event-bus/{name.rpartition('/')[2]}")
 
 
 def queue_arn(url: str) -> str:
-    return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rpartition('/')[2]}"
+    return arn("sqs", url.rpartition("/")[2])
 
 
 @dataclass(frozen=True)
@@ -162,33 +176,44 @@ def calls_of(request: Request) -> Iterator[Call]:
     if service == "s3":
         yield from s3_calls(request)
         return
-    operation, arguments = query_or_json(request)
-    action = f"{'cloudwatch' if service == 'monitoring' else service}:{permission(operation)}"
-    match service:
-        case "sqs" if "QueueUrl" in arguments:
-            yield Call(action, queue_arn(arguments["QueueUrl"]))
-        case "sns" if "TopicArn" in arguments:
-            yield Call(action, arguments["TopicArn"])
-        case "events" if "Entries" in arguments:
-            buses = {entry.get("EventBusName", "default") for entry in arguments["Entries"]}
-            sources = {"events:source": [entry["Source"] for entry in arguments["Entries"]]}
-            for bus in buses:
+    if service == "apigateway":
+        yield Call(f"apigateway:{request.method}", f"arn:aws:apigateway:{REGION}::{request.path}")
+        return
+    operation, arguments = operation_of(request)
+    action = f"{'cloudwatch' if service == 'monitoring' else service}:{operation}"
+    match service, arguments:
+        case "sqs", {"QueueUrl": name} | {"QueueName": name}:
+            yield Call(action, queue_arn(name))
+        case "sns", {"TopicArn": topic}:
+            yield Call(action, topic)
+        case "events", {"Entries": entries}:
+            sources = {"events:source": [entry["Source"] for entry in entries]}
+            for bus in {entry.get("EventBusName", "default") for entry in entries}:
                 yield Call(action, bus_arn(bus), sources)
+        case "events", {"EventBusName": bus, **rest}:
+            of_bus = "" if bus == "default" else f"{bus}/"
+            yield Call(action, arn("events", f"rule/{of_bus}{rest.get('Rule', rest.get('Name'))}"))
+        case "lambda", {"FunctionName": name}:
+            yield Call(action, arn("lambda", f"function:{name}"))
+        case "cloudformation", {"StackName": name}:
+            yield Call(action, arn("cloudformation", f"stack/{name}/its-id"))
         case _:
             yield Call(action)
 
 
 def s3_calls(request: Request) -> Iterator[Call]:
     bucket, _, key = request.path.lstrip("/").partition("/")
-    names = {"GET": "GetObject", "HEAD": "GetObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
-    if not key:
-        names = {"GET": "ListBucket", "HEAD": "ListBucket"}
     source = request.headers.get("x-amz-copy-source")
     if source:
-        yield Call("s3:GetObject", f"arn:aws:s3:::{source.lstrip('/').partition('?')[0]}")
-    version = "Version" if "versionId=" in request.query and request.method != "PUT" else ""
-    name = names.get(request.method, request.method)
-    yield Call(f"s3:{name}{version}", f"arn:aws:s3:::{bucket}{'/' if key else ''}{key}")
+        path, _, version = source.lstrip("/").partition("?")
+        yield Call(f"s3:GetObject{'Version' if version else ''}", f"arn:aws:s3:::{path}")
+    if key:
+        version = request.method != "PUT" and "versionId=" in request.query
+        action = f"{OF_OBJECTS[request.method]}{'Version' if version else ''}"
+        yield Call(f"s3:{action}", f"arn:aws:s3:::{bucket}/{key}")
+    else:
+        part = request.query.partition("&")[0].partition("=")[0]
+        yield Call(f"s3:{OF_BUCKETS.get(part, 'ListBucket')}", f"arn:aws:s3:::{bucket}")
 
 
 def signing_service(request: Request) -> str:
@@ -196,17 +221,18 @@ def signing_service(request: Request) -> str:
     return request.headers["authorization"].split("Credential=")[1].split("/")[3]
 
 
-def query_or_json(request: Request) -> tuple[str, dict[str, Any]]:
-    """Return operation and arguments of the services' query and JSON protocols."""
+def operation_of(request: Request) -> tuple[str, Mapping[str, Any]]:
+    """Return the permission that a request needs, and its arguments."""
+    match request.path.split("/"):
+        case ["", _, "functions", name, "invocations"]:
+            return "InvokeFunction", {"FunctionName": name}
     target = request.headers.get("x-amz-target")
     if target:
-        return target.rpartition(".")[2], json.loads(request.body)
-    form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-    return form.get("Action", request.path), form
-
-
-def permission(operation: str) -> str:
-    return COVERED_BY.get(operation, operation)
+        operation, arguments = target.rpartition(".")[2], json.loads(request.body)
+    else:
+        arguments = {name: each[0] for name, each in parse_qs(request.body.decode()).items()}
+        operation = arguments.get("Action", request.path)
+    return COVERED_BY.get(operation, operation), arguments
 
 
 # --- the server ---------------------------------------------------------------------------------
