@@ -275,7 +275,7 @@ def test_the_api_calls_the_published_version() -> None:
     } == {str({"Ref": alias})}
 
 
-def test_by_default_a_version_takes_over_at_once_without_codedeploy() -> None:
+def test_by_default_a_version_takes_over_immediately_without_codedeploy() -> None:
     resources = deployed()
     assert not any(each["Type"].startswith("AWS::CodeDeploy") for each in resources.values())
     assert not any("UpdatePolicy" in each for each in resources.values())

@@ -261,5 +261,11 @@ def test_the_dashboard_shows_errors_of_every_function_and_every_queue() -> None:
         assert ("AWS/SQS", f"Approximate{name}", f"${{{queue}.QueueName}}") in shows
 
 
+def test_two_stacks_do_not_share_a_dashboard() -> None:
+    # unlike other names of CloudFormation's making, that of a dashboard would not have the stack's
+    [dashboard] = of_type("AWS::CloudWatch::Dashboard", RESOURCES).values()
+    assert dashboard["DashboardName"] == {"Fn::Sub": "${AWS::StackName}-${AWS::Region}"}
+
+
 def test_a_stack_can_do_without_the_dashboard() -> None:
     assert of_type("AWS::CloudWatch::Dashboard", deployed(Dashboard="No")) == {}

@@ -181,7 +181,6 @@ def test_a_missed_tick_is_retried_until_the_next_one() -> None:
 
 NAMES = {
     "AWS::CloudWatch::Alarm": "AlarmName",
-    "AWS::CloudWatch::Dashboard": "DashboardName",
     "AWS::Events::Rule": "Name",
     "AWS::Lambda::Function": "FunctionName",
     "AWS::S3::Bucket": "BucketName",
