@@ -112,11 +112,11 @@ def test_the_same_delivery_again_changes_nothing(
 @given(
     SECONDS,
     st.integers(0, 100),
-    st.integers(1, 50),
-    st.integers(1, 80),
+    st.integers(1, 100),
+    st.integers(100, 180),
     st.sampled_from([60, 600, 3_600]),
     st.integers(0, 10**6),
-    st.integers(0, 10**9),
+    st.integers(-(10**6), 10**6) | st.integers(0, 10**9),
 )
 def test_what_is_due_reaches_from_what_may_change_to_what_has_ended(
     seconds: int,
@@ -125,11 +125,12 @@ def test_what_is_due_reaches_from_what_may_change_to_what_has_ended(
     read_until: int,
     settle: int,
     waited: int,
-    now: int,
+    later: int,
 ) -> None:
     step = 1000 * seconds
     end = read_until * step
     start, read_at = end - periods_before * step, end + 1000 * READ_SECONDS + waited
+    now = read_at + later
     state = MetricState(metric(seconds), start, np.zeros(periods_before), read_at=read_at)
     due = state.due(now, settle, periods)
     has_passed = [
