@@ -6,7 +6,9 @@ and a space is a gap.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,9 +39,24 @@ NONE_OPEN = IncidentState()
 
 
 def evaluation(
-    letters: str, fresh_from: int = 0, scores: dict[int, float] | None = None
+    letters: str,
+    *,
+    metric: Metric = METRIC,
+    settled: int | None = None,
+    changed: Iterable[int] = (),
+    scores: dict[int, float] | None = None,
 ) -> Evaluation:
-    """Return the evaluation of a period a letter; those from `fresh_from` on are fresh."""
+    """Return the evaluation of a period a letter.
+
+    Parameters
+    ----------
+    settled
+        How many periods have; anomalies of later ones do not count.
+    changed
+        Periods that CloudWatch has corrected.
+    scores
+        By period.
+    """
     periods = np.array([n for n, letter in enumerate(letters) if letter != " "], np.int64)
     readings = letters.replace(" ", "")
     is_anomaly = np.array([letter in "!a" for letter in readings], bool)
@@ -48,7 +65,7 @@ def evaluation(
     starts = [position for position, letter in enumerate(readings) if letter == "!"]
     values = np.array([NORMAL if letter == "." else UNUSUAL for letter in readings])
     return Evaluation(
-        series=Series(NOON_MS + STEP * periods, values),
+        series=Series(NOON_MS + 1000 * metric.period * periods, values),
         detection=Detection(
             scores=np.array(every, float),
             thresholds=np.full(len(readings), THRESHOLD),
@@ -60,23 +77,32 @@ def evaluation(
             reasons={int(position): "so high" for position in np.flatnonzero(is_anomaly)},
             alerts=[Alert(start, start, start, "rise") for start in starts],
         ),
-        fresh=np.flatnonzero(periods >= fresh_from).tolist(),
+        is_unusual=is_anomaly & (periods < (len(letters) if settled is None else settled)),
+        is_changed=np.isin(periods, list(changed)),
         provenance=Provenance(entry="shop", model=None, version=None, readings=300, confidence=0.6),
     )
 
 
 def advanced(
     letters: str,
-    fresh_from: int = 0,
     state: IncidentState = NONE_OPEN,
     found: Evaluation | None = None,
+    *,
     metric: Metric = METRIC,
+    settled: int | None = None,
+    **more: Any,
 ) -> tuple[IncidentState, list[Opened | Closed]]:
     """Advance by the evaluation of these letters, or by another one of the same readings."""
     values = np.array([np.nan if letter == " " else 0.0 for letter in letters])
     known = MetricState(metric, NOON_MS, values)
-    found = found or evaluation(letters, fresh_from)
-    return advance(state, metric, known.series, known.end, found)
+    until = known.end if settled is None else NOON_MS + settled * known.step
+    found = found or evaluation(letters, metric=metric, settled=settled, **more)
+    return advance(state, metric, known.series, until, found)
+
+
+def evaluated(periods: int) -> IncidentState:
+    """Return the state after so many periods in which nothing was unusual."""
+    return IncidentState(evaluated_until=NOON_MS + periods * STEP)
 
 
 def period(time: int) -> int:
@@ -102,13 +128,13 @@ def test_consecutive_anomalous_readings_are_one_incident() -> None:
 
 def test_further_readings_of_an_incident_cause_no_transition() -> None:
     state, _ = advanced("...!")
-    state, steps = advanced("...!aa.a", fresh_from=4, state=state)
+    state, steps = advanced("...!aa.a", state)
     assert steps == []
     assert state.incident.readings == 4
 
 
 def test_normal_readings_open_nothing() -> None:
-    assert advanced("..........") == (NONE_OPEN, [])
+    assert advanced("..........") == (evaluated(10), [])
 
 
 def test_an_incident_names_the_member_that_raised_the_alert() -> None:
@@ -126,7 +152,7 @@ def test_an_outage_is_one_opening_and_one_closing_within_four_readings(
     state, steps, closed_at = NONE_OPEN, [], None
     for tick in range(1, len(letters) + 61):
         seen = (letters + "." * 60)[:tick]
-        state, found = advanced(seen, tick - 1, state, metric=metric)
+        state, found = advanced(seen, state, metric=metric)
         steps += found
         closed_at = tick if isinstance(found[-1:] and found[-1], Closed) else closed_at
     assert [type(step) for step in steps] == [Opened, Closed]
@@ -138,9 +164,7 @@ def test_an_outage_is_one_opening_and_one_closing_within_four_readings(
 def test_an_incident_closes_after_the_recovery_periods() -> None:
     state, steps = advanced("..!a" + "." * (RECOVERY_PERIODS - 1))
     assert transitions(steps) == [("opened", 2)]
-    state, steps = advanced(
-        "..!a" + "." * RECOVERY_PERIODS, fresh_from=RECOVERY_PERIODS + 3, state=state
-    )
+    state, steps = advanced("..!a" + "." * RECOVERY_PERIODS, state)
     assert transitions(steps) == [("closed", 3, "recovered")]
     assert state.incident is None
 
@@ -185,78 +209,65 @@ def test_readings_that_flicker_after_an_incident_open_nothing(flicker: str, is_w
     state, steps = advanced(RECOVERED)
     assert transitions(steps) == [("opened", 0), ("closed", 0, "recovered")]
     history = "." * len(RECOVERED) if is_warm else RECOVERED  # a warm detector has no old alerts
-    after, steps = advanced(history + flicker, len(RECOVERED), state)
+    after, steps = advanced(history + flicker, state)
     assert (after.incident, steps) == (None, [])
 
 
 def test_a_metric_that_is_unusual_again_for_long_opens_another_incident() -> None:
     state, _ = advanced(RECOVERED)
     relapse = "a" * LASTING
-    state, [opened] = advanced(RECOVERED + relapse, len(RECOVERED), state)
+    state, [opened] = advanced(RECOVERED + relapse, state)
     assert period(opened.incident.first_seen) == len(RECOVERED)
     assert (opened.incident.readings, opened.incident.member) == (LASTING, None)
     letters = RECOVERED + relapse + "." * RECOVERY_PERIODS
-    _, [closed] = advanced(letters, len(RECOVERED + relapse), state)
+    _, [closed] = advanced(letters, state)
     assert (closed.incident.id, closed.reason) == (opened.incident.id, "recovered")
 
 
 def test_a_relapse_with_short_recoveries_lasts() -> None:
     state, _ = advanced(RECOVERED)
     letters = RECOVERED + ("a" + "." * (RECOVERY_PERIODS - 1)) * LASTING
-    assert [type(step) for step in advanced(letters, len(RECOVERED), state)[1]] == [Opened]
+    assert [type(step) for step in advanced(letters, state)[1]] == [Opened]
 
 
 def test_two_readings_are_no_relapse_however_far_apart() -> None:
     hourly = replace(METRIC, period=3_600)
     state, _ = advanced(RECOVERED, metric=hourly)
     letters = RECOVERED + "a" * (RELAPSE_READINGS - 1)
-    assert advanced(letters, len(RECOVERED), state, metric=hourly)[1] == []
+    assert advanced(letters, state, metric=hourly)[1] == []
 
 
 def test_the_next_alert_opens_a_new_incident() -> None:
     state, _ = advanced(RECOVERED)
-    assert transitions(advanced(RECOVERED + "a!", len(RECOVERED), state)[1]) == [
-        ("opened", len(RECOVERED) + 1)
-    ]
+    assert transitions(advanced(RECOVERED + "a!", state)[1]) == [("opened", len(RECOVERED) + 1)]
 
 
 def test_the_same_readings_again_change_nothing() -> None:
     letters = "..!aaa"
     state, _ = advanced(letters)
-    assert advanced(letters, len(letters), state) == (state, [])
+    assert advanced(letters, state) == (state, [])
 
 
-def test_an_alert_that_began_before_the_fresh_readings_opens_where_it_began() -> None:
-    state, steps = advanced("..!aa.a", fresh_from=4)
+def test_an_alert_that_began_before_what_is_due_opens_where_it_began() -> None:
+    state, steps = advanced("..!aa.a", evaluated(4))
     assert transitions(steps) == [("opened", 2)]
     assert state.incident.readings == 4
 
 
-def test_an_alert_that_was_over_before_the_fresh_readings_opens_nothing() -> None:
-    assert advanced("..!aa....", fresh_from=6) == (NONE_OPEN, [])
-
-
-def test_a_late_reading_belongs_to_the_open_incident() -> None:
-    state, _ = advanced(".. .!a")
-    late = replace(evaluation("..a.!a"), fresh=[2])
-    after, steps = advanced("..a.!a", 0, state, late)
-    assert steps == []
-    assert after.incident.readings == 3
-    assert after.incident.last_seen == state.incident.last_seen
-    assert after.notified_until == state.notified_until
+def test_an_alert_that_was_over_before_what_is_due_opens_nothing() -> None:
+    assert advanced("..!aa....", evaluated(6)) == (evaluated(9), [])
 
 
 def test_an_incident_opens_with_its_worst_reading_so_far() -> None:
-    found = evaluation("!aa", scores={0: 2.0, 1: 9.0, 2: 3.0})
-    _, [step] = advanced("!aa", found=found)
+    _, [step] = advanced("!aa", scores={0: 2.0, 1: 9.0, 2: 3.0})
     peak = step.incident.peak
     assert (period(peak.time), peak.score, peak.severity, peak.reason) == (1, 9.0, 0.9, "so high")
     assert (peak.value, peak.expected, peak.lower, peak.upper) == (UNUSUAL, NORMAL, 0.0, 10.0)
 
 
 def test_a_less_unusual_reading_does_not_replace_the_worst() -> None:
-    state, _ = advanced("!", found=evaluation("!", scores={0: 9.0}))
-    after, _ = advanced("!a", 1, state, evaluation("!a", 1, scores={0: 9.0, 1: 2.0}))
+    state, _ = advanced("!", scores={0: 9.0})
+    after, _ = advanced("!a", state, scores={0: 9.0, 1: 2.0})
     assert after.incident.peak == state.incident.peak
 
 
@@ -271,7 +282,7 @@ def test_unknown_bounds_are_none() -> None:
 
 def test_an_incident_has_the_same_id_whoever_finds_it() -> None:
     _, [mine] = advanced("..!aa")
-    _, [theirs] = advanced("..!aaa.a", fresh_from=3)
+    _, [theirs] = advanced("..!aaa.a", evaluated(3))
     assert mine.incident.id == theirs.incident.id
 
 
@@ -287,6 +298,162 @@ def test_a_backlog_with_a_long_gap_closes_for_lack_of_data() -> None:
     assert [step.reason for step in steps if isinstance(step, Closed)] == ["no data"]
 
 
+# --- readings that have not settled -------------------------------------------------------------
+
+
+def test_what_has_not_settled_opens_nothing_until_it_has() -> None:
+    state, steps = advanced("..!a", settled=2)
+    assert (state, steps) == (evaluated(2), [])
+    state, steps = advanced("..!a.", state, settled=3)
+    assert transitions(steps) == [("opened", 2)]
+    assert state.incident.readings == 1
+    state, steps = advanced("..!a..", state, settled=4)
+    assert (steps, state.incident.readings) == ([], 2)
+
+
+def test_an_incident_does_not_close_by_readings_that_have_not_settled() -> None:
+    letters = "!" + "." * RECOVERY_PERIODS
+    state, steps = advanced(letters, settled=RECOVERY_PERIODS)
+    assert transitions(steps) == [("opened", 0)]
+    _, steps = advanced(letters + ".", state, settled=RECOVERY_PERIODS + 1)
+    assert transitions(steps) == [("closed", 0, "recovered")]
+
+
+def high_already(letters: str, settled: int, *high: int) -> tuple[Evaluation, int]:
+    """Return an evaluation in which some readings count before they have settled."""
+    found = evaluation(letters, settled=settled)
+    periods = (found.series.times - NOON_MS) // STEP
+    return replace(found, is_unusual=found.is_unusual | np.isin(periods, high)), settled
+
+
+def test_a_reading_that_counts_before_it_has_settled_counts_once() -> None:
+    state = NONE_OPEN
+    steps = []
+    for letters, *high in [("..!", 2), ("..!a", 2, 3), ("..!a.", 2, 3), ("..!a..", 3)]:
+        found, settled = high_already(letters, len(letters) - 2, *high)
+        state, more = advanced(letters, state, found, settled=settled)
+        steps += more
+    assert transitions(steps) == [("opened", 2)]
+    assert state.incident.readings == 2
+
+
+def test_nothing_is_lost_of_what_has_not_settled_after_a_reading_that_counted() -> None:
+    found, settled = high_already("..!a", 2, 2)
+    state, _ = advanced("..!a", found=found, settled=settled)
+    state, _ = advanced("..!a...", state, settled=5)
+    assert state.incident.readings == 2
+
+
+# --- readings that were corrected ---------------------------------------------------------------
+
+
+def test_an_incident_of_which_nothing_is_unusual_any_more_is_withdrawn() -> None:
+    state, [opened] = advanced("..!a")
+    state, steps = advanced(".....", state, changed=[2, 3])
+    assert transitions(steps) == [("closed", 3, "withdrawn")]
+    assert steps[0].incident == opened.incident
+    assert state.incident is None
+    assert advanced("......", state) == (replace(state, evaluated_until=NOON_MS + 6 * STEP), [])
+
+
+def test_an_incident_may_rest_on_a_reading_that_is_not_its_own() -> None:
+    """What was expected has changed with the reading before it."""
+    state, _ = advanced("..!")
+    assert transitions(advanced("....", state, changed=[1])[1]) == [("closed", 2, "withdrawn")]
+
+
+def test_without_a_correction_an_incident_stays_whatever_the_detector_finds_now() -> None:
+    state, _ = advanced("..!a")
+    after, steps = advanced(".....", state)
+    assert (after.incident, steps) == (state.incident, [])
+
+
+def test_an_incident_that_began_before_what_is_evaluated_stays() -> None:
+    state, _ = advanced("..!a")
+    found = evaluation(".....", changed=[3])
+    later = found.series.times >= NOON_MS + 3 * STEP
+    found = replace(
+        found,
+        series=found.series[later],
+        is_unusual=found.is_unusual[later],
+        is_changed=found.is_changed[later],
+    )
+    after, steps = advanced(".....", state, found)
+    assert (after.incident, steps) == (state.incident, [])
+
+
+@pytest.mark.parametrize(
+    ("now", "changed", "readings", "last_seen"),
+    [("..!.a", 3, 2, 4), ("..!a.", 4, 2, 3), ("...aa", 2, 2, 4), ("..!..", 3, 1, 2)],
+)
+def test_an_incident_is_what_is_left_of_it(
+    now: str, changed: int, readings: int, last_seen: int
+) -> None:
+    state, [opened] = advanced("..!aa")
+    after, steps = advanced(now, state, changed=[changed])
+    assert (after.incident.readings, period(after.incident.last_seen)) == (readings, last_seen)
+    assert (after.incident.id, steps) == (opened.incident.id, [])
+
+
+def test_an_incident_whose_last_reading_was_corrected_closes_earlier() -> None:
+    state, _ = advanced("!" + "." * (RECOVERY_PERIODS - 1) + "a")
+    _, steps = advanced("!" + "." * RECOVERY_PERIODS, state, changed=[RECOVERY_PERIODS])
+    assert transitions(steps) == [("closed", 0, "recovered")]
+
+
+def test_the_worst_reading_of_an_incident_is_by_present_values() -> None:
+    state, _ = advanced("!a", scores={0: 2.0, 1: 9.0})
+    after, _ = advanced("!a.", state, changed=[1], scores={0: 2.0, 1: 1.5})
+    peak = after.incident.peak
+    assert (period(peak.time), peak.score) == (0, 2.0)
+
+
+def test_a_late_reading_within_the_open_incident_belongs_to_it() -> None:
+    state, _ = advanced(".!a .a")
+    after, steps = advanced(".!aa.a", state, changed=[3])
+    assert (steps, after.incident.readings) == ([], 4)
+    assert after.incident.last_seen == state.incident.last_seen
+    assert after.notified_until == state.notified_until
+
+
+def test_a_late_reading_after_the_last_one_extends_the_incident() -> None:
+    state, _ = advanced(".!. ")
+    after, steps = advanced(".!.a.", state, changed=[3])
+    assert (steps, after.incident.readings, period(after.incident.last_seen)) == ([], 2, 3)
+
+
+def test_a_reading_that_becomes_unusual_by_a_correction_opens_an_incident() -> None:
+    state, _ = advanced(".....")
+    state, steps = advanced("...!..", state, changed=[3])
+    assert transitions(steps) == [("opened", 3)]
+
+
+def test_a_reading_that_becomes_unusual_after_the_incident_was_over_opens_and_closes_another() -> (
+    None
+):
+    state, _ = advanced("........")
+    _, steps = advanced("...!.....", state, changed=[3])
+    assert transitions(steps) == [("opened", 3), ("closed", 3, "recovered")]
+
+
+def test_an_incident_is_withdrawn_before_the_next_one_opens() -> None:
+    state, _ = advanced("..!.")
+    after, steps = advanced("....!", state, changed=[2])
+    assert transitions(steps) == [("closed", 2, "withdrawn"), ("opened", 4)]
+    assert after.incident == steps[1].incident
+
+
+def test_a_relapse_that_was_corrected_is_forgotten() -> None:
+    state, _ = advanced(RECOVERED)
+    state, _ = advanced(RECOVERED + "aa", state)
+    assert state.relapse.readings == 2
+    corrected = len(RECOVERED), len(RECOVERED) + 1
+    after, steps = advanced(RECOVERED + "...", state, changed=corrected)
+    assert (after.relapse, steps) == (None, [])
+
+
+# --- readings in any portions -------------------------------------------------------------------
+
 RUNS = st.sampled_from([".", " "]).flatmap(
     lambda letter: st.integers(1, RECOVERY_PERIODS + 3).map(lambda count: letter * count)
 )
@@ -299,18 +466,21 @@ def consistent(letters: str) -> str:
     return before.replace("a", ".") + bang + after
 
 
-@given(LETTERS.map(consistent), st.sets(st.integers(1, 200)), st.booleans())
+@given(LETTERS.map(consistent), st.sets(st.integers(1, 200)), st.booleans(), st.integers(0, 5))
 def test_incidents_do_not_depend_on_how_readings_are_divided_into_evaluations(
-    letters: str, cuts: set[int], is_warm: bool
+    letters: str, cuts: set[int], is_warm: bool, settling: int
 ) -> None:
+    """Each time, the last readings may not have settled."""
     _, together = advanced(letters)
-    state, steps, seen = NONE_OPEN, [], 0
-    for until in [*sorted(cut for cut in cuts if cut < len(letters)), len(letters)]:
-        history = letters[:seen]
+    state, steps, settled = NONE_OPEN, [], 0
+    for until in [*sorted(cut for cut in cuts if cut < len(letters)), len(letters) + settling]:
+        history = letters[:settled]
         if is_warm:  # a detector that resumes reports no earlier alerts
             history = "".join(" " if letter == " " else "." for letter in history)
-        state, found = advanced(history + letters[seen:until], seen, state)
-        steps, seen = [*steps, *found], until
+        seen = history + letters[settled:until]
+        settled = max(until - settling, 0)
+        state, found = advanced(seen, state, settled=settled)
+        steps += found
     assert all(isinstance(step, Opened) for step in steps[::2])
     assert all(isinstance(step, Closed) for step in steps[1::2])
     assert [step.incident.id for step in steps] == [step.incident.id for step in together]
