@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from ops_anomaly.watcher.service import AlarmSettings, AlarmWatcher
 from tests.conftest import Bucket
 from tests.support.alarms import by_topic
 from tests.support.fake_cloudwatch import FakeCloudWatch, Series, client_error
+from tests.support.forwarding import running
+from tests.support.roles import EnforcedRole, names_of, role_of
 from tests.support.watcher import WallClock, make_alarm_watcher
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,8 @@ class Alarms:
             alert_topic=self.stack.alert_topic,
             alarm_queue=self.stack.alarm_queue,
         )
+        statements = role_of("AlarmFunction", names_of(bucket.name, self.stack), EventBus="Own")
+        self.role = EnforcedRole(bucket.endpoint_url, statements)
         self.clock = WallClock()
         self.watcher = self.make_watcher(self.client)
 
@@ -62,7 +66,7 @@ class Alarms:
         return make_alarm_watcher(store, client, self.clock, self.settings)
 
     def client(self, service: str) -> Any:
-        return self.cloudwatch if service == "cloudwatch" else self.stack.client(service)
+        return self.cloudwatch if service == "cloudwatch" else self.role.client(service)
 
     def seed_metrics(self, event: dict[str, Any], *, at_the_end: float | None) -> None:
         """Give each metric of an alarm three normal days, and a last reading of its own."""
@@ -132,9 +136,11 @@ def described(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def alarms(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Alarms:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
-    return Alarms(bucket)
+def alarms(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alarms]:
+    found = Alarms(bucket)
+    with running(found.role):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", found.role.url)
+        yield found
 
 
 @pytest.mark.parametrize("name", [name for kind in KINDS for name in either(kind)])

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
 import pytest
 
 from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import client_error
+from tests.support.forwarding import running
 from tests.support.watched_fleet import WatchedFleet
 
 OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
 
 
-@pytest.fixture(autouse=True)
-def bucket_of_moto(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", bucket.endpoint_url)
+@pytest.fixture
+def watch(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[int], WatchedFleet]]:
+    """Watch so many machines, in the deployed role, and evaluate them for the first time."""
+    with ExitStack() as servers:
+
+        def watched(machines: int) -> WatchedFleet:
+            fleet = WatchedFleet(bucket, machines)
+            servers.enter_context(running(fleet.role))
+            monkeypatch.setenv("AWS_ENDPOINT_URL", fleet.role.url)
+            return evaluated(fleet)
+
+        yield watched
 
 
 @pytest.fixture
-def fleet(bucket: Bucket) -> WatchedFleet:
+def fleet(watch: Callable[[int], WatchedFleet]) -> WatchedFleet:
     """Three machines after their first evaluation."""
-    return evaluated(WatchedFleet(bucket, machines=3))
+    return watch(3)
 
 
 def evaluated(fleet: WatchedFleet) -> WatchedFleet:
@@ -37,8 +52,10 @@ def pass_normal_periods(fleet: WatchedFleet, periods: int) -> None:
         fleet.tick()
 
 
-def test_one_of_fifty_machines_runs_away_and_recovers(bucket: Bucket) -> None:
-    fleet = evaluated(WatchedFleet(bucket, machines=50))
+def test_one_of_fifty_machines_runs_away_and_recovers(
+    watch: Callable[[int], WatchedFleet],
+) -> None:
+    fleet = watch(50)
     for cpu in (95.0, 96.0, 94.5):
         fleet.pass_period(m17=cpu)
         fleet.tick()
@@ -156,7 +173,7 @@ def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> N
     fleet.pass_period(m1=95.0)
     with pytest.raises(MemoryError):
         fleet.tick()
-    fleet.client = fleet.stack.client
+    fleet.client = fleet.role.client
     fleet.watcher = fleet.new_watcher()
     pass_normal_periods(fleet, 2)
     assert fleet.sent() == [(OPENED, "0001")]
@@ -169,12 +186,12 @@ def test_a_throttled_job_is_retried(fleet: WatchedFleet) -> None:
             raise client_error("Throttling", "GetMetricData", "Rate exceeded")
 
     fleet.client = lambda service: (
-        Throttled() if service == "cloudwatch" else fleet.stack.client(service)
+        Throttled() if service == "cloudwatch" else fleet.role.client(service)
     )
     fleet.pass_period(m1=95.0)
     with pytest.raises(Exception, match="Throttling"):
         fleet.tick()
-    fleet.client = fleet.stack.client
+    fleet.client = fleet.role.client
     queue = {"QueueUrl": fleet.stack.shard_queue}
     sqs = fleet.stack.client("sqs")
     state = sqs.get_queue_attributes(**queue, AttributeNames=["All"])["Attributes"]

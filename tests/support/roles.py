@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
-from local.stack import WatchStack
+from local.stack import WatchStack, local_client
 from tests.support.cloudformation import as_list, deployed
 from tests.support.forwarding import ForwardingServer, Request, Response
 
@@ -254,6 +254,10 @@ class EnforcedRole(ForwardingServer):
         self.statements = statements
         self.used: set[str] = set()
         self.denied: list[Call] = []
+
+    def client(self, service: str) -> Any:
+        """Return a client of boto3 that acts in this role."""
+        return local_client(service, self.url)
 
     def respond(self, request: Request) -> Response | None:
         for call in calls_of(request):

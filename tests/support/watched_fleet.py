@@ -15,6 +15,7 @@ from ops_anomaly.aws.objects import S3ObjectStore
 from ops_anomaly.watcher.service import Watcher, WatchSettings
 from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket
+from tests.support.roles import EnforcedRole, names_of, role_of
 from tests.support.watcher import NOON, TIMEOUT_MS, WallClock, make_watcher
 
 PERIOD = 1_800
@@ -29,6 +30,8 @@ class WatchedFleet:
     ----------
     now : int
         Where the last period that has been put ends.
+    role : EnforcedRole
+        What the watcher's requests go through; to be run.
     """
 
     def __init__(self, bucket: Bucket, machines: int) -> None:
@@ -36,7 +39,9 @@ class WatchedFleet:
         self.bucket, self.clock, self.now = bucket, WallClock(), NOON
         self.tag = uuid.uuid4().hex[:8]  # moto ignores namespaces of metrics with dimensions
         self.namespace = f"Fleet/{self.tag}"
-        self.client: Callable[[str], Any] = self.stack.client
+        statements = role_of("WatchFunction", names_of(bucket.name, self.stack), EventBus="Own")
+        self.role = EnforcedRole(bucket.endpoint_url, statements)
+        self.client: Callable[[str], Any] = self.role.client
         self.random = np.random.default_rng(7)
         self.machines = [self.machine(number) for number in range(machines)]
         self.watcher = self.new_watcher()
