@@ -2,8 +2,8 @@
 
 Two parts. The processor time of a shard job of 400 metrics over fakes in memory: what AWS's clients
 and networks cost is not included. And hours of a fleet in simulated time, on an AWS that is late,
-throttles, lists incompletely, loses responses and ends functions: there must be one incident for each
-machine that runs away or fails, and no other.
+throttles, lists incompletely, loses responses and ends functions: there must be one incident for
+each machine that runs away or fails, and no other.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class UnkindCloudWatch:
     truth : dict of Metric to (start, values)
         One final value a period from `start` on, seconds since 1970; NaN is none.
     unlisted_share : float
-        Of the metrics that a list leaves out, each time others.
+        Of the metrics that a list leaves out, each time others, after it has had them once.
     throttled_share, hanging_share : float
         Of the calls that are throttled whatever they ask for, and that take minutes.
     calls, throttled : int
@@ -57,6 +57,7 @@ class UnkindCloudWatch:
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
+        self._listed: set[Metric] = set()
         self._quota, self._quota_at = float(DATAPOINTS_PER_SECOND), self.clock.seconds
 
     def value(self, metric: Metric, period_start: int) -> float:
@@ -108,7 +109,9 @@ class UnkindCloudWatch:
             if not is_wanted or {name for name, _ in metric.dimensions} != names:
                 continue
             is_new = self.clock.seconds < start + LISTED_AFTER_SECONDS
-            if not is_new and self._random.random() >= self.unlisted_share:
+            is_left_out = metric in self._listed and self._random.random() < self.unlisted_share
+            if not is_new and not is_left_out:
+                self._listed.add(metric)
                 yield {"Metrics": [metric.query["Metric"]]}
 
     def _charge(self, datapoints: int) -> None:

@@ -142,8 +142,8 @@ def listed_fleet(
 ) -> Fleet:
     """Return the fleet after its metrics have been listed again.
 
-    A metric keeps its shard, and a new one is put into the first that is not full. One that is no longer
-    listed stays for a day, unless no entry stands for it any more.
+    A metric keeps its shard, and a new one is put into the first that is not full. One that is no
+    longer listed stays for a day, unless no entry stands for it any more.
 
     Parameters
     ----------
