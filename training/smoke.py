@@ -42,7 +42,7 @@ SOURCE = "ops-anomaly"
 PROBE_SOURCE = "ops-anomaly.smoke"
 """Of the event that shows that the temporary rule works; no rule of anybody's asks for it."""
 
-ALARM_NAME = "ops-anomaly-smoke"
+ALARM_NAME = "ops-anomaly-smoke-test"
 REASON = "A test by ops-anomaly smoke: nothing has happened."
 
 READINGS = 300
