@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from io import StringIO
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from rich.console import Console
 
 from ops_anomaly.aws.objects import INDEX_KEY, WRITE_ATTEMPTS, WRITE_ID_METADATA, model_key
+from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
 from tests.support.forwarding import running
 from tests.support.lost_responses import How, LostResponses
+from tests.support.roles import EnforcedRole, actions, published_policy
 from training import PublishConflictError, PublishError
 from training.publishing import (
     check_bucket,
     list_models,
     list_versions,
     publish,
+    publish_run,
+    publish_watch_file,
     read_version,
     roll_back,
+    s3_client,
+    versions_table,
     write_if_unchanged,
 )
 from training.run import StoredRun
@@ -170,6 +178,36 @@ def test_a_publish_whose_outcome_is_not_known_says_so(
     losing.lose("HEAD", model_key("ec2-cpu"), times=2)
     with pytest.raises(PublishError, match="ops-anomaly models"):
         publish(hasty_client(losing.url), bucket.name, "ec2-cpu", stored_run, FOREST, None)
+
+
+def test_the_policy_for_publishing_is_all_that_it_needs(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    statements = published_policy("publish", bucket.name)
+    entry = {"name": "web", "metric": "AWS/EC2 CPUUtilization Average 300", "model": "ec2-cpu"}
+    watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
+    with running(EnforcedRole(bucket.endpoint_url, statements)) as role:
+        s3, console = s3_client(role.url), Console(file=StringIO())
+        first = publish_run(s3, bucket.name, stored_run, FOREST, console)
+        publish_run(s3, bucket.name, stored_run, LSTM, console)
+        roll_back(s3, bucket.name, "ec2-cpu", first.version_id)
+        versions_table(s3, bucket.name, "ec2-cpu")
+        publish_watch_file(s3, bucket.name, watch_file)
+    assert not role.denied
+    assert role.used == actions(statements)
+
+
+def test_the_policy_for_reading_is_all_that_listing_needs(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    publish_to(bucket, stored_run)
+    statements = published_policy("read", bucket.name)
+    with running(EnforcedRole(bucket.endpoint_url, statements)) as role:
+        s3 = s3_client(role.url)
+        assert list_models(s3, bucket.name) == ["ec2-cpu"]
+        assert versions_table(s3, bucket.name, "ec2-cpu").row_count == 1
+    assert not role.denied
+    assert role.used == actions(statements)
 
 
 class FakeS3:

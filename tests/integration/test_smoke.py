@@ -27,10 +27,10 @@ from ops_anomaly.watcher.alarms import BusyError
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
 from tests.integration.conftest import RunningApi
-from tests.support.command import ROOT, Done, command
+from tests.support.command import Done, command
 from tests.support.fakes import CREATED, small_artifact
 from tests.support.forwarding import ForwardingServer, Request, Response, running
-from tests.support.roles import EnforcedRole, actions
+from tests.support.roles import EnforcedRole, actions, published_policy
 from training import SmokeError
 from training.publishing import publish_watch_file
 from training.smoke import Outcome, smoke
@@ -187,9 +187,7 @@ def test_each_part_of_a_stack_shows_a_sign_of_life(deployed: Deployed) -> None:
 def test_the_published_policy_is_all_that_it_needs(deployed: Deployed) -> None:
     publish_all(deployed.bucket)
     deployed.create()
-    text = (ROOT / "docs" / "policies" / "smoke.json").read_text(encoding="utf-8")
-    text = text.replace("s3:::ops-anomaly-*", f"s3:::{deployed.bucket.name}")
-    statements = json.loads(text)["Statement"]
+    statements = published_policy("smoke", deployed.bucket.name)
     with running(EnforcedRole(deployed.aws.url, statements)) as role:
         outcomes = list(smoke(deployed.name, lambda service: local_client(service, role.url)))
     assert [outcome.status for outcome in outcomes] == ["ok"] * len(PARTS), outcomes

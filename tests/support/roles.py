@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from local.stack import WatchStack, local_client
-from tests.support.cloudformation import as_list, deployed
+from tests.support.cloudformation import ROOT, as_list, deployed
 from tests.support.forwarding import ForwardingServer, Request, Response
 
 Statement = Mapping[str, Any]
@@ -64,6 +64,12 @@ def role_of(function: str, names: Mapping[str, str], **parameters: str) -> list[
         for policy in role["Policies"]
         for statement in as_list(policy["PolicyDocument"]["Statement"])
     ]
+
+
+def published_policy(name: str, bucket: str) -> list[Statement]:
+    """Return the statements of a policy to copy, for a bucket that is named otherwise."""
+    text = (ROOT / "docs" / "policies" / f"{name}.json").read_text(encoding="utf-8")
+    return json.loads(text.replace("s3:::ops-anomaly-*", f"s3:::{bucket}"))["Statement"]
 
 
 def actions(statements: list[Statement]) -> set[str]:
