@@ -107,7 +107,7 @@ def test_the_alert_topic_can_have_a_key_of_ones_own() -> None:
 # --- missing data -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ALARMS.keys() - {HEARTBEAT})
+@pytest.mark.parametrize("name", sorted(ALARMS.keys() - {HEARTBEAT}))
 def test_missing_data_is_no_fault(name: str) -> None:
     assert ALARMS[name]["TreatMissingData"] == "notBreaching"
     assert ALARMS[name]["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
