@@ -411,6 +411,17 @@ def test_a_burst_of_a_sparse_count_is_unusual() -> None:
     assert evaluated(cloudwatch, [counted(ERRORS)]).is_unusual is True
 
 
+@pytest.mark.parametrize(("minutes", "is_unusual"), [(50, False), (70, None)])
+def test_a_sparse_count_is_ordinary_only_if_it_came_within_the_hour(
+    minutes: int, is_unusual: bool | None
+) -> None:
+    cloudwatch = FakeCloudWatch()
+    last = AT // 60_000 * 60 - 60 * minutes
+    for number in range(60):
+        cloudwatch.put(ERRORS, last - number * 7_200, [1 + number % 2])
+    assert evaluated(cloudwatch, [counted(ERRORS)]).is_unusual is is_unusual
+
+
 def test_periods_of_seconds_are_read_as_far_back_as_cloudwatch_has_them() -> None:
     cloudwatch = FakeCloudWatch()
     cloudwatch.expressions["SELECT 1"] = lambda by_id: {}
@@ -640,6 +651,16 @@ def test_of_many_alarms_those_that_fire_are_evaluated_and_the_others_are_unknown
     assert {verdict.unavailable_because for verdict in verdicts[MAX_EVALUATED:]} == {
         "only 30 alarms of a composite one are evaluated"
     }
+
+
+def test_an_alarm_that_is_gone_is_so_among_many_too() -> None:
+    cloudwatch = FakeCloudWatch()
+    names = [f"a{number}" for number in range(MAX_EVALUATED)]
+    cloudwatch.alarms = [description(name) for name in names]
+    rule = " OR ".join(f"ALARM({name})" for name in [*names, "gone"])
+    assert evaluate_alarm(cloudwatch, change(rule=rule))[-1].unavailable_because == (
+        "the alarm no longer exists"
+    )
 
 
 def test_the_permission_to_describe_alarms_is_named() -> None:

@@ -145,6 +145,16 @@ def test_an_expression_by_a_topic_gives_the_query_that_a_rule_does() -> None:
     assert queried(ours)[0] is None
 
 
+def test_unit_account_and_period_of_a_metric_by_a_topic_are_kept() -> None:
+    message = sns_message()
+    message["Trigger"] = message["Trigger"] | {"Unit": "Percent"}
+    [metric] = AlarmChange.from_event(message).metrics
+    assert metric["metricStat"]["unit"] == "Percent"
+    query = {"Id": "q1", "Expression": "SELECT 1", "Period": 60, "AccountId": "123456789012"}
+    [metric] = AlarmChange.from_event(sns_message(Trigger={"Metrics": [query]})).metrics
+    assert (metric["period"], metric["accountId"]) == (60, "123456789012")
+
+
 def test_a_composite_alarm_by_a_topic_has_a_rule_but_no_metrics() -> None:
     triggered = [{"Arn": f"{PREFIX}a", "State": {"Value": "ALARM"}}]
     message = sns_message(AlarmRule="ALARM(a) OR ALARM(b)", TriggeringChildren=triggered)
@@ -259,6 +269,7 @@ def test_an_alarm_that_comes_directly_is_the_same_once_it_is_forwarded_to_the_qu
         by_queue("[" * 100_000),
         by_queue({"AlarmName": "a"}),
         by_queue({"Type": "Notification", "Message": "The build is red."}),
+        by_queue({"Type": "Notification", "Message": "[" * 100_000}),
         by_queue({"Type": "SubscriptionConfirmation", "Message": json.dumps(sns_message())}),
         by_topic({"detail": "of something else"}),
         {"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification"},

@@ -196,7 +196,6 @@ def evaluate_query(
     verdicts = [
         _evaluated(_named(verdict, label), query, series, at, evaluated_from)
         for label, series in by_label.items()
-        if len(series)
     ]
     return verdicts or [replace(verdict, unavailable_because=NO_DATAPOINTS)]
 
@@ -243,7 +242,7 @@ def _evaluated(
     if not is_usable.any():
         return replace(verdict, unavailable_because=NO_DATAPOINTS)
     last = int(np.flatnonzero(is_usable)[-1])
-    recent_from = min(evaluated_from or math.inf, at - max(RECENT_MS, RECENT_READINGS * period))
+    recent_from = min(evaluated_from or math.inf, at - RECENT_MS)
     recent = min(int(np.searchsorted(series.times, recent_from)), last + 1 - RECENT_READINGS)
     first = max(recent, 0)
     unusual = first + np.flatnonzero(anomalous[first:])
