@@ -337,6 +337,12 @@ def test_a_reading_that_counts_before_it_has_settled_counts_once() -> None:
     assert state.incident.readings == 2
 
 
+def test_a_reading_that_counted_before_it_had_settled_is_corrected_like_any_other() -> None:
+    found, settled = high_already("..!", 1, 2)
+    state, _ = advanced("..!", found=found, settled=settled)
+    assert state.evaluated_until == NOON_MS + 2 * STEP + 1
+
+
 def test_nothing_is_lost_of_what_has_not_settled_after_a_reading_that_counted() -> None:
     found, settled = high_already("..!a", 2, 2)
     state, _ = advanced("..!a", found=found, settled=settled)
