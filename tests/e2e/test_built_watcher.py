@@ -21,6 +21,7 @@ from tests.conftest import Bucket, new_bucket
 from tests.support.lambda_runtime import LambdaRuntime
 
 EVENTS = Path(__file__).parents[2] / "events"
+ALARMS = sorted(path.stem for path in EVENTS.glob("alarm-*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +35,9 @@ def stack(bucket: Bucket) -> WatchStack:
 
 
 @pytest.fixture(scope="module")
-def function(
-    package: Path, runtime: Path, python313: str, bucket: Bucket, stack: WatchStack
-) -> Iterator[LambdaRuntime]:
-    environment = {
+def environment(package: Path, runtime: Path, bucket: Bucket, stack: WatchStack) -> dict[str, str]:
+    """Return the variables of both functions."""
+    return {
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -53,7 +53,18 @@ def function(
         "PYTHONPATH": os.pathsep.join(map(str, (package, runtime))),
         **stack.environment(),
     }
-    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.lambda_handler"]
+
+
+@pytest.fixture(scope="module")
+def watch(package: Path, python313: str, environment: dict[str, str]) -> Iterator[LambdaRuntime]:
+    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.watch_handler"]
+    with LambdaRuntime(command, package, environment) as function:
+        yield function
+
+
+@pytest.fixture(scope="module")
+def alarms(package: Path, python313: str, environment: dict[str, str]) -> Iterator[LambdaRuntime]:
+    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.alarm_handler"]
     with LambdaRuntime(command, package, environment) as function:
         yield function
 
@@ -62,9 +73,7 @@ def sample(name: str) -> dict[str, Any]:
     return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_a_tick_and_its_shard_jobs(
-    function: LambdaRuntime, bucket: Bucket, stack: WatchStack
-) -> None:
+def test_a_tick_and_its_shard_jobs(watch: LambdaRuntime, bucket: Bucket, stack: WatchStack) -> None:
     until = int(time.time() - 60) // PERIOD * PERIOD
     text = f"Built CPUUtilization InstanceId={stack.event_bus} Average {PERIOD}"
     runaway = machine(1, until, runs_away=True)
@@ -72,14 +81,22 @@ def test_a_tick_and_its_shard_jobs(
     entry = {"name": "built", "metric": text, "history_days": 2}
     watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
     bucket.s3.put_object(Bucket=bucket.name, Key=WATCH_KEY, Body=write_watch_file(watch_file))
-    assert function.invoke(sample("schedule")) is None
-    assert stack.run_shard_jobs(lambda event, _: function.invoke(event), None) == 1
+    assert watch.invoke(sample("schedule")) is None
+    assert stack.run_queued(stack.shard_queue, lambda event, _: watch.invoke(event), None) == 1
     assert [event["detail-type"] for event in stack.drain_events()] == ["Anomaly Opened"]
     assert len(stack.drain_messages()) == 1
 
 
-@pytest.mark.parametrize(
-    "name", [*sorted(file.stem for file in EVENTS.glob("alarm-*.json")), "unknown", "shard"]
-)
-def test_every_sample_event_is_accepted(function: LambdaRuntime, name: str) -> None:
-    assert function.invoke(sample(name)) is None
+@pytest.mark.parametrize("name", ["unknown", "shard"])
+def test_every_sample_event_of_the_fleet_is_accepted(watch: LambdaRuntime, name: str) -> None:
+    assert watch.invoke(sample(name)) is None
+
+
+@pytest.mark.parametrize("name", ["unknown", *ALARMS])
+def test_every_sample_alarm_is_accepted(
+    alarms: LambdaRuntime, stack: WatchStack, name: str
+) -> None:
+    assert alarms.invoke(sample(name)) is None
+    is_direct = not name.startswith(("unknown", "alarm-queue"))
+    queued = stack.run_queued(stack.alarm_queue, lambda event, _: alarms.invoke(event), None)
+    assert queued == is_direct

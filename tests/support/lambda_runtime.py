@@ -15,6 +15,8 @@ from typing import Any, Self
 
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:123456789012:function:api"
 TIMEOUT_SECONDS = 20.0
+DEADLINE_SECONDS = 240
+"""What the function learns of its own timeout; the template's longest."""
 
 
 class FunctionFailedError(Exception):
@@ -103,7 +105,8 @@ def request_handler(
                 return
             self.send_response(200)
             self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid.uuid4()))
-            self.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() + 60) * 1000))
+            deadline = int(time.time() + DEADLINE_SECONDS) * 1000
+            self.send_header("Lambda-Runtime-Deadline-Ms", str(deadline))
             self.send_header("Lambda-Runtime-Invoked-Function-Arn", FUNCTION_ARN)
             self.send_header("Content-Type", "application/json")  # awslambdaric crashes without
             self.send_header("Content-Length", str(len(event)))
