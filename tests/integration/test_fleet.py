@@ -11,6 +11,7 @@ from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import client_error
 from tests.support.forwarding import running
+from tests.support.lost_responses import How, LostResponses
 from tests.support.watched_fleet import WatchedFleet
 
 OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
@@ -178,6 +179,24 @@ def test_a_crash_between_state_and_event_loses_nothing(fleet: WatchedFleet) -> N
     pass_normal_periods(fleet, 2)
     assert fleet.sent() == [(OPENED, "0001")]
     assert len(fleet.stack.drain_messages()) == 1
+
+
+@pytest.mark.parametrize("how", ["error", "hang up"])
+def test_an_incident_is_notified_once_where_the_responses_of_its_writes_are_lost(
+    fleet: WatchedFleet, how: How
+) -> None:
+    with running(LostResponses(fleet.bucket.endpoint_url)) as losing:
+        fleet.role.send_to(losing.url)
+        losing.lose("PUT", "/state/fleet/0", how, times=2)
+        fleet.pass_period(m1=95.0)
+        fleet.tick()
+        assert losing.losses[0].times == 0
+        assert fleet.sent() == [(OPENED, "0001")]
+        fleet.pass_period()
+        fleet.tick()
+        assert fleet.sent() == []
+        assert len(fleet.stack.drain_messages()) == 1
+        fleet.role.send_to(fleet.bucket.endpoint_url)
 
 
 def test_a_throttled_job_is_retried(fleet: WatchedFleet) -> None:

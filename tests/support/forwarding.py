@@ -47,12 +47,16 @@ class ForwardingServer(ThreadingHTTPServer):
 
     def __init__(self, behind: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.behind = urlsplit(behind).netloc
+        self.send_to(behind)
         self.closing = threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def send_to(self, behind: str) -> None:
+        """Forward to this server from now on."""
+        self.behind = urlsplit(behind).netloc
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Report an error, unless it is a client that has gone."""
