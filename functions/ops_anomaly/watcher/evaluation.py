@@ -132,8 +132,8 @@ def _update_detector(
 ) -> DetectorUpdate | None:
     """Evaluate the readings that are due; None if the model has been trained on them.
 
-    The detector is kept at the last reading that is final. Those after it are evaluated again the
-    next time, by what their values are then.
+    The detector is kept at the last reading that is final and has settled. Those after it are
+    evaluated again the next time, by what their values are then.
     """
     series = state.series
     version = model.version if model else None
@@ -145,9 +145,8 @@ def _update_detector(
     detector, begin = _start(detector, checkpoint, state)
     if not is_due[begin:].any():
         return None
-    final = int(
-        np.searchsorted(series.times, now - 1000 * FINAL_SECONDS - state.step, side="right")
-    )
+    final_until = min(now - 1000 * FINAL_SECONDS, settled_until)
+    final = int(np.searchsorted(series.times, final_until - state.step, side="right"))
     first = max(begin, min(first_due, final))
     if is_changed.any():  # an open incident is reviewed from its beginning
         first = max(begin, min(first, _first_position(state)))
