@@ -1,4 +1,4 @@
-"""Hours of a fleet of several shards on an AWS that is late, throttles, forgets and loses responses.
+"""Hours of a fleet of several shards on an AWS that is late, throttles, hangs, forgets and fails.
 
 `python -m benchmarks fleet` does it with 2,000 metrics.
 """

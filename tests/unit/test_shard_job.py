@@ -14,12 +14,12 @@ from ops_anomaly.aws.errors import (
     ServiceUnavailableError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key, state_key
+from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key
 from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.state import ShardState
-from ops_anomaly.watcher.watch_file import MIN_PERIODS
 from ops_anomaly.watcher.telemetry import ShardReport
+from ops_anomaly.watcher.watch_file import MIN_PERIODS
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import small_artifact
 from tests.support.shard_jobs import (
