@@ -460,18 +460,74 @@ def test_a_backlog_is_the_incidents_that_every_tick_would_have_found(
         assert [each.incident.id for each in found] == expected
 
 
+class Corrected(Burning):
+    """A machine with a normal load but for one outage, whose readings CloudWatch corrects.
+
+    Parameters
+    ----------
+    outage
+        Its periods after noon.
+    """
+
+    def __init__(self, statistic: str, outage: list[int]) -> None:
+        super().__init__(0, statistic)
+        self.values = normal_load(0)[: HISTORY_PERIODS + PERIODS]
+        self.set(95.0, *outage)
+
+    def set(self, value: float, *periods: int) -> None:
+        self.values[[HISTORY_PERIODS + each for each in periods]] = value
+
+    def correct(self, *periods: int, tick: int, is_warm: bool = True) -> MetricEvaluation:
+        """Run up to a tick; return the next evaluation, after these periods were corrected."""
+        kept: list[Checkpoint | None] = []
+
+        def pass_on(checkpoint: Checkpoint | None) -> Checkpoint | None:
+            kept.append(checkpoint)
+            return checkpoint
+
+        transitions, state = self.run(EVERY_TICK[: tick + 1], pass_on)
+        assert [type(each) for each in transitions] == [Opened]
+        self.set(29.0, *periods)
+        end = NOON_MS + (tick + 1) * PERIOD_MS
+        now = end + 1000 * READ_SECONDS
+        checkpoint = kept[-1] if is_warm else None
+        readings = self.read(NOON_MS, end, now)
+        return evaluate_metric(state, readings, end, now, OPTIONS, None, checkpoint)
+
+
+IS_WARM = pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"])
+
+
+@IS_WARM
+def test_an_open_incident_is_reviewed_from_its_beginning(is_warm: bool) -> None:
+    found = Corrected("Average", [4, 5, 6, 7, 8]).correct(5, tick=10, is_warm=is_warm)
+    incident = found.state.incidents.incident
+    assert incident
+    assert incident.first_seen == NOON_MS + 4 * PERIOD_MS
+    assert (found.corrected, incident.readings) == (1, 4)
+
+
+@IS_WARM
+def test_an_incident_that_rested_on_what_was_corrected_is_withdrawn(is_warm: bool) -> None:
+    found = Corrected("Average", [4, 5]).correct(4, 5, tick=7, is_warm=is_warm)
+    [closed] = found.transitions
+    assert isinstance(closed, Closed)
+    assert (closed.reason, closed.incident.readings) == ("withdrawn", 2)
+    assert found.state.incidents.incident is None
+
+
 def test_a_young_sum_that_was_high_and_is_corrected_is_withdrawn() -> None:
     """It counts before it has settled, and so it is reviewed before it has settled."""
-    machine = Burning(0, "Sum")
-    machine.values[HISTORY_PERIODS:] = normal_load(0)[HISTORY_PERIODS:][:PERIODS]
-    machine.values[HISTORY_PERIODS + 4] = 95.0
-    transitions, state = machine.run(EVERY_TICK[:6], keep)
-    assert [type(each) for each in transitions] == [Opened]
-    now = NOON_MS + 6 * PERIOD_MS + 1000 * READ_SECONDS
-    assert now - (NOON_MS + 5 * PERIOD_MS) < 1000 * CUMULATIVE_SECONDS
-    machine.values[HISTORY_PERIODS + 4] = 29.0
-    readings = machine.read(NOON_MS, NOON_MS + 6 * PERIOD_MS, now)
-    found = evaluate_metric(state, readings, NOON_MS + 6 * PERIOD_MS, now, OPTIONS, None, None)
+    found = Corrected("Sum", [4]).correct(4, tick=5)
+    assert found.state.read_at - (NOON_MS + 5 * PERIOD_MS) < 1000 * CUMULATIVE_SECONDS
     [closed] = found.transitions
     assert isinstance(closed, Closed)
     assert closed.reason == "withdrawn"
+
+
+def test_a_correction_before_a_value_is_final_does_not_start_over() -> None:
+    found = Corrected("Average", [4]).correct(4, tick=5)
+    assert found.corrected == 1
+    assert found.update
+    assert found.update.replayed == 1, "the reading that has become final"
+    assert len(found.update.evaluation.series) == 2
