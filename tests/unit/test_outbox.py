@@ -283,7 +283,7 @@ def test_a_removal_that_fails_is_tried_once_more_rather_than_delivered_again(wor
     assert world.sent == ["i/opened"]
 
 
-def test_a_removal_whose_answer_was_lost_is_a_success(world: World) -> None:
+def test_a_removal_whose_response_was_lost_is_a_success(world: World) -> None:
     def write_and_fail() -> None:
         world.write(0)
         fail()

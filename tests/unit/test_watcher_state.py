@@ -125,7 +125,7 @@ def test_missed_periods_are_due_together_with_those_that_may_be_late(known: Metr
 def test_a_period_of_a_minute_is_read_once_more_when_it_has_settled(settle: int, tick: int) -> None:
     step = 60_000
     state = MetricState(UNUSUAL_NAMES, NOON_MS - 200 * step, np.ones(200), read_at=NOON_MS)
-    start = NOON_MS + 7 * step  # of the period in question
+    start = NOON_MS + 7 * step  # of that period
     read_at = []
     for now in range(NOON_MS + READ_MS + 1000 * tick, NOON_MS + 2 * 3_600_000, 1000 * tick):
         due = state.due(now, settle, 200)
