@@ -26,6 +26,7 @@ from ops_anomaly.watcher.incidents import Closed, Incident, Opened, Peak, Proven
 from ops_anomaly.watcher.notifications import (
     alarm_cleared,
     alarm_fired,
+    delivery_test,
     incident_notification,
 )
 
@@ -109,12 +110,13 @@ def documented() -> dict[str, dict[str, Any]]:
     """Return the examples of docs/events.md, put together as its text says."""
     text = (ROOT / "docs/events.md").read_text()
     blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
-    opened, model, closing, evaluated, clearing, *_ = blocks
+    opened, model, closing, evaluated, clearing, test, *_ = blocks
     return {
         "Anomaly Opened": opened,
         "Anomaly Closed": opened | model | closing,
         "Alarm Evaluated": evaluated,
         "Alarm Cleared": evaluated | clearing | {"alarm": evaluated["alarm"] | clearing["alarm"]},
+        "Test Alert": test,
     }
 
 
@@ -133,7 +135,7 @@ def sent() -> dict[str, dict[str, Any]]:
     notifications = (
         incident_notification(Opened(incident), METRIC, 0),
         incident_notification(Closed(incident, "recovered"), METRIC, 0),
-        *(firing, alarm_cleared(ok, alarm, 0)),
+        *(firing, alarm_cleared(ok, alarm, 0), delivery_test(0)),
     )
     return {each.detail_type: each.detail for each in notifications}
 
