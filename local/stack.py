@@ -60,6 +60,7 @@ def use_local_bucket(endpoint_url: str, bucket: str, model: str, ttl_seconds: fl
         MODEL_BUCKET=bucket,
         DEFAULT_MODEL=model,
         MODEL_TTL_SECONDS=str(ttl_seconds),
+        AZURE_COMPATIBLE="Yes",
         POWERTOOLS_SERVICE_NAME="anomaly-api",
         POWERTOOLS_METRICS_NAMESPACE="AnomalyDetection",
         POWERTOOLS_METRICS_DISABLED="true",  # they are log lines that nobody collects here

@@ -24,7 +24,7 @@ Response = tuple[int, dict[str, Any], dict[str, str]]
 class Api:
     """The API over a fake bucket, and what it logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, azure_compatible: bool = False) -> None:
         self.store, self.log = FakeStore(), io.StringIO()
         self.metrics = Metrics(namespace="test", service="test")
         registry = ModelRegistry(
@@ -37,6 +37,7 @@ class Api:
             logger,
             self.metrics,
             now=lambda: datetime(2026, 1, 1, 0, 1, tzinfo=UTC),
+            azure_compatible=azure_compatible,
         )
 
     def call(

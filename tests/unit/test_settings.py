@@ -19,11 +19,21 @@ def test_every_variable() -> None:
             "DEFAULT_MODEL": "web",
             "MODEL_TTL_SECONDS": "1.5",
             "MODEL_CACHE_BYTES": "10",
+            "AZURE_COMPATIBLE": "Yes",
         }
     )
     assert settings == Settings(
-        bucket="b", default_model="web", model_ttl_seconds=1.5, model_cache_bytes=10
+        bucket="b",
+        default_model="web",
+        model_ttl_seconds=1.5,
+        model_cache_bytes=10,
+        azure_compatible=True,
     )
+
+
+def test_an_unclear_switch_is_named() -> None:
+    with pytest.raises(SettingsError, match="AZURE_COMPATIBLE"):
+        Settings.from_environment({"MODEL_BUCKET": "b", "AZURE_COMPATIBLE": "yes"})
 
 
 def test_a_missing_bucket_is_named() -> None:

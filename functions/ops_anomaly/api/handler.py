@@ -38,7 +38,13 @@ registry = ModelRegistry(
     cache_bytes=settings.model_cache_bytes,
     on_refresh_failed=refresh_failed,
 )
-app = build_app(registry, settings.default_model, logger, metrics)
+app = build_app(
+    registry,
+    settings.default_model,
+    logger,
+    metrics,
+    azure_compatible=settings.azure_compatible,
+)
 
 
 @metrics.log_metrics

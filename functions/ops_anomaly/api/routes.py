@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -254,12 +254,26 @@ def respond(body: Contract, model: LoadedModel | None = None) -> Response[str]:
     )
 
 
+AZURE_PATH = "anomalydetector/"
+"""Azure's paths have a package of their own: other contracts, errors and headers."""
+
+
 class Api(APIGatewayRestResolver):
-    """The resolver of Powertools; it also supports HEAD, and refuses newlines in paths."""
+    """The resolver of Powertools; it also supports HEAD, and refuses newlines in paths.
+
+    Attributes
+    ----------
+    azure : callable, optional
+        Responds to the events whose paths are below `AZURE_PATH`; without it there are none.
+    """
+
+    azure: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def resolve(self, event: Any, context: Any) -> dict[str, Any]:
         """Respond to one REST proxy event."""
         path, is_head = event["path"], event["httpMethod"] == "HEAD"
+        if self.azure and path.lower().lstrip("/").startswith(AZURE_PATH):
+            return self.azure(event)
         if not path.isprintable():  # a route's pattern would also match with a newline at the end
             event = event | {"path": quote(path, errors="replace")}
         if not is_head:
@@ -279,15 +293,32 @@ def build_app(
     logger: Logger,
     metrics: Metrics,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    *,
+    azure_compatible: bool = False,
 ) -> Api:
-    """Return the API over these models; `app.resolve(event, context)` responds to a request."""
+    """Return the API over these models; `app.resolve(event, context)` responds to a request.
+
+    Parameters
+    ----------
+    azure_compatible
+        Whether clients of Azure AI Anomaly Detector are served too.
+    """
     app = Api()
     service = Service(registry, default_model, metrics, now)
+    if azure_compatible:
+        app.azure = partial(_respond_to_azure, service, logger)
     for each in ROUTES:
         rule = each.path.replace("{", "<").replace("}", ">")
         app.route(rule, each.method)(_responding(app, service, each))
     problems.register(app, logger, app.allowed_methods)
     return app
+
+
+def _respond_to_azure(service: Service, logger: Logger, event: dict[str, Any]) -> dict[str, Any]:
+    """Respond to a client of Azure AI Anomaly Detector."""
+    from ops_anomaly.azure.service import respond as respond_in_azures_form  # imports numpy
+
+    return respond_in_azures_form(event, logger, service.count)
 
 
 def _responding(app: Api, service: Service, called: Route) -> Callable[..., Response[str]]:
