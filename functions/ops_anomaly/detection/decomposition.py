@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats
 
 
-STIFF = 1.25
+STIFF = 1.5
 """A level that follows the series more closely must explain it so many times better."""
 
 MIN_WINDOW = 12
@@ -39,10 +39,14 @@ MIDDLE, OUTER = 0.5, 0.7
 """Shares of the deviations that make the scale: the larger of both, as tails may be heavy, and
 three readings in ten can't move it."""
 
-SEASON_GAIN = 0.75
+BETWEEN = 0.75
+"""Share of the steps between deviations that makes the scale where that is larger: what is mostly
+constant, and something else in one reading of eight, has no anomaly there."""
+
+SEASON_GAIN = 0.65
 """The error that a season must leave of the error without it, out of sample."""
 
-LONGER_GAIN = 0.9
+LONGER_GAIN = 0.8
 """The error that a longer period must leave of a shorter one's."""
 
 CHANCE = 0.05
@@ -129,45 +133,69 @@ def forecast(values: Floats, period: int) -> Forecast:
 def find_period(values: Floats) -> int:
     """Return the period of a series, in steps; 0 if none explains it.
 
-    Candidates are the lags at which the autocorrelation is higher than at any shorter one; a season
-    has to predict readings from those of other periods, and a longer one has to do so better.
+    A season has to predict readings from those of other periods, around a level that may wander
+    from period to period; and a longer one has to do so better than a shorter one.
 
     Parameters
     ----------
     values : (n,) float64
-        At regular steps; periods of up to n / 2 steps are found.
+        At regular steps; periods of fewer than n / 2 steps are found.
     """
     n = len(values)
     # a level that could follow a season would leave none
     found = [take_apart(values, 0, window) for window in (n, 0, n // 2)]
-    rest = values - found[stiffest([each.scale for each in found])].expected
-    limit = 3.0 * spread(rest)
-    if not limit:
-        return 0
-    rest = np.clip(rest, -limit, limit)
-    size = 1 << (2 * n - 1).bit_length()
-    power = np.abs(np.fft.rfft(rest - rest.mean(), size)) ** 2
-    lags = np.arange(n // 2 + 1)
-    correlation = np.fft.irfft(power, size)[: len(lags) + 1] / np.arange(n, n - len(lags) - 1, -1)
-    period, least = 0, SEASON_GAIN * float(np.abs(rest - median(rest)).mean())
-    best = 0.0
-    for lag in range(2, (n - 1) // 2 + 1):
-        height = float(correlation[lag])
-        is_peak = height >= correlation[lag - 1] and height >= correlation[lag + 1]
-        if not is_peak or height <= best:
-            continue
-        best = height
-        error = float(np.abs(rest - np.resize(phase_medians(rest, lag), n)).mean()) * n / (n - lag)
-        if error < least:
-            period, least = lag, error * LONGER_GAIN
+    rest = clipped(values - found[stiffest([each.scale for each in found])].expected)
+    period = 0
+    for lag in sorted({*record_lags(rest), *record_lags(clipped(np.diff(values)))}):
+        if 2 * lag < n:
+            around = rest - moving_mean(rest, lag)
+            gain = LONGER_GAIN if period else SEASON_GAIN
+            if season_error(around, lag) < gain * season_error(around, period):
+                period = lag
     return period
+
+
+def season_error(values: Floats, period: int) -> float:
+    """Return the mean error of a season where it predicts the readings of another period."""
+    if not period:
+        return float(np.abs(values - median(values)).mean())
+    n = len(values)
+    error = np.abs(values - np.resize(phase_medians(values, period), n)).mean()
+    # a median includes the reading that it is to predict; of two periods, by one half
+    return float(error) * n / (n - period)
+
+
+def record_lags(values: Floats) -> list[int]:
+    """Return lags, from 2, of higher autocorrelation than their neighbours and all shorter ones."""
+    n = len(values)
+    power = np.abs(np.fft.rfft(values - values.mean(), 1 << (2 * n - 1).bit_length())) ** 2
+    longest = n // 2 + 1
+    heights = np.fft.irfft(power)[: longest + 1] / np.arange(n, n - longest - 1, -1)
+    inner = heights[2:-1]
+    is_peak = (inner >= heights[1:-2]) & (inner >= heights[3:]) & (inner > 0.0)
+    peaks = np.flatnonzero(is_peak) + 2
+    before = np.maximum.accumulate(np.append(0.0, heights[peaks]))[:-1]
+    return [int(lag) for lag in peaks[heights[peaks] > before]]
+
+
+def clipped(deviations: Floats) -> Floats:
+    """Return deviations from 0 with the extremes cut, so that no few of them are a season."""
+    most = 3.0 * spread(deviations)
+    return np.asarray(np.clip(deviations, -most, most))
+
+
+def moving_mean(values: Floats, window: int) -> Floats:
+    """Return the means around each reading; at the ends, of the nearest whole window: (n,)."""
+    sums = np.cumsum(np.append(0.0, values))
+    means = (sums[window:] - sums[:-window]) / window
+    return np.pad(means, ((window - 1) // 2, window // 2), mode="edge")
 
 
 def limit(readings: int) -> float:
     """Return the deviation, in scales, that normal readings exceed once in `1 / CHANCE` series.
 
-    The first step of a test for outliers in normal data (Grubbs, Annals of Mathematical Statistics
-    21, 1950), with the distribution of the extreme by Bonferroni.
+    The first step of a test for outliers (Grubbs, Annals of Mathematical Statistics 21, 1950), with
+    the normal distribution in place of Student's, as the scale is of most readings and not of all.
 
     Examples
     --------
@@ -251,8 +279,13 @@ def phase_medians(values: Floats, period: int) -> Floats:
 
 def spread(deviations: Floats) -> float:
     """Return the scale of deviations from 0, as a normal distribution's standard deviation."""
-    ordered = np.sort(np.abs(deviations))
     normal = NormalDist()
+    sizes, steps = np.sort(np.abs(deviations)), np.sort(np.abs(np.diff(deviations)))
     return max(
-        quantile(ordered, share) / normal.inv_cdf(0.5 + 0.5 * share) for share in (MIDDLE, OUTER)
+        quantile(ordered, share) / normal.inv_cdf(0.5 + 0.5 * share) / width
+        for ordered, share, width in (
+            (sizes, MIDDLE, 1.0),
+            (sizes, OUTER, 1.0),
+            (steps, BETWEEN, 2.0**0.5),
+        )
     )
