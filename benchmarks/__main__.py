@@ -7,6 +7,7 @@ import sys
 import typer
 from rich.console import Console
 
+from benchmarks.azure import azure
 from benchmarks.detection.faults import faults
 from benchmarks.detection.life import life
 from benchmarks.detection.nab import nab
@@ -24,6 +25,7 @@ app.command()(life)
 app.command()(faults)
 app.command()(speed)
 app.command()(fleet)
+app.command()(azure)
 
 
 def main() -> int:

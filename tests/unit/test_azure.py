@@ -280,6 +280,13 @@ def test_gaps_of_a_season_are_filled_from_other_periods(api: Api) -> None:
     assert [i for i, flag in enumerate(found["isAnomaly"]) if flag] == [43]
 
 
+def test_an_anomaly_is_not_filled_in_elsewhere(api: Api) -> None:
+    series = daily(weekly_pattern(63, spike_at=24))
+    del series[30:33]  # a week after the anomaly
+    found = post(api, request(series=series))[1]
+    assert [i for i, flag in enumerate(found["isAnomaly"]) if flag] == [24]
+
+
 # --- errors --------------------------------------------------------------------------------------
 
 POINTS = daily([1.0] * 12)

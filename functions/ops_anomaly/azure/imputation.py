@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers
@@ -47,6 +48,8 @@ def fill(values: Floats, steps: Integers, mode: str, fixed: float) -> Floats:
 def fill_by_phase(filled: Floats, steps: Integers, period: int) -> Floats:
     """Return a filled series with its gaps filled again, each from the periods before and after.
 
+    Of three periods in a row the median counts, so that an anomaly is not filled in elsewhere.
+
     Parameters
     ----------
     filled : (m,) float64
@@ -63,5 +66,10 @@ def fill_by_phase(filled: Floats, steps: Integers, period: int) -> Floats:
         own = slice(phase, None, period)
         given = np.flatnonzero(is_given[own])
         if given.size:
-            better[own] = np.interp(np.arange(len(filled[own])), given, filled[own][given])
+            known = filled[own][given]
+            if given.size > 2:
+                middle = np.median(sliding_window_view(known, 3), axis=1)
+                known = np.pad(middle, 1, mode="edge")
+            guessed = np.interp(np.arange(len(filled[own])), given, known)
+            better[own] = np.where(is_given[own], filled[own], guessed)
     return better
