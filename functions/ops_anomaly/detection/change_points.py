@@ -9,11 +9,13 @@ a difference.
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
-from ops_anomaly.detection.tails import median
+from ops_anomaly.detection.tails import median, quantile
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Mask
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 PEAK_DISTANCE = 0.5
 """Part of the window within which a change has to have the largest difference."""
+
+EXTREME = 5.0
+"""Median deviations from the median of five, beyond which a reading is cut."""
+
+MAX_CORRELATION = 0.9
+"""Of neighbouring readings: beyond it, every wave would be noise."""
 
 
 def change_points(values: Floats, window: int, threshold: float) -> tuple[Mask, Floats]:
@@ -50,7 +58,7 @@ def change_points(values: Floats, window: int, threshold: float) -> tuple[Mask, 
     [20]
     """
     n = len(values)
-    differences = standardised_differences(values, window)
+    differences = standardised_differences(without_spikes(values), window)
     logarithm = math.log(max(n / window, math.e))  # the limit's, of at least e windows
     scale = math.sqrt(2.0 * logarithm)
     shift = 2.0 * logarithm + 0.5 * math.log(logarithm) + math.log(1.5 / math.sqrt(math.pi))
@@ -60,6 +68,16 @@ def change_points(values: Floats, window: int, threshold: float) -> tuple[Mask, 
     is_change = np.zeros(n, bool)
     is_change[inner] = peaks(differences, max(int(PEAK_DISTANCE * window), 1))
     return is_change & (confidence >= threshold), confidence
+
+
+def without_spikes(values: Floats) -> Floats:
+    """Return a series in which one or two extreme readings are cut to those around them: (n,).
+
+    After Hampel (JASA 69, 1974): what is far from the median of five; a step is not.
+    """
+    around = np.median(sliding_window_view(np.pad(values, 2, mode="edge"), 5), axis=1)
+    most = EXTREME * median(np.abs(values - around))
+    return np.asarray(np.clip(values, around - most, around + most))
 
 
 def standardised_differences(values: Floats, window: int) -> Floats:
@@ -73,14 +91,29 @@ def standardised_differences(values: Floats, window: int) -> Floats:
     means = (sums[window:] - sums[:-window]) / window
     around = np.maximum((squares[window:] - squares[:-window]) - window * means**2, 0.0)
     # the usual one, as few pairs of windows have a change inside; and no less than rounding makes
-    deviation = np.sqrt((around[:-window] + around[window:]) / (2 * window - 2))
-    noise = max(median(deviation), 1e-6)
-    return np.asarray(np.abs(means[window:] - means[:-window]) / (noise * math.sqrt(2 / window)))
+    deviations = np.sqrt((around[:-window] + around[window:]) / (2 * window - 2))
+    deviation = max(median(deviations), 1e-6)
+    error = deviation * correlation_factor(centred, deviation) * math.sqrt(2 / window)
+    differences = means[window:] - means[:-window]
+    # a trend is no change: what the middle half of all differences have in common
+    ordered = np.sort(differences)
+    trend = min(max(quantile(ordered, 0.25), 0.0), quantile(ordered, 0.75))
+    return np.asarray(np.abs(differences - trend) / error)
+
+
+def correlation_factor(values: Floats, deviation: float) -> float:
+    """Return how much further means of neighbouring readings scatter than of independent ones.
+
+    For the first-order autocorrelation by which steps are smaller than deviations make them.
+    """
+    step = median(np.abs(np.diff(values))) / (NormalDist().inv_cdf(0.75) * math.sqrt(2.0))
+    correlation = min(max(1.0 - (step / deviation) ** 2, 0.0), MAX_CORRELATION)
+    return math.sqrt((1.0 + correlation) / (1.0 - correlation))
 
 
 def peaks(heights: Floats, distance: int) -> Mask:
     """Return which are the first of the highest within a distance on both sides: (n,)."""
     padded = np.pad(heights, distance, constant_values=-np.inf)
-    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * distance + 1)
+    around = sliding_window_view(padded, 2 * distance + 1)
     is_peak: Mask = around.argmax(axis=1) == distance
     return is_peak
