@@ -75,7 +75,7 @@ def without_spikes(values: Floats) -> Floats:
 
     After Hampel (JASA 69, 1974): what is far from the median of five; a step is not.
     """
-    around = np.median(sliding_window_view(np.pad(values, 2, mode="edge"), 5), axis=1)
+    around = np.median(sliding_window_view(np.pad(values, 2, mode="reflect"), 5), axis=1)
     most = EXTREME * median(np.abs(values - around))
     return np.asarray(np.clip(values, around - most, around + most))
 
