@@ -60,6 +60,43 @@ def imported(model: PublishedModel) -> list[str]:
     return modules
 
 
+AZURE = """
+import sys
+for name in {forbidden!r}:
+    sys.modules[name] = None  # what the built package leaves out of numpy
+import json
+from local.gateway import LocalContext, proxy_event
+from ops_anomaly.api.handler import lambda_handler
+assert not {{name for name in sys.modules if name.startswith("ops_anomaly.azure")}}
+series = [{{"value": value}} for value in [1, 3, 2, 5] * 10]
+for operation in ("entire", "last", "changepoint"):
+    path = f"/anomalydetector/v1.1/timeseries/{{operation}}/detect"
+    body = json.dumps({{"series": series, "granularity": "none"}}).encode()
+    response = lambda_handler(proxy_event("POST", path, "", [], body), LocalContext())
+    assert response["statusCode"] == 200, response
+"""
+NOT_BUILT = ("numpy.f2py", "numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random")
+
+
+def test_azures_contract_is_imported_by_its_first_request_and_needs_no_more_than_is_built() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AZURE.format(forbidden=NOT_BUILT)],
+        cwd=ROOT,
+        env=os.environ
+        | {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}",
+            "MODEL_BUCKET": "unused",
+            "AZURE_COMPATIBLE": "Yes",
+            "POWERTOOLS_METRICS_NAMESPACE": "test",
+            "POWERTOOLS_SERVICE_NAME": "test",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_api_responds_without_the_libraries_of_training(
     published_model: PublishedModel,
 ) -> None:

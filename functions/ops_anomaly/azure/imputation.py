@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ops_anomaly.detection.tails import row_medians
+
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers
 
@@ -68,7 +70,7 @@ def fill_by_phase(filled: Floats, steps: Integers, period: int) -> Floats:
         if given.size:
             known = filled[own][given]
             if given.size > 2:
-                middle = np.median(sliding_window_view(known, 3), axis=1)
+                middle = row_medians(sliding_window_view(known, 3))
                 known = np.pad(middle, 1, mode="edge")
             guessed = np.interp(np.arange(len(filled[own])), given, known)
             better[own] = np.where(is_given[own], filled[own], guessed)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ops_anomaly.detection.tails import median, quantile
+from ops_anomaly.detection.tails import median, quantile, row_medians
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Mask
@@ -75,7 +75,7 @@ def without_spikes(values: Floats) -> Floats:
 
     After Hampel (JASA 69, 1974): what is far from the median of five; a step is not.
     """
-    around = np.median(sliding_window_view(np.pad(values, 2, mode="reflect"), 5), axis=1)
+    around = row_medians(sliding_window_view(np.pad(values, 2, mode="reflect"), 5))
     most = EXTREME * median(np.abs(values - around))
     return np.asarray(np.clip(values, around - most, around + most))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ops_anomaly.detection.tails import median, quantile
+from ops_anomaly.detection.tails import median, quantile, row_medians
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,7 +120,7 @@ def forecast(values: Floats, period: int) -> Forecast:
         found.append((line[n], rest - line[:n]))
     for window in TRAILING:
         if 2 * window < n:
-            medians = np.median(sliding_window_view(rest, window), axis=1)
+            medians = row_medians(sliding_window_view(rest, window))
             found.append((medians[-1], rest[window:] - medians[:-1]))
     # a step of the season is the median of n / period readings, and errs by that
     share = len(season) / n if period > 1 else 0.0
@@ -168,9 +168,9 @@ def season_error(values: Floats, period: int) -> float:
 def record_lags(values: Floats) -> list[int]:
     """Return lags, from 2, of higher autocorrelation than their neighbours and all shorter ones."""
     n = len(values)
-    power = np.abs(np.fft.rfft(values - values.mean(), 1 << (2 * n - 1).bit_length())) ** 2
-    longest = n // 2 + 1
-    heights = np.fft.irfft(power)[: longest + 1] / np.arange(n, n - longest - 1, -1)
+    centred, longest = values - values.mean(), n // 2 + 1
+    products = np.correlate(centred, centred, "full")[n - 1 : n + longest]
+    heights = products / np.arange(n, n - longest - 1, -1)
     inner = heights[2:-1]
     is_peak = (inner >= heights[1:-2]) & (inner >= heights[3:]) & (inner > 0.0)
     peaks = np.flatnonzero(is_peak) + 2
@@ -248,7 +248,7 @@ def level_of(values: Floats, window: int) -> Floats:
         return np.asarray(line + median(values - line))
     blocks = -(-2 * (n - window) // window) + 1
     starts = np.linspace(0, n - window, blocks).round().astype(np.int64)
-    knots = np.median(sliding_window_view(values, window)[starts], axis=1)
+    knots = row_medians(sliding_window_view(values, window)[starts])
     centres = starts + 0.5 * (window - 1)
     # the first and the last line reach to the series' ends
     slopes = np.diff(knots) / np.diff(centres)
@@ -261,7 +261,7 @@ def slope_of(values: Floats) -> float:
     """Return the median slope of all pairs of block medians (Theil 1950; Sen, JASA 63, 1968)."""
     size = -(-len(values) // MAX_KNOTS)
     count = len(values) // size
-    blocks = np.median(values[: count * size].reshape(count, size), axis=1)
+    blocks = row_medians(values[: count * size].reshape(count, size))
     first, second = np.triu_indices(count, 1)
     return median((blocks[second] - blocks[first]) / ((second - first) * size))
 

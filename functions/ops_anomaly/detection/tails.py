@@ -127,6 +127,12 @@ def median(numbers: Floats | Integers) -> float:
     return quantile(np.sort(numbers), 0.5)
 
 
+def row_medians(rows: Floats) -> Floats:
+    """Return the median of each row: (m, n) -> (m,)."""
+    ordered, last = np.sort(rows, axis=1), rows.shape[1] - 1
+    return np.asarray(0.5 * (ordered[:, last // 2] + ordered[:, (last + 1) // 2]))
+
+
 def quantile(ordered: Floats, share: float) -> float:
     """Return a quantile of sorted numbers, interpolated between neighbours."""
     position = share * (len(ordered) - 1)
