@@ -46,6 +46,7 @@ DEFAULT_BUS = {
 MAY_NOTIFY = {"events:PutEvents": [DEFAULT_BUS], "sns:Publish": [{"Ref": "AlertTopic"}]}
 MAY = {
     "ApiFunction": {"s3:GetObject": [MODELS]},
+    "KeyFunction": {},
     "WatchFunction": MAY_NOTIFY
     | {
         "s3:GetObject": [MODELS, WATCH, STATE],
@@ -71,7 +72,15 @@ MAY = {
 }
 MAY_MANAGED = {"service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
 
-LOG_NAMES = {"ApiFunction": "api", "WatchFunction": "watch", "AlarmFunction": "alarms"}
+EVERYTHING = {"AzureCompatible": "Yes"}
+"""Parameters with which every function is there."""
+
+LOG_NAMES = {
+    "ApiFunction": "api",
+    "KeyFunction": "key",
+    "WatchFunction": "watch",
+    "AlarmFunction": "alarms",
+}
 
 
 # --- the bucket ---------------------------------------------------------------------------------
@@ -137,12 +146,12 @@ def permissions(function: str, **parameters: str) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_may_do_what_it_needs_and_nothing_else(name: str) -> None:
-    assert permissions(name) == MAY[name]
+    assert permissions(name, **EVERYTHING) == MAY[name]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_no_further_permissions(name: str) -> None:
-    managed = deployed()[f"{name}Role"]["Properties"]["ManagedPolicyArns"]
+    managed = deployed(**EVERYTHING)[f"{name}Role"]["Properties"]["ManagedPolicyArns"]
     assert {arn.partition(":policy/")[2] for arn in managed} == MAY_MANAGED
 
 
@@ -179,14 +188,17 @@ def test_function_is_built_by_the_makefile_for_python_3_13(name: str) -> None:
     assert re.search(r"^PACKAGE := ops_anomaly$", makefile, re.M)
 
 
-@pytest.mark.parametrize("folder", sorted({package(name) for name in FUNCTIONS}))
+CONFIGURED = [name for name in FUNCTIONS if "Environment" in FUNCTIONS[name]]
+
+
+@pytest.mark.parametrize("folder", sorted({package(name) for name in CONFIGURED}))
 def test_functions_are_given_the_settings_that_their_package_reads(folder: Path) -> None:
     files = [*folder.glob("*.py"), folder.with_name("aws") / "settings.py"]
     reads = re.compile(r'environ(?:, |\.get\()\s*"([A-Z_]+)"')
     read = {name for file in files for name in reads.findall(file.read_text())}
     given = {
         word
-        for name in FUNCTIONS
+        for name in CONFIGURED
         if package(name) == folder
         for word in FUNCTIONS[name]["Environment"]["Variables"]
         if not word.startswith("POWERTOOLS_")
@@ -194,13 +206,18 @@ def test_functions_are_given_the_settings_that_their_package_reads(folder: Path)
     assert given == read
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+def test_only_the_function_without_permissions_has_no_settings() -> None:
+    assert set(FUNCTIONS) - set(CONFIGURED) == {"KeyFunction"}
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
 def test_sam_local_has_the_settings_without_a_default(name: str) -> None:
     local = json.loads((ROOT / "events/env.json").read_text())[name]
     given = FUNCTIONS[name]["Environment"]["Variables"]
     assert set(local) <= set(given)
     assert {word for word in given if isinstance(given[word], dict)} - set(local) <= {
-        *("MODEL_TTL_SECONDS", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL")
+        *("MODEL_TTL_SECONDS", "AZURE_COMPATIBLE"),
+        *("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"),
     }
 
 
@@ -241,6 +258,7 @@ def version(**parameters: str) -> tuple[str, Any]:
         {"ModelTtlSeconds": "60"},
         {"ModelBucketName": "mine"},
         {"LogLevel": "DEBUG"},
+        {"AzureCompatible": "Yes"},
     ],
     ids="-".join,
 )

@@ -30,7 +30,8 @@ CHANGED = {
     "Deployment": "Canary10Percent15Minutes",
     "Dashboard": "No",
 }
-SETTINGS = [DEFAULTS, CHANGED, *({name: value} for name, value in CHANGED.items())]
+AZURE = {"AzureCompatible": "Yes"}  # not with IAM: a rule of the template says so
+SETTINGS = [DEFAULTS, CHANGED, AZURE, *({name: value} for name, value in CHANGED.items())]
 
 
 def test_the_settings_cover_both_sides_of_every_condition() -> None:
