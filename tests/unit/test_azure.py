@@ -7,14 +7,18 @@ import math
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from local.gateway import LocalContext
+from ops_anomaly.azure import authorizer
 from ops_anomaly.azure.service import VERSIONS
 from tests.support.api_client import JSON, Api, Response, is_problem
 
+EVENTS = Path(__file__).parents[2] / "events"
 START = datetime(2024, 1, 1)
 WEEK = [10.0, 12.0, 13.0, 12.5, 14.0, 4.0, 3.0]
 
@@ -556,3 +560,40 @@ def test_points_and_anomalies_are_counted_and_nothing_is_logged() -> None:
     post(api, b"{s3cret-body")
     assert not api.log.getvalue()
     api.metrics.clear_metrics()
+
+
+# --- the authorizer ------------------------------------------------------------------------------
+
+
+def authorized(headers: dict[str, str]) -> dict[str, Any]:
+    event = json.loads((EVENTS / "azure-key.json").read_text())
+    return authorizer.lambda_handler(event | {"headers": headers}, None)
+
+
+@pytest.mark.parametrize(
+    "header", ["Ocp-Apim-Subscription-Key", "ocp-apim-subscription-key", "x-api-key", "X-API-Key"]
+)
+def test_the_key_is_found_in_either_header(header: str) -> None:
+    found = authorized({"Accept": "*/*", header: "a-key"})
+    assert found["usageIdentifierKey"] == "a-key"
+    [statement] = found["policyDocument"]["Statement"]
+    assert statement["Effect"] == "Allow"
+    # the whole stage: API Gateway caches it for every path
+    stage = "arn:aws:execute-api:us-east-1:123456789012:a1b2c3d4e5/v1/*"
+    assert statement["Resource"] == stage
+
+
+@pytest.mark.parametrize("headers", [{}, {"x-api-key": ""}, {"authorization": "a-key"}])
+def test_without_a_key_a_request_is_unauthorized(headers: dict[str, str]) -> None:
+    with pytest.raises(Exception, match=r"^Unauthorized$"):
+        authorized(headers)
+
+
+def test_the_sample_events_are_of_one_request(api: Api) -> None:
+    event = json.loads((EVENTS / "azure-last.json").read_text())
+    key = json.loads((EVENTS / "azure-key.json").read_text())
+    assert authorizer.lambda_handler(key, None)["usageIdentifierKey"] == "not-a-key"
+    assert key["headers"] == event["headers"]
+    response = api.app.resolve(event, LocalContext())
+    assert response["statusCode"] == 200
+    assert json.loads(response["body"])["isAnomaly"] is True
