@@ -280,6 +280,7 @@ def show_next_steps(url: str, endpoint_url: str, console: Console) -> None:
     exports = " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
     console.print(
         f"\nServing on [bold]{url}[/bold] until Ctrl-C; docs at {url}/docs\n"
+        f"Azure AI Anomaly Detector's clients: endpoint {url}, any key (docs/azure.md)\n"
         "In another terminal, list the models, publish again, or roll back:\n"
         f"  export {exports} \\\n"
         f"    AWS_ENDPOINT_URL={endpoint_url} MODEL_BUCKET={BUCKET}\n"
