@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
 from ops_anomaly.detection.decomposition import (
+    MIDDLE,
+    MIN_POOL,
+    OUTER,
+    POOL_PRIOR,
     decompose,
     find_period,
     forecast,
     limit,
     moving_mean,
     phase_medians,
+    phase_scales,
     record_lags,
     slope_of,
     spread,
@@ -131,3 +138,31 @@ def test_lags_are_those_of_a_naive_autocorrelation() -> None:
             lags.append(lag)
     assert record_lags(values) == lags
     assert 7 in lags
+
+
+def test_noise_that_depends_on_the_step_of_the_period_has_a_scale_there() -> None:
+    step = np.arange(24 * 28) % 24
+    random = np.random.default_rng(3)
+    values = 10.0 * (step >= 12) + np.where(step >= 12, 4.0, 0.5) * random.normal(size=len(step))
+    scales = decompose(values, 24).scales
+    assert scales[(step > 14) & (step < 22)] == pytest.approx(4.0, rel=0.4)
+    assert (scales[(step > 2) & (step < 10)] < 1.5).all()
+
+
+def test_scales_of_steps_equal_their_slow_twin() -> None:
+    n, period, half = 240, 24, 2  # of 10 periods, 5 steps have the 50 deviations that are needed
+    sizes = np.abs(noise(n))
+    sizes[:5] = np.inf
+    slow = []
+    for phase in range(period):
+        near = [(phase + offset) % period for offset in range(-half, half + 1)]
+        pool = np.sort([each for i, each in enumerate(sizes) if i % period in near])
+        pool = pool[np.isfinite(pool)]
+        own = max(
+            pool[int(share * (len(pool) - 1))] / NormalDist().inv_cdf(0.5 + 0.5 * share)
+            for share in (MIDDLE, OUTER)
+        )
+        slow.append(np.sqrt((MIN_POOL * own**2 + POOL_PRIOR * 0.3**2) / (MIN_POOL + POOL_PRIOR)))
+    assert phase_scales(sizes, period, 0.3) == pytest.approx(slow)
+    assert phase_scales(sizes, 1, 0.3).tolist() == [0.3]
+    assert phase_scales(sizes[:24], 12, 0.3).tolist() == [0.3] * 12  # too few for any step's own

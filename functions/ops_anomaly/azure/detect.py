@@ -75,8 +75,7 @@ def entire(request: DetectRequest) -> dict[str, Any]:
     """Evaluate every point."""
     values, period, given = regular(request)
     expected = decompose(values, period)
-    n = len(values)
-    margins = np.full(n, margin(values, expected.scale, request.sensitivity))
+    margins = margins_of(values, expected.scales, request.sensitivity)
     deviations = np.abs(values - expected.expected)
     widened = within_ratio(deviations[given], margins[given], request.max_anomaly_ratio)
     shown, centre = values[given], expected.expected[given]
@@ -101,7 +100,7 @@ def last(request: DetectRequest) -> dict[str, Any]:
     values, period, _ = regular(request, before_last=True)
     history, value = values[:-1], float(values[-1])
     next_one = forecast(history, period)
-    width = margin(history, next_one.scale, request.sensitivity)
+    [width] = margins_of(history, np.array([next_one.scale]), request.sensitivity).tolist()
     positive, negative = value > next_one.expected + width, value < next_one.expected - width
     deviation = np.array([abs(value - next_one.expected)])
     is_anomaly = positive or negative
@@ -166,16 +165,16 @@ def regular(request: DetectRequest, *, before_last: bool = False) -> tuple[Float
     return values, period, steps
 
 
-def margin(values: Floats, scale: float, sensitivity: int) -> float:
-    """Return how far from what is expected a value may be."""
+def margins_of(values: Floats, scales: Floats, sensitivity: int) -> Floats:
+    """Return how far from what is expected a value may be, at each scale: (n,)."""
     ordered = np.sort(values)
     least = max(
         SHARE_OF_LEVEL * abs(quantile(ordered, 0.5)),
         SHARE_OF_SPREAD * (quantile(ordered, 0.9) - quantile(ordered, 0.1)),
         ROUNDING * float(np.abs(values).max()),
     )
-    width = max(limit(len(values)) * scale, least)
-    return float(width * 2.0 ** ((99 - sensitivity) / DOUBLING))
+    widths = np.maximum(limit(len(values)) * scales, least)
+    return np.asarray(widths * 2.0 ** ((99 - sensitivity) / DOUBLING))
 
 
 def within_ratio(deviations: Floats, margins: Floats, ratio: float) -> Floats:

@@ -43,6 +43,12 @@ BETWEEN = 0.75
 """Share of the steps between deviations that makes the scale where that is larger: what is mostly
 constant, and something else in one reading of eight, has no anomaly there."""
 
+MIN_POOL = 50
+"""Deviations that make the scale of a step of the period."""
+
+POOL_PRIOR = 3
+"""Deviations that the scale of the whole series counts as beside them."""
+
 SEASON_GAIN = 0.65
 """The error that a season must leave of the error without it, out of sample."""
 
@@ -66,11 +72,14 @@ class Decomposition:
     scale : float
         Of the deviations from what is expected, as the standard deviation of a normal
         distribution; 0 if most readings are exactly as expected.
+    scales : (n,) float64
+        The same for each reading: of the deviations around its step of the period.
     """
 
     expected: Floats
     season: Floats
     scale: float
+    scales: Floats
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Forecast:
     ----------
     expected : float
     scale : float
-        Of the errors of such forecasts within the series.
+        Of the errors of such forecasts within the series, around its step of the period.
     """
 
     expected: float
@@ -127,7 +136,12 @@ def forecast(values: Floats, period: int) -> Forecast:
     factor = ((1.0 + share) / (1.0 - share)) ** 0.5
     scales = [factor * spread(errors) for _, errors in found]
     best = stiffest(scales)
-    return Forecast(float(found[best][0] + season[n % len(season)]), scales[best])
+    level, errors = found[best]
+    sizes = np.full(n, np.inf)
+    sizes[n - len(errors) :] = factor * np.abs(errors)
+    phase = n % len(season)
+    scale = phase_scales(sizes, len(season), scales[best])[phase]
+    return Forecast(float(level + season[phase]), float(scale))
 
 
 def find_period(values: Floats) -> int:
@@ -232,7 +246,10 @@ def take_apart(values: Floats, period: int, window: int) -> Decomposition:
             season -= median(season)
     expected = level + np.resize(season, n)
     fitted = (period if period > 1 else 0) / n + (2.0 / window if 0 < window < n else 0.0)
-    return Decomposition(expected, season, spread(values - expected) / (1.0 - fitted) ** 0.5)
+    deviations = (values - expected) / (1.0 - fitted) ** 0.5
+    scale = spread(deviations)
+    scales = phase_scales(np.abs(deviations), len(season), scale)
+    return Decomposition(expected, season, scale, np.resize(scales, n))
 
 
 def level_of(values: Floats, window: int) -> Floats:
@@ -275,6 +292,41 @@ def phase_medians(values: Floats, period: int) -> Floats:
     count = np.isfinite(ordered).sum(axis=0)
     steps = np.arange(period)
     return np.asarray(0.5 * (ordered[(count - 1) // 2, steps] + ordered[count // 2, steps]))
+
+
+def phase_scales(sizes: Floats, period: int, scale: float) -> Floats:
+    """Return the scale at each step of a period: (n,) -> (period,).
+
+    Of the deviations at this step and as many around it as are needed; some weight is the whole
+    series', or steps without a deviation would have no scale.
+
+    Parameters
+    ----------
+    sizes : (n,) float64
+        Sizes of the deviations; infinite where there is none.
+    period : int
+    scale : float
+        Of the whole series.
+    """
+    n = len(sizes)
+    half = int(np.ceil(0.5 * (MIN_POOL * period / n - 1.0)))
+    if 2 * half + 1 >= period:
+        return np.full(period, scale)
+    padded = np.full(-(-n // period) * period, np.inf)
+    padded[:n] = sizes
+    around = (np.arange(period)[:, np.newaxis] + np.arange(-half, half + 1)) % period
+    pooled = np.sort(padded.reshape(-1, period).T[around].reshape(period, -1), axis=1)
+    count, rows = np.isfinite(pooled).sum(axis=1), np.arange(period)
+    own = np.maximum(
+        *(
+            pooled[rows, (share * (count - 1)).astype(np.int64)]
+            / NormalDist().inv_cdf(0.5 + 0.5 * share)
+            for share in (MIDDLE, OUTER)
+        )
+    )
+    return np.asarray(
+        np.sqrt((MIN_POOL * own**2 + POOL_PRIOR * scale**2) / (MIN_POOL + POOL_PRIOR))
+    )
 
 
 def spread(deviations: Floats) -> float:
