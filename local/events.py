@@ -30,6 +30,7 @@ from local.stack import (
 )
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
+from ops_anomaly.azure.authorizer import lambda_handler as find_key
 from ops_anomaly.watcher.alarm_evaluation import alarm_name, alarm_names_in_rule, event_query
 from ops_anomaly.watcher.events import (
     AlarmChange,
@@ -66,7 +67,7 @@ CHILD = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Aver
 
 
 def send_event(path: Path, console: Console) -> dict[str, Any]:
-    """Hand an event to its handler; return the API's response, or what the watcher publishes.
+    """Hand an event to its handler; return its response, or what the watcher publishes.
 
     Whatever the handlers print, log lines and metrics, goes to `console`, too.
 
@@ -80,6 +81,8 @@ def send_event(path: Path, console: Console) -> dict[str, Any]:
     with local_bucket() as endpoint_url, redirect_stdout(console.file):
         use_local_bucket(endpoint_url, BUCKET, MODEL, 300.0)
         os.environ["POWERTOOLS_LOG_LEVEL"] = "INFO"
+        if isinstance(event, dict) and "methodArn" in event:
+            return find_key(event, LocalContext())
         if isinstance(event, dict) and "httpMethod" in event:
             return send_request(event, endpoint_url, console)
         stack = make_watch_stack(endpoint_url, "ops-anomaly")

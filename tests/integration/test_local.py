@@ -187,7 +187,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("name", [path.stem for path in EVENTS])
 def test_every_sample_event_is_handled(sent: dict[str, Any], name: str) -> None:
     result, output = sent[name]["result"], sent[name]["output"]
-    if "statusCode" in result:
+    if name == "azure-key":
+        assert result["usageIdentifierKey"] == "not-a-key"
+    elif "statusCode" in result:
         assert result["statusCode"] == WITHOUT_MODEL.get(name, 200)
         assert "No model in runs/ec2-cpu" in output
     elif name in SILENT:
