@@ -25,9 +25,9 @@ def without_logs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_incident_is_notified_once_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch, seed: int, history_days: int, timeout_ms: int
 ) -> None:
-    monkeypatch.setattr("ops_anomaly.watcher.fleet.SHARD_SIZE", 30)
+    monkeypatch.setattr("ops_anomaly.watcher.fleet.SHARD_SIZE", 20)
     outcome = watch_fleet(
-        90, 12, hours=4, seed=seed, history_days=history_days, timeout_ms=timeout_ms
+        60, 8, hours=4, seed=seed, history_days=history_days, timeout_ms=timeout_ms
     )
     assert outcome.shards == 3
     assert outcome.lost_responses > 0

@@ -482,6 +482,14 @@ def test_many_series_are_compared_with_less_history() -> None:
     assert second.total_seconds() == 2 * 100_800 // 500 * PERIOD
 
 
+def test_the_parts_of_a_composite_alarm_share_what_is_read_of_many_series() -> None:
+    cloudwatch = grouped(50)
+    query = query_from_event("a", [on_expression("q1", BY_INSTANCE)])
+    evaluate_query(cloudwatch, query, NOON_MS, None, max_readings=2 * 100_800 // 30)
+    *_, last = (call["EndTime"] - call["StartTime"] for call in cloudwatch.calls)
+    assert last.total_seconds() == 2 * 100_800 // 30 // 50 * PERIOD
+
+
 # --- which series an alarm is about ---------------------------------------------------------
 
 CPU_SERIES = "AWS/EC2 CPUUtilization InstanceId=i-00000 Average 300"

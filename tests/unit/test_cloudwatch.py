@@ -100,8 +100,8 @@ def test_the_message_about_an_unknown_statistic_names_some(statistic: str) -> No
         Metric("shop", "Orders", (), statistic, 60)
 
 
-@pytest.mark.parametrize("period", [-60, 0, 1, 10, 30, 59, 90])
-def test_a_period_is_a_multiple_of_a_minute(period: int) -> None:
+@pytest.mark.parametrize("period", [-60, 0, 1, 10, 30, 59, 90, 86_460, 6_000_000_000])
+def test_a_period_is_a_multiple_of_a_minute_and_a_day_at_most(period: int) -> None:
     with pytest.raises(InvalidMetricError, match=f"Invalid period {period}: use a multiple of 60"):
         Metric.parse(f"shop Orders Sum {period}")
 

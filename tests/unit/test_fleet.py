@@ -14,6 +14,7 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import (
     AccessDeniedError,
     InvalidWatchFileError,
+    ObjectNotFoundError,
     ServiceUnavailableError,
     StoreUnavailableError,
 )
@@ -23,6 +24,7 @@ from ops_anomaly.watcher.fleet import (
     Fleet,
     FleetList,
     Planner,
+    Watched,
     listed_fleet,
     resolve,
 )
@@ -500,12 +502,34 @@ def test_a_changed_watch_file_takes_effect_with_the_next_tick(world: World) -> N
     assert len(world.cloudwatch.listed) == 2
 
 
-def test_removing_the_watch_file_stops_the_watcher(world: World) -> None:
+def test_a_watch_file_that_is_gone_is_reported_and_the_last_list_is_used(world: World) -> None:
+    """To S3 without the permission to list, one that may not be read is gone as well."""
     world.start(1)
     world.publish()
     assert world.count() == 1
     del world.store.objects[WATCH_KEY]
-    assert world.count() is None
+    assert world.count() == 1
+    assert [type(each) for each in world.outdated] == [ObjectNotFoundError]
+
+
+def test_a_metric_stays_with_the_first_entry_that_stands_for_it_whatever_lists_leave_out() -> None:
+    selectors = [
+        {
+            "name": name,
+            "namespace": "AWS/EC2",
+            "metric": "CPUUtilization",
+            "dimensions": {"InstanceId": instances},
+            "statistic": "Average",
+            "period": 300,
+        }
+        for name, instances in (("one", "i-00000"), ("rest", "*"))
+    ]
+    watch_file = parse_watch_file({"version": 1, "selectors": selectors})
+    [metric] = machines(1)
+    one, rest = Options(name="one"), Options(name="rest")
+    first = listed_fleet(None, [Watched(one, [metric]), Watched(rest, [])], watch_file, "e", NOON)
+    later = listed_fleet(first, [Watched(one, []), Watched(rest, [metric])], watch_file, "e", NOON)
+    assert [each.entry for each in later.members] == [0]
 
 
 def throttle(world: World) -> None:

@@ -17,9 +17,10 @@ from ops_anomaly.aws.errors import (
 from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key
 from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
 from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.shard_job import RESERVE_MS
 from ops_anomaly.watcher.state import ShardState
 from ops_anomaly.watcher.telemetry import ShardReport
-from ops_anomaly.watcher.watch_file import MIN_PERIODS
+from ops_anomaly.watcher.watch_file import MIN_PERIODS, Options
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import small_artifact
 from tests.support.shard_jobs import (
@@ -267,6 +268,33 @@ def test_an_incident_keeps_what_is_left_of_it_after_a_correction() -> None:
     assert (closed["readings"], closed["value"]) == (2, SPIKE + 1)
 
 
+def test_an_incident_is_not_withdrawn_because_its_entry_lets_values_settle_for_longer() -> None:
+    world = World(1)
+    world.run(0)
+    world.set(SPIKE, *range(5, 30))
+    for tick in range(6, 10):
+        world.run(tick)
+    world.options = Options(name="cpu", history_days=3, settle_seconds=3_600)
+    world.set(20.0, 3)  # and CloudWatch corrects a reading
+    for tick in range(10, 25):
+        world.run(tick)
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_what_is_unusual_again_after_a_withdrawal_is_another_incident() -> None:
+    world = World(1)
+    world.run(0)
+    for tick, value in ((2, SPIKE), (3, 29.0), (4, SPIKE)):
+        world.set(value, 1)
+        if tick == 4:
+            world.set(SPIKE, *range(2, 12))
+        world.run(tick)
+    for tick in range(5, 10):
+        world.run(tick)
+    opened = [each.id for each in world.event.sent if each.detail_type == OPENED]
+    assert len(opened) == len(set(opened)) == 2
+
+
 def test_a_reading_that_becomes_unusual_by_a_correction_is_an_alert() -> None:
     world = World(1)
     world.run(3)
@@ -416,8 +444,30 @@ def test_evaluation_stops_within_a_page_too(world: World) -> None:
 def test_reading_respects_this_instances_part_of_the_quota() -> None:
     world = World(30, **LONG)
     world.run(0)
-    datapoints = [each * 28 * DAY for each in (12, 12, 6)]
-    assert world.slept == pytest.approx([each / QUOTA for each in datapoints])
+    before_the_second_and_third = 2 * [A_PAGE * 28 * DAY / QUOTA]
+    assert world.slept == pytest.approx(before_the_second_and_third, abs=1e-3)
+
+
+def test_a_job_does_not_wait_for_the_quota_beyond_its_time() -> None:
+    world = World(30, **LONG)
+    report = world.run(0, remaining_ms=lambda: RESERVE_MS + 1_000)
+    assert (report.postponed, world.slept) == (30 - A_PAGE, [])
+
+
+@pytest.mark.parametrize("seconds", [35.0, 58.0, 200.0])
+def test_a_job_that_takes_long_does_not_skip_a_period(world: World, seconds: float) -> None:
+    world.run(0)
+    read = world.cloudwatch.get_metric_data
+
+    def slow(**request: object) -> object:
+        world.clock.advance(seconds)
+        return read(**request)
+
+    world.cloudwatch.get_metric_data = slow
+    world.run_at(NOON + PERIOD + 330)
+    world.cloudwatch.get_metric_data = read
+    world.run_at(NOON + 2 * PERIOD + 60)
+    assert {each.end for each in world.state.metrics.values()} == {NOON_MS + 2_000 * PERIOD}
 
 
 def test_a_job_before_the_fleet_is_listed_changes_nothing(world: World) -> None:

@@ -31,6 +31,9 @@ MAX_QUERIES = 500
 MAX_DATAPOINTS = 100_800
 """GetMetricData's limits a call; so many datapoints are one page."""
 
+MAX_PERIOD = 86_400
+"""Seconds of CloudWatch's longest period."""
+
 DATAPOINTS_PER_SECOND = 396_000
 """GetMetricData's quota of an account and region, for what is older than three hours."""
 
@@ -74,8 +77,10 @@ class Metric:
             raise InvalidMetricError(
                 f"Unknown statistic {self.statistic!r}: use Average, Sum, p99, ..."
             )
-        if not (self.period > 0 and self.period % 60 == 0):
-            raise InvalidMetricError(f"Invalid period {self.period}: use a multiple of 60 seconds")
+        if not (0 < self.period <= MAX_PERIOD and self.period % 60 == 0):
+            raise InvalidMetricError(
+                f"Invalid period {self.period}: use a multiple of 60 seconds, up to {MAX_PERIOD:,}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> Metric:

@@ -162,15 +162,22 @@ def evaluate_alarm(cloudwatch: Any, change: AlarmChange) -> list[Verdict]:
         replace(query, unavailable_because=query.unavailable_because or why)
         for query in queries[MAX_EVALUATED:]
     ]
+    max_readings = MAX_READINGS // max(len(queries), 1)
     return [
         verdict
         for query in queries
-        for verdict in evaluate_query(cloudwatch, query, change.at, change.evaluated_from)
+        for verdict in evaluate_query(
+            cloudwatch, query, change.at, change.evaluated_from, max_readings
+        )
     ]
 
 
 def evaluate_query(
-    cloudwatch: Any, query: AlarmQuery, at: int, evaluated_from: int | None
+    cloudwatch: Any,
+    query: AlarmQuery,
+    at: int,
+    evaluated_from: int | None,
+    max_readings: int = MAX_READINGS,
 ) -> list[Verdict]:
     """Read the history of an alarm's series, and evaluate the end of each.
 
@@ -180,6 +187,8 @@ def evaluate_query(
         When the alarm changed, milliseconds.
     evaluated_from : int or None
         Time of the first reading that the alarm evaluated itself.
+    max_readings : int
+        Of all series together, if there are several.
 
     Raises
     ------
@@ -190,7 +199,7 @@ def evaluate_query(
     if query.unavailable_because is not None:
         return [replace(verdict, unavailable_because=query.unavailable_because)]
     try:
-        by_label = _read(cloudwatch, query, at)
+        by_label = _read(cloudwatch, query, at, max_readings)
     except (RequestRefusedError, AccessDeniedError) as error:
         return [replace(verdict, unavailable_because=str(error))]
     verdicts = [
@@ -200,7 +209,7 @@ def evaluate_query(
     return verdicts or [replace(verdict, unavailable_because=NO_DATAPOINTS)]
 
 
-def _read(cloudwatch: Any, query: AlarmQuery, at: int) -> dict[str, Series]:
+def _read(cloudwatch: Any, query: AlarmQuery, at: int, max_readings: int) -> dict[str, Series]:
     """Return the series of an alarm by label: two weeks of each, or less if there are many."""
     period = query.period
     end = at // 1000 // period * period
@@ -217,7 +226,7 @@ def _read(cloudwatch: Any, query: AlarmQuery, at: int) -> dict[str, Series]:
         periods = min(periods, HIGH_RESOLUTION_SECONDS // period)
     if query.is_grouped:
         recent = max(RECENT_READINGS, RECENT_MS // 1000 // period)
-        periods = min(periods, MAX_READINGS // max(len(last(recent)), 1))
+        periods = min(periods, max_readings // max(len(last(recent)), 1))
     return last(periods)
 
 

@@ -155,15 +155,14 @@ def listed_fleet(
         Milliseconds since 1970.
     """
     known = {member.metric: member for member in before.members} if before else {}
-    entries = {
-        str(metric): (number, now)
-        for number, watched in enumerate(listed)
-        for metric in watched.metrics
-    }
-    for text, member in known.items():
+    seen = {text: member.listed_at for text, member in known.items()}
+    seen |= {str(metric): now for watched in listed for metric in watched.metrics}
+    entries = {}
+    for text, listed_at in seen.items():
+        # not the entry whose list had it: that of an earlier entry may have left it out
         entry = _entry_of(Metric.parse(text), watch_file)
-        if text not in entries and entry is not None and now - member.listed_at < ABSENCE_MS:
-            entries[text] = entry, member.listed_at
+        if entry is not None and now - listed_at < ABSENCE_MS:
+            entries[text] = entry, listed_at
     sizes = Counter(known[text].shard for text in entries if text in known)
     members = []
     for text, (entry, listed_at) in entries.items():
@@ -278,7 +277,8 @@ class Planner:
     def fleet(self) -> Fleet | None:
         """Return the fleet, listed again if the watch file has changed or an hour has passed.
 
-        None while no watch file is published.
+        None while no watch file has ever been published: one that is gone is watched on by the last
+        list.
 
         Raises
         ------
@@ -293,8 +293,10 @@ class Planner:
         is_recent = known is not None and now - known.listed_at < LISTING_MS
         try:
             stored = self._store.read(WATCH_KEY, known.watch_file if known and is_recent else None)
-        except ObjectNotFoundError:
-            return None
+        except ObjectNotFoundError as error:
+            if known:  # it has been deleted, or may no longer be read
+                self._on_outdated(error)
+            return known
         if stored is None:
             return known
         try:

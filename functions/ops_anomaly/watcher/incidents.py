@@ -228,7 +228,8 @@ def _as_it_is_now(incident: Incident | None, evaluation: Evaluation) -> Incident
     if incident is None or not len(times) or incident.first_seen < times[0]:
         return incident
     is_inside = (times >= incident.first_seen) & (times <= incident.last_seen)
-    positions = np.flatnonzero(evaluation.is_unusual & is_inside)
+    # what was notified and is anomalous still stays so, even if its entry lets it settle for longer
+    positions = np.flatnonzero(evaluation.detection.is_anomaly & is_inside)
     if not len(positions):
         return None
     peaks = [peak_at(evaluation, position) for position in positions.tolist()]
@@ -266,11 +267,12 @@ def _add_reading(
         return _with_open(state, _extended(state.incident, evaluation, position)), []
     alert = _new_alert(state, evaluation, position)
     if alert:
-        incident = _new_incident(metric, evaluation, alert, position)
+        incident = _new_incident(state, metric, evaluation, alert, position)
     elif state.relapse:
         incident = _extended(state.relapse, evaluation, position)
     else:
-        incident = _new_incident(metric, evaluation, Alert(position, position, position), position)
+        here = Alert(position, position, position)
+        incident = _new_incident(state, metric, evaluation, here, position)
     if alert or _is_lasting(incident, metric):
         return _with_open(state, incident), [Opened(incident)]
     return replace(state, relapse=incident), []
@@ -293,10 +295,14 @@ def _is_lasting(relapse: Incident, metric: Metric) -> bool:
     return lasted >= RELAPSE_MS and relapse.readings >= RELAPSE_READINGS
 
 
-def _new_incident(metric: Metric, evaluation: Evaluation, alert: Alert, position: int) -> Incident:
+def _new_incident(
+    state: IncidentState, metric: Metric, evaluation: Evaluation, alert: Alert, position: int
+) -> Incident:
     times = evaluation.series.times
     first_seen = int(times[alert.start])
     identity = f"{metric} since {first_seen // 1000}"
+    if first_seen <= state.notified_until:  # as after a withdrawal: not the incident of that time
+        identity += f", after {state.notified_until // 1000}"
     return Incident(
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
         first_seen=first_seen,

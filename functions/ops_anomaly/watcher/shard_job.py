@@ -142,20 +142,24 @@ class ShardRunner:
         if snapshot.is_corrupt:
             self._telemetry.state_rebuilt(document.key)
         self._load_checkpoints(shard, snapshot.state)
-        outcome = _Outcome()
-        due = _due(snapshot.state, watched, self._clock())
+        # one time for the whole job: what is due, and what is noted as read
+        outcome, now = _Outcome(), self._clock()
+        due = _due(snapshot.state, watched, now)
         snapshot = self._close_unwatched(document, snapshot, watched, outcome)
         models = self._load_models(watched.values())
+        next_call = now
         for spans in calls_for(due):
-            if remaining_ms() < RESERVE_MS:
+            wait_ms = max(next_call - self._clock(), 0)
+            if remaining_ms() - wait_ms < RESERVE_MS:
                 break
-            began = self._clock()
+            if wait_ms:
+                self._sleep(wait_ms / 1000)
+            next_call = self._clock() + self._quota_ms(spans)
             readings = list(_read(self._cloudwatch(), spans, self._telemetry.refused))
-            found = self._evaluate(snapshot.state, readings, watched, models, remaining_ms)
+            found = self._evaluate(snapshot.state, readings, now, watched, models, remaining_ms)
             snapshot = self._commit(document, snapshot, found)
             outcome.evaluations |= found
             outcome.transitions += [each for one in found.values() for each in one.transitions]
-            self._respect_quota(spans, self._clock() - began)
         if outcome.replayed > MANY_REPLAYED * len(snapshot.state.metrics):
             self._checkpoints.write(shard, outcome.checkpoints)
         return _report(snapshot.state, watched, due, outcome)
@@ -206,12 +210,12 @@ class ShardRunner:
         self,
         state: ShardState,
         readings: Sequence[tuple[Span, Series]],
+        now: int,
         watched: Mapping[Metric, Options],
         models: Mapping[str, LoadedModel],
         remaining_ms: Callable[[], int],
     ) -> dict[Metric, MetricEvaluation]:
         """Evaluate one metric after the other, as long as there is time."""
-        now = self._clock()
         evaluations: dict[Metric, MetricEvaluation] = {}
         for span, series in readings:
             if remaining_ms() < RESERVE_MS:
@@ -264,12 +268,10 @@ class ShardRunner:
             snapshot, state, self._channels, self._clock(), self._telemetry.expired
         )
 
-    def _respect_quota(self, spans: Sequence[Span], took_ms: int) -> None:
-        """Wait until the next call is within CloudWatch's quota."""
+    def _quota_ms(self, spans: Sequence[Span]) -> int:
+        """Return how long after a call the next one is within CloudWatch's quota."""
         datapoints = sum(span.datapoints for span in spans)
-        wait = datapoints / self._datapoints_per_second - took_ms / 1000
-        if wait > 0:
-            self._sleep(wait)
+        return round(1000 * datapoints / self._datapoints_per_second)
 
 
 def _due(state: ShardState, watched: Mapping[Metric, Options], now: int) -> list[Span]:

@@ -55,8 +55,9 @@ class Telemetry:
 
     def planned(self, shards: int) -> None:
         """Report a tick of the schedule, and for how many shards it sent jobs."""
-        self._count("Ticks", 1)
-        if not shards:
+        if shards:
+            self._count("Ticks", 1)
+        else:
             self._logger.info("nothing to watch: no watch file is published")
 
     def evaluated(self, report: ShardReport, shard: int, milliseconds: int) -> None:

@@ -26,16 +26,25 @@ MIN_PERIODS, MAX_PERIODS = 128, 8_064
 
 DAY_SECONDS = 86_400
 
+RETENTION = (15, 300), (63, 3_600)
+MAX_RETENTION_DAYS = 455
+"""Days that CloudWatch keeps datapoints of periods that are no multiple of so many seconds; and of
+all others. Of a time before that it returns nothing, and nothing of the time since either."""
+
 
 def periods_of(history_days: int, period: int) -> int:
-    """Return how many periods of a metric are kept.
+    """Return how many periods of a metric are kept: no more than CloudWatch itself keeps.
 
     Examples
     --------
     >>> periods_of(14, 300), periods_of(14, 60), periods_of(14, 86_400)
     (4032, 8064, 128)
+    >>> periods_of(60, 420), periods_of(60, 900)  # 15 and 63 days
+    (3085, 5760)
     """
-    return min(max(history_days * DAY_SECONDS // period, MIN_PERIODS), MAX_PERIODS)
+    kept_days = next((days for days, unit in RETENTION if period % unit), MAX_RETENTION_DAYS)
+    wanted = max(history_days * DAY_SECONDS // period, MIN_PERIODS)
+    return min(wanted, MAX_PERIODS, kept_days * DAY_SECONDS // period)
 
 
 class Options(Contract, frozen=True):
