@@ -261,7 +261,7 @@ def test_a_tick_without_a_watch_file_is_logged_and_not_counted(
 ) -> None:
     world.dispatch(TICK)
     assert world.aws.queue.bodies == []
-    assert world.counted == {}, "or the heartbeat's alarm would not notice"
+    assert world.counted == {}, "or the heartbeat would beat without anything to watch"
     assert "nothing to watch: no watch file is published" in caplog.messages
 
 
