@@ -57,14 +57,6 @@ class _Outcome:
     transitions: list[Opened | Closed] = field(default_factory=list)
 
     @property
-    def checkpoints(self) -> dict[str, Checkpoint]:
-        """The detectors' checkpoints, by metric."""
-        updates = ((str(metric), each.update) for metric, each in self.evaluations.items())
-        return {
-            metric: update.checkpoint for metric, update in updates if update and update.checkpoint
-        }
-
-    @property
     def replayed(self) -> int:
         """Earlier readings that detectors had to be updated with first."""
         return sum(each.update.replayed for each in self.evaluations.values() if each.update)
@@ -161,7 +153,7 @@ class ShardRunner:
             outcome.evaluations |= found
             outcome.transitions += [each for one in found.values() for each in one.transitions]
         if outcome.replayed > MANY_REPLAYED * len(snapshot.state.metrics):
-            self._checkpoints.write(shard, outcome.checkpoints)
+            self._checkpoints.write(shard, _checkpoints_of(outcome.evaluations))
         return _report(snapshot.state, watched, due, outcome)
 
     def _load_checkpoints(self, shard: int, state: ShardState) -> None:
@@ -248,7 +240,7 @@ class ShardRunner:
             (*state.outbox, *self._notifications(transitions)),
         )
         snapshot = self._write(document, snapshot, after)
-        for metric, checkpoint in _Outcome(dict(found)).checkpoints.items():
+        for metric, checkpoint in _checkpoints_of(found).items():
             self._cache.put(metric, checkpoint)
         return snapshot
 
@@ -272,6 +264,12 @@ class ShardRunner:
         """Return how long after a call the next one is within CloudWatch's quota."""
         datapoints = sum(span.datapoints for span in spans)
         return round(1000 * datapoints / self._datapoints_per_second)
+
+
+def _checkpoints_of(evaluations: Mapping[Metric, MetricEvaluation]) -> dict[str, Checkpoint]:
+    """Return the detectors' checkpoints, by metric."""
+    updates = ((str(metric), each.update) for metric, each in evaluations.items())
+    return {metric: update.checkpoint for metric, update in updates if update and update.checkpoint}
 
 
 def _due(state: ShardState, watched: Mapping[Metric, Options], now: int) -> list[Span]:
