@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.alarm_evaluation import Verdict, event_query
+from ops_anomaly.watcher.anomalies import Anomaly, Closed, Opened, Peak, Provenance
 from ops_anomaly.watcher.events import (
     AlarmChange,
     AlarmChanges,
@@ -22,7 +23,6 @@ from ops_anomaly.watcher.events import (
     UnknownEventError,
     recognise,
 )
-from ops_anomaly.watcher.incidents import Closed, Incident, Opened, Peak, Provenance
 from ops_anomaly.watcher.notifications import (
     alarm_cleared,
     alarm_fired,
@@ -126,7 +126,7 @@ def sent() -> dict[str, dict[str, Any]]:
     peak = Peak(time=1_795_608_000_000, severity=0.93, reason="never seen before", **readings)
     by = Provenance(entry="web", model="ec2-cpu", version="v1", readings=576, confidence=0.72)
     seen = {"first_seen": 1_795_608_000_000, "last_seen": 1_795_608_300_000, "readings": 2}
-    incident = Incident(id="0123456789abcdef", member="rise", peak=peak, provenance=by, **seen)
+    incident = Anomaly(id="0123456789abcdef", member="rise", peak=peak, provenance=by, **seen)
     change = AlarmChange.from_event(sample("alarm-metric"))
     blank = Verdict("Errors", "100 * a / b", "errors", unavailable_because="no such metric")
     full = Verdict("CPU", str(METRIC), "cpu", severity=0.9, **readings)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
+from ops_anomaly.watcher.anomalies import RECOVERY_PERIODS
 from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import client_error
 from tests.support.forwarding import running

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.types import ArtifactError, Series
-from ops_anomaly.watcher.incidents import Incident, IncidentState, Peak, Provenance
+from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState, Peak, Provenance
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 from ops_anomaly.watcher.state import (
@@ -183,7 +183,7 @@ PROVENANCES = st.builds(
     confidence=SHARES,
 )
 INCIDENTS = st.builds(
-    Incident,
+    Anomaly,
     id=TEXTS,
     first_seen=TIMES,
     last_seen=TIMES,
@@ -193,8 +193,8 @@ INCIDENTS = st.builds(
     provenance=PROVENANCES,
 )
 INCIDENT_STATES = st.builds(
-    IncidentState,
-    incident=st.none() | INCIDENTS,
+    AnomalyState,
+    anomaly=st.none() | INCIDENTS,
     relapse=st.none() | INCIDENTS,
     notified_until=TIMES,
     evaluated_until=TIMES,

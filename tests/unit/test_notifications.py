@@ -9,15 +9,15 @@ import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.alarm_evaluation import Verdict
-from ops_anomaly.watcher.formatting import subject_line
-from ops_anomaly.watcher.incidents import (
+from ops_anomaly.watcher.anomalies import (
+    Anomaly,
     Closed,
     CloseReason,
-    Incident,
     Opened,
     Peak,
     Provenance,
 )
+from ops_anomaly.watcher.formatting import subject_line
 from ops_anomaly.watcher.notifications import (
     MAX_SERIES,
     alarm_fired,
@@ -29,7 +29,7 @@ from tests.support.watcher import NOON_MS
 
 STEP = 300_000
 METRIC = Metric("AWS/EC2", "CPUUtilization", (("InstanceId", "i-0123"),), "Average", 300)
-INCIDENT = Incident(
+INCIDENT = Anomaly(
     id="de00a668a6215580",
     first_seen=NOON_MS,
     last_seen=NOON_MS + 4 * STEP,
@@ -81,7 +81,7 @@ CPUUtilization of i-0123 has been unusual since Wednesday 25 November, 12:00 UTC
 
 Metric    AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
 Entry     web (watch file)
-Incident  de00a668a6215580; another message follows when it closes."""
+Anomaly  de00a668a6215580; another message follows when it closes."""
     )
 
 
@@ -100,7 +100,7 @@ It is back to normal; the last unusual reading was on Wednesday 25 November, 12:
   reason    unusual for Wednesday 12:05: 93, expected 24.69
 
 Metric    AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
-Incident  de00a668a6215580"""
+Anomaly  de00a668a6215580"""
     )
 
 

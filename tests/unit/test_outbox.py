@@ -11,8 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
+from ops_anomaly.watcher.alarm_evaluation import AlarmIncident
 from ops_anomaly.watcher.alarms import AlarmState, decode_alarm_state, encode_alarm_state
-from ops_anomaly.watcher.incidents import AlarmIncident
 from ops_anomaly.watcher.outbox import (
     EXPIRY_MS,
     MAX_BATCH,

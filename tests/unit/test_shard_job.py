@@ -15,7 +15,7 @@ from ops_anomaly.aws.errors import (
     StoreUnavailableError,
 )
 from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key
-from ops_anomaly.watcher.incidents import RECOVERY_PERIODS
+from ops_anomaly.watcher.anomalies import RECOVERY_PERIODS
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.shard_job import RESERVE_MS
 from ops_anomaly.watcher.state import ShardState
@@ -281,7 +281,7 @@ def test_an_incident_is_not_withdrawn_because_its_entry_lets_values_settle_for_l
     assert world.sent == [("i-00000", OPENED)]
 
 
-def test_what_is_unusual_again_after_a_withdrawal_is_another_incident() -> None:
+def test_what_is_unusual_again_after_a_withdrawal_is_another_anomaly() -> None:
     world = World(1)
     world.run(0)
     for tick, value in ((2, SPIKE), (3, 29.0), (4, SPIKE)):
@@ -579,8 +579,8 @@ def test_warm_and_cold_instances_notify_the_same() -> None:
     states = [run_through(world, is_cold=world is cold) for world in (warm, cold)]
     assert warm.event.sent == cold.event.sent
     assert len(warm.sent) > 4
-    incidents = [{key: each.incidents for key, each in s.metrics.items()} for s in states]
-    assert incidents[0] == incidents[1]
+    anomalies = [{key: each.anomalies for key, each in s.metrics.items()} for s in states]
+    assert anomalies[0] == anomalies[1]
 
 
 def test_another_instance_resumes_from_the_checkpoints_in_the_bucket() -> None:

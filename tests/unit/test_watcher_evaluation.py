@@ -18,8 +18,8 @@ from ops_anomaly.detection.types import (
     Series,
     Stored,
 )
+from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.evaluation import MetricEvaluation, evaluate_metric, settle_seconds
-from ops_anomaly.watcher.incidents import Closed, Opened
 from ops_anomaly.watcher.settling import CUMULATIVE_SECONDS, FINAL_SECONDS, READ_SECONDS
 from ops_anomaly.watcher.state import (
     FIRST_EVALUATION_PERIODS,
@@ -259,11 +259,11 @@ def test_the_detector_is_kept_where_values_are_final() -> None:
     assert evaluated(found) == [0]
     assert world.checkpoint
     assert world.checkpoint.until == NOON_OF_DAYS - STEP
-    assert world.state.incidents.evaluated_until == NOON_OF_DAYS
+    assert world.state.anomalies.evaluated_until == NOON_OF_DAYS
     found = world.evaluate(1)
     assert world.updates(found)[-1] == [0]
     assert world.checkpoint.until == NOON_OF_DAYS
-    assert world.state.incidents.evaluated_until == NOON_OF_DAYS + STEP
+    assert world.state.anomalies.evaluated_until == NOON_OF_DAYS + STEP
 
 
 def test_a_value_that_changes_before_it_has_settled_is_no_correction() -> None:
@@ -440,7 +440,7 @@ def test_instances_that_resume_or_start_over_find_the_same(
     for pass_on in (through_the_bucket, lose):
         theirs, other = machine.run(EVERY_TICK, pass_on)
         assert theirs == mine
-        assert other.incidents == kept.incidents
+        assert other.anomalies == kept.anomalies
         np.testing.assert_array_equal(other.values, kept.values)
 
 
@@ -454,10 +454,10 @@ def test_a_backlog_is_the_incidents_that_every_tick_would_have_found(
     pass_on: Callable[[Checkpoint | None], Checkpoint | None],
 ) -> None:
     machine = Burning(seed, statistic, share_at_first)
-    expected = [each.incident.id for each in machine.run(EVERY_TICK, keep)[0]]
+    expected = [each.anomaly.id for each in machine.run(EVERY_TICK, keep)[0]]
     for ticks in ([0, *range(5, PERIODS, 7), PERIODS], [0, PERIODS]):
         found, _ = machine.run(ticks, pass_on)
-        assert [each.incident.id for each in found] == expected
+        assert [each.anomaly.id for each in found] == expected
 
 
 class Corrected(Burning):
@@ -501,10 +501,10 @@ IS_WARM = pytest.mark.parametrize("is_warm", [True, False], ids=["warm", "cold"]
 @IS_WARM
 def test_an_open_incident_is_reviewed_from_its_beginning(is_warm: bool) -> None:
     found = Corrected("Average", [4, 5, 6, 7, 8]).correct(5, tick=10, is_warm=is_warm)
-    incident = found.state.incidents.incident
-    assert incident
-    assert incident.first_seen == NOON_MS + 4 * PERIOD_MS
-    assert (found.corrected, incident.readings) == (1, 4)
+    anomaly = found.state.anomalies.anomaly
+    assert anomaly
+    assert anomaly.first_seen == NOON_MS + 4 * PERIOD_MS
+    assert (found.corrected, anomaly.readings) == (1, 4)
 
 
 @IS_WARM
@@ -512,8 +512,8 @@ def test_an_incident_that_rested_on_what_was_corrected_is_withdrawn(is_warm: boo
     found = Corrected("Average", [4, 5]).correct(4, 5, tick=7, is_warm=is_warm)
     [closed] = found.transitions
     assert isinstance(closed, Closed)
-    assert (closed.reason, closed.incident.readings) == ("withdrawn", 2)
-    assert found.state.incidents.incident is None
+    assert (closed.reason, closed.anomaly.readings) == ("withdrawn", 2)
+    assert found.state.anomalies.anomaly is None
 
 
 def test_a_young_sum_that_was_high_and_is_corrected_is_withdrawn() -> None:

@@ -155,7 +155,7 @@ def test_the_last_periods_of_a_new_metric_are_evaluated() -> None:
     state, changed = with_readings(MetricState.empty(ORDERS), day, until=0)
     first = NOON_MS - FIRST_EVALUATION_PERIODS * STEP
     assert changed == list(range(-FIRST_EVALUATION_PERIODS, 0))
-    assert (state.since, state.incidents.evaluated_until) == (first, first)
+    assert (state.since, state.anomalies.evaluated_until) == (first, first)
 
 
 def test_a_state_has_the_time_when_it_was_read(known: MetricState) -> None:
@@ -244,7 +244,7 @@ def test_readings_outside_the_periods_are_left_out(known: MetricState) -> None:
 
 
 def test_the_incidents_of_a_metric_stay_with_it(known: MetricState) -> None:
-    assert with_readings(known, {}, until=5)[0].incidents is known.incidents
+    assert with_readings(known, {}, until=5)[0].anomalies is known.anomalies
 
 
 # --- the stored state ---------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
         {"start": str(NOON_MS)},
         {"metric": "shop Orders"},
         {"metric": "shop Orders Sum 90"},
-        {"incident": {}},
+        {"anomaly": {}},
         {"relapse": {}},
         {"notified_until": None},
         {"read_at": None},

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import MAX_DATAPOINTS, read_labelled
@@ -67,6 +68,22 @@ RECENT_MS = 3_600_000
 RECENT_READINGS = 3
 """An alarm is evaluated by the readings that it evaluated itself; if the event does not have them,
 by those of the last hour, and by so many at least."""
+
+
+class AlarmIncident(msgspec.Struct, frozen=True):
+    """A CloudWatch alarm that has fired and is not OK again.
+
+    Attributes
+    ----------
+    since : int
+        When it fired, milliseconds.
+    detail
+        Of the event that announced it.
+    """
+
+    id: str
+    since: int
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ops_anomaly.aws.objects import alarm_key
-from ops_anomaly.watcher.alarm_evaluation import evaluate_alarm
-from ops_anomaly.watcher.incidents import AlarmIncident
+from ops_anomaly.watcher.alarm_evaluation import AlarmIncident, evaluate_alarm
 from ops_anomaly.watcher.notifications import alarm_cleared, alarm_fired
 from ops_anomaly.watcher.outbox import (
     CorruptStateError,

@@ -1,4 +1,4 @@
-"""The evaluation of one metric: new readings in, incidents opened and closed out."""
+"""The evaluation of one metric: new readings in, anomalies opened and closed out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence
 from ops_anomaly.detection.types import ArtifactError
-from ops_anomaly.watcher.incidents import Evaluation, Provenance, advance
+from ops_anomaly.watcher.anomalies import Evaluation, Provenance, advance
 from ops_anomaly.watcher.settling import FINAL_SECONDS, counts, is_cumulative, settling_seconds
 from ops_anomaly.watcher.state import Checkpoint
 from ops_anomaly.watcher.watch_file import MAX_PERIODS, periods_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.aws.models import LoadedModel
     from ops_anomaly.detection.types import Detection, Detector, Mask, Series
-    from ops_anomaly.watcher.incidents import Closed, Opened
+    from ops_anomaly.watcher.anomalies import Closed, Opened
     from ops_anomaly.watcher.state import MetricState
     from ops_anomaly.watcher.watch_file import Options
 
@@ -81,7 +81,7 @@ def evaluate_metric(
     model: LoadedModel | None,
     checkpoint: Checkpoint | None,
 ) -> MetricEvaluation:
-    """Evaluate what is new of a metric, and open and close its incidents.
+    """Evaluate what is new of a metric, and open and close its anomalies.
 
     Parameters
     ----------
@@ -100,19 +100,19 @@ def evaluate_metric(
     times = state.series.times
     settled_at = now - 1000 * settle_seconds(metric, options)
     settled_until = min(end, settled_at // state.step * state.step)
-    is_read_again = is_changed & (times < state.incidents.evaluated_until)
-    is_due = is_read_again | (times >= state.incidents.evaluated_until)
+    is_read_again = is_changed & (times < state.anomalies.evaluated_until)
+    is_due = is_read_again | (times >= state.anomalies.evaluated_until)
     update = None
     if is_due.any():
         update = _update_detector(
             state, is_due, is_read_again, settled_until, now, options, model, checkpoint
         )
-    incidents, transitions = advance(
-        state.incidents, metric, state.series, settled_until, update.evaluation if update else None
+    anomalies, transitions = advance(
+        state.anomalies, metric, state.series, settled_until, update.evaluation if update else None
     )
     is_known = np.isin(times, before.series.times)
     return MetricEvaluation(
-        state=replace(state, incidents=incidents),
+        state=replace(state, anomalies=anomalies),
         transitions=transitions,
         late=int((is_read_again & ~is_known).sum()),
         corrected=int((is_read_again & is_known).sum()),
@@ -148,7 +148,7 @@ def _update_detector(
     final_until = min(now - 1000 * FINAL_SECONDS, settled_until)
     final = int(np.searchsorted(series.times, final_until - state.step, side="right"))
     first = max(begin, min(first_due, final))
-    if is_changed.any():  # an open incident is reviewed from its beginning
+    if is_changed.any():  # an open anomaly is reviewed from its beginning
         first = max(begin, min(first, _first_position(state)))
     if begin < first:
         _, detector = detector.update(series[begin:first], sensitivity)
@@ -170,8 +170,8 @@ def _update_detector(
 
 
 def _first_position(state: MetricState) -> int:
-    """Return the position of the first reading of what may be an incident, or the end."""
-    open_now = (state.incidents.incident, state.incidents.relapse)
+    """Return the position of the first reading of what may be an anomaly, or the end."""
+    open_now = (state.anomalies.anomaly, state.anomalies.relapse)
     begun = [each.first_seen for each in open_now if each]
     times = state.series.times
     return int(np.searchsorted(times, min(begun))) if begun else len(times)
@@ -207,7 +207,7 @@ def _start(
             return resumed, int(np.searchsorted(times, checkpoint.until, side="right"))
     seen = detector.last_timestamp
     begin = 0 if seen is None else int(np.searchsorted(times, seen, side="right"))
-    # an incident that began before the first evaluation is notified if it has not ended
+    # an anomaly that began before the first evaluation is notified if it has not ended
     return detector.with_warm_up(int(np.searchsorted(times[begin:], state.since))), begin
 
 

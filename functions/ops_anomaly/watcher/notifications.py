@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ops_anomaly.detection.formatting import duration, number
+from ops_anomaly.watcher.alarm_evaluation import AlarmIncident
+from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.formatting import iso, metric_title, spoken, subject_line
-from ops_anomaly.watcher.incidents import AlarmIncident, Closed, Opened
 from ops_anomaly.watcher.outbox import Notification
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.watcher.alarm_evaluation import Verdict
+    from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Provenance
     from ops_anomaly.watcher.events import AlarmChange
-    from ops_anomaly.watcher.incidents import CloseReason, Incident, Provenance
 
 
 VERSION = "1"
@@ -44,7 +45,7 @@ CLOSED_MESSAGES: dict[CloseReason, str] = {
 
 def incident_notification(transition: Opened | Closed, metric: Metric, now: int) -> Notification:
     """Return the notification of an incident that opens or closes."""
-    incident = transition.incident
+    incident = transition.anomaly
     detail: dict[str, Any] = {
         "version": VERSION,
         "id": incident.id,
@@ -119,7 +120,7 @@ def model_detail(provenance: Provenance) -> dict[str, str | None] | None:
     return {"name": provenance.model, "version": provenance.version}
 
 
-def opened_subject(incident: Incident, metric: Metric) -> str:
+def opened_subject(incident: Anomaly, metric: Metric) -> str:
     """Return what a phone shows of a new incident."""
     peak = incident.peak
     expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
@@ -127,7 +128,7 @@ def opened_subject(incident: Incident, metric: Metric) -> str:
     return f"{title_of(metric)}: {value} (severity {peak.severity:.2f})"
 
 
-def opened_message(incident: Incident, metric: Metric) -> str:
+def opened_message(incident: Anomaly, metric: Metric) -> str:
     """Return the message of a new incident, to be understood at 3 a.m."""
     peak, provenance = incident.peak, incident.provenance
     expected = "unknown" if peak.expected is None else number(peak.expected)
@@ -143,12 +144,12 @@ def opened_message(incident: Incident, metric: Metric) -> str:
             "",
             f"Metric    {metric}",
             f"Entry     {provenance.entry} (watch file)",
-            f"Incident  {incident.id}; another message follows when it closes.",
+            f"Anomaly  {incident.id}; another message follows when it closes.",
         ]
     )
 
 
-def closed_message(incident: Incident, metric: Metric, reason: CloseReason) -> tuple[str, str]:
+def closed_message(incident: Anomaly, metric: Metric, reason: CloseReason) -> tuple[str, str]:
     """Return subject and message of an incident that closes."""
     peak = incident.peak
     lasted = duration(incident.last_seen + 1000 * metric.period - incident.first_seen)
@@ -166,7 +167,7 @@ def closed_message(incident: Incident, metric: Metric, reason: CloseReason) -> t
             f"  reason    {peak.reason}",
             "",
             f"Metric    {metric}",
-            f"Incident  {incident.id}",
+            f"Anomaly  {incident.id}",
         ]
     )
 
@@ -206,7 +207,7 @@ def alarm_fired(
             "",
             f"Reason    {change.reason}",
             f"Alarm     {change.arn}",
-            f"Incident  {incident_id}; another message follows when the alarm is OK.",
+            f"Anomaly  {incident_id}; another message follows when the alarm is OK.",
         ]
     )
     return AlarmIncident(id=incident_id, since=change.at, detail=detail), Notification(
@@ -269,7 +270,7 @@ def alarm_cleared(change: AlarmChange, incident: AlarmIncident, now: int) -> Not
                 "",
                 f"Reason    {change.reason}",
                 f"Alarm     {change.arn}",
-                f"Incident  {incident.id}",
+                f"Anomaly  {incident.id}",
             ]
         ),
         made_at=now,

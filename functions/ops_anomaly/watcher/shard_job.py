@@ -11,8 +11,8 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Span, calls_for, read_history
 from ops_anomaly.aws.errors import AwsError, RequestRefusedError
 from ops_anomaly.aws.objects import state_key
+from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
-from ops_anomaly.watcher.incidents import Closed, Opened
 from ops_anomaly.watcher.notifications import incident_notification
 from ops_anomaly.watcher.outbox import VersionedDocument
 from ops_anomaly.watcher.state import (
@@ -187,9 +187,9 @@ class ShardRunner:
         if not left and not state.outbox:
             return snapshot
         closed = [
-            (each.metric, Closed(each.incidents.incident, "no longer watched"))
+            (each.metric, Closed(each.anomalies.anomaly, "no longer watched"))
             for each in left
-            if each.incidents.incident
+            if each.anomalies.anomaly
         ]
         outcome.transitions += [each for _, each in closed]
         after = ShardState(

@@ -1,4 +1,4 @@
-"""What the watcher keeps of a shard between evaluations: readings, incidents, and checkpoints.
+"""What the watcher keeps of a shard between evaluations: readings, anomalies, and checkpoints.
 
 The shard's state is one object in the bucket. Checkpoints of its detectors are a cache: updating a
 detector with two weeks of readings costs fifty times as much as with one, so an instance keeps its
@@ -22,7 +22,7 @@ from ops_anomaly.aws.errors import ObjectNotFoundError, StoreUnavailableError
 from ops_anomaly.aws.objects import checkpoint_key
 from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, Series
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.incidents import Incident, IncidentState
+from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState
 from ops_anomaly.watcher.outbox import CorruptStateError, Notification
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 
@@ -46,7 +46,7 @@ CACHE_BYTES = 384 * 2**20
 
 @dataclass(frozen=True)
 class MetricState:
-    """The last readings of a metric, and its incident.
+    """The last readings of a metric, and its anomaly.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class MetricState:
     metric: Metric
     start: int
     values: Floats
-    incidents: IncidentState = field(default_factory=IncidentState)
+    anomalies: AnomalyState = field(default_factory=AnomalyState)
     since: int = 0
     read_at: int = 0
 
@@ -134,17 +134,17 @@ class MetricState:
             came too late to be evaluated.
         """
         if len(self.values):
-            evaluate_from, incidents = self.end - LATE_PERIODS * self.step, self.incidents
+            evaluate_from, anomalies = self.end - LATE_PERIODS * self.step, self.anomalies
         else:
             evaluate_from = end - FIRST_EVALUATION_PERIODS * self.step
-            incidents = IncidentState(evaluated_until=evaluate_from)
+            anomalies = AnomalyState(evaluated_until=evaluate_from)
         known, received = (self._on_grid(each, end, periods) for each in (self.series, readings))
         values = np.where(np.isnan(received), known, received)
         after = replace(
             self,
             start=end - periods * self.step,
             values=values,
-            incidents=incidents,
+            anomalies=anomalies,
             since=self.since or evaluate_from,
             read_at=now,
         )
@@ -190,8 +190,8 @@ class _MetricRecord(Contract, frozen=True):
     read_at: int
     notified_until: int
     evaluated_until: int
-    incident: Incident | None
-    relapse: Incident | None
+    anomaly: Anomaly | None
+    relapse: Anomaly | None
 
 
 class _ShardRecord(Contract, frozen=True):
@@ -212,10 +212,10 @@ def encode_shard_state(state: ShardState) -> bytes:
                 periods=len(each.values),
                 since=each.since,
                 read_at=each.read_at,
-                notified_until=each.incidents.notified_until,
-                evaluated_until=each.incidents.evaluated_until,
-                incident=each.incidents.incident,
-                relapse=each.incidents.relapse,
+                notified_until=each.anomalies.notified_until,
+                evaluated_until=each.anomalies.evaluated_until,
+                anomaly=each.anomalies.anomaly,
+                relapse=each.anomalies.relapse,
             )
             for each in metrics
         ],
@@ -251,10 +251,10 @@ def decode_shard_state(data: bytes) -> ShardState:
 
 def _metric_state(record: _MetricRecord, values: Floats) -> MetricState:
     metric = Metric.parse(record.metric)
-    incidents = IncidentState(
-        record.incident, record.relapse, record.notified_until, record.evaluated_until
+    anomalies = AnomalyState(
+        record.anomaly, record.relapse, record.notified_until, record.evaluated_until
     )
-    state = MetricState(metric, record.start, values, incidents, record.since, record.read_at)
+    state = MetricState(metric, record.start, values, anomalies, record.since, record.read_at)
     if len(values) != record.periods or record.start % state.step:
         raise CorruptStateError(f"the readings of {metric} are malformed")
     return state

@@ -1,4 +1,4 @@
-"""Incidents, from evaluations made by hand: one opens, lasts, and closes after a recovery.
+"""Anomalies, from evaluations made by hand: one opens, lasts, and closes after a recovery.
 
 A letter a period: `.` is normal, `!` raises an alert, `a` is anomalous within the alert before it,
 and a space is a gap.
@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Alert, Detection, Series
-from ops_anomaly.watcher.incidents import (
+from ops_anomaly.watcher.anomalies import (
     RECOVERY_PERIODS,
     RELAPSE_MS,
     RELAPSE_READINGS,
+    AnomalyState,
     Closed,
     Evaluation,
-    IncidentState,
     Opened,
     Provenance,
     advance,
@@ -35,7 +35,7 @@ STEP = 300_000
 METRIC = Metric("shop", "Orders", (), "Sum", 300)
 NORMAL, UNUSUAL = 5.0, 20.0
 THRESHOLD = 1.0
-NONE_OPEN = IncidentState()
+NONE_OPEN = AnomalyState()
 
 
 def evaluation(
@@ -85,13 +85,13 @@ def evaluation(
 
 def advanced(
     letters: str,
-    state: IncidentState = NONE_OPEN,
+    state: AnomalyState = NONE_OPEN,
     found: Evaluation | None = None,
     *,
     metric: Metric = METRIC,
     settled: int | None = None,
     **more: Any,
-) -> tuple[IncidentState, list[Opened | Closed]]:
+) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Advance by the evaluation of these letters, or by another one of the same readings."""
     values = np.array([np.nan if letter == " " else 0.0 for letter in letters])
     known = MetricState(metric, NOON_MS, values)
@@ -100,9 +100,9 @@ def advanced(
     return advance(state, metric, known.series, until, found)
 
 
-def evaluated(periods: int) -> IncidentState:
+def evaluated(periods: int) -> AnomalyState:
     """Return the state after so many periods in which nothing was unusual."""
-    return IncidentState(evaluated_until=NOON_MS + periods * STEP)
+    return AnomalyState(evaluated_until=NOON_MS + periods * STEP)
 
 
 def period(time: int) -> int:
@@ -110,27 +110,27 @@ def period(time: int) -> int:
 
 
 def transitions(steps: list[Opened | Closed]) -> list[tuple]:
-    """Return where incidents opened, and where and why they closed."""
+    """Return where anomalies opened, and where and why they closed."""
     return [
-        ("opened", period(step.incident.first_seen))
+        ("opened", period(step.anomaly.first_seen))
         if isinstance(step, Opened)
-        else ("closed", period(step.incident.last_seen), step.reason)
+        else ("closed", period(step.anomaly.last_seen), step.reason)
         for step in steps
     ]
 
 
-def test_consecutive_anomalous_readings_are_one_incident() -> None:
+def test_consecutive_anomalous_readings_are_one_anomaly() -> None:
     state, [step] = advanced("...!aaa")
-    assert step == Opened(state.incident)
-    incident = state.incident
-    assert (period(incident.first_seen), period(incident.last_seen), incident.readings) == (3, 6, 4)
+    assert step == Opened(state.anomaly)
+    anomaly = state.anomaly
+    assert (period(anomaly.first_seen), period(anomaly.last_seen), anomaly.readings) == (3, 6, 4)
 
 
 def test_further_readings_of_an_incident_cause_no_transition() -> None:
     state, _ = advanced("...!")
     state, steps = advanced("...!aa.a", state)
     assert steps == []
-    assert state.incident.readings == 4
+    assert state.anomaly.readings == 4
 
 
 def test_normal_readings_open_nothing() -> None:
@@ -139,7 +139,7 @@ def test_normal_readings_open_nothing() -> None:
 
 def test_an_incident_names_the_member_that_raised_the_alert() -> None:
     state, _ = advanced("...!a")
-    assert state.incident.member == "rise"
+    assert state.anomaly.member == "rise"
 
 
 @pytest.mark.parametrize("minutes", [1, 5, 60])
@@ -156,7 +156,7 @@ def test_an_outage_is_one_opening_and_one_closing_within_four_readings(
         steps += found
         closed_at = tick if isinstance(found[-1:] and found[-1], Closed) else closed_at
     assert [type(step) for step in steps] == [Opened, Closed]
-    assert steps[0].incident.id == steps[1].incident.id
+    assert steps[0].anomaly.id == steps[1].anomaly.id
     assert closed_at is not None
     assert closed_at - len(letters) <= 4
 
@@ -166,13 +166,13 @@ def test_an_incident_closes_after_the_recovery_periods() -> None:
     assert transitions(steps) == [("opened", 2)]
     state, steps = advanced("..!a" + "." * RECOVERY_PERIODS, state)
     assert transitions(steps) == [("closed", 3, "recovered")]
-    assert state.incident is None
+    assert state.anomaly is None
 
 
 def test_an_unusual_reading_during_the_recovery_keeps_it_open() -> None:
     state, steps = advanced("!" + "." * (RECOVERY_PERIODS - 1) + "a")
     assert transitions(steps) == [("opened", 0)]
-    assert period(state.incident.last_seen) == RECOVERY_PERIODS
+    assert period(state.anomaly.last_seen) == RECOVERY_PERIODS
 
 
 def test_the_incident_of_a_metric_without_data_closes() -> None:
@@ -210,18 +210,18 @@ def test_readings_that_flicker_after_an_incident_open_nothing(flicker: str, is_w
     assert transitions(steps) == [("opened", 0), ("closed", 0, "recovered")]
     history = "." * len(RECOVERED) if is_warm else RECOVERED  # a warm detector has no old alerts
     after, steps = advanced(history + flicker, state)
-    assert (after.incident, steps) == (None, [])
+    assert (after.anomaly, steps) == (None, [])
 
 
-def test_a_metric_that_is_unusual_again_for_long_opens_another_incident() -> None:
+def test_a_metric_that_is_unusual_again_for_long_opens_another_anomaly() -> None:
     state, _ = advanced(RECOVERED)
     relapse = "a" * LASTING
     state, [opened] = advanced(RECOVERED + relapse, state)
-    assert period(opened.incident.first_seen) == len(RECOVERED)
-    assert (opened.incident.readings, opened.incident.member) == (LASTING, None)
+    assert period(opened.anomaly.first_seen) == len(RECOVERED)
+    assert (opened.anomaly.readings, opened.anomaly.member) == (LASTING, None)
     letters = RECOVERED + relapse + "." * RECOVERY_PERIODS
     _, [closed] = advanced(letters, state)
-    assert (closed.incident.id, closed.reason) == (opened.incident.id, "recovered")
+    assert (closed.anomaly.id, closed.reason) == (opened.anomaly.id, "recovered")
 
 
 def test_a_relapse_with_short_recoveries_lasts() -> None:
@@ -237,7 +237,7 @@ def test_two_readings_are_no_relapse_however_far_apart() -> None:
     assert advanced(letters, state, metric=hourly)[1] == []
 
 
-def test_the_next_alert_opens_a_new_incident() -> None:
+def test_the_next_alert_opens_a_new_anomaly() -> None:
     state, _ = advanced(RECOVERED)
     assert transitions(advanced(RECOVERED + "a!", state)[1]) == [("opened", len(RECOVERED) + 1)]
 
@@ -251,7 +251,7 @@ def test_the_same_readings_again_change_nothing() -> None:
 def test_an_alert_that_began_before_what_is_due_opens_where_it_began() -> None:
     state, steps = advanced("..!aa.a", evaluated(4))
     assert transitions(steps) == [("opened", 2)]
-    assert state.incident.readings == 4
+    assert state.anomaly.readings == 4
 
 
 def test_an_alert_that_was_over_before_what_is_due_opens_nothing() -> None:
@@ -260,7 +260,7 @@ def test_an_alert_that_was_over_before_what_is_due_opens_nothing() -> None:
 
 def test_an_incident_opens_with_its_worst_reading_so_far() -> None:
     _, [step] = advanced("!aa", scores={0: 2.0, 1: 9.0, 2: 3.0})
-    peak = step.incident.peak
+    peak = step.anomaly.peak
     assert (period(peak.time), peak.score, peak.severity, peak.reason) == (1, 9.0, 0.9, "so high")
     assert (peak.value, peak.expected, peak.lower, peak.upper) == (UNUSUAL, NORMAL, 0.0, 10.0)
 
@@ -268,7 +268,7 @@ def test_an_incident_opens_with_its_worst_reading_so_far() -> None:
 def test_a_less_unusual_reading_does_not_replace_the_worst() -> None:
     state, _ = advanced("!", scores={0: 9.0})
     after, _ = advanced("!a", state, scores={0: 9.0, 1: 2.0})
-    assert after.incident.peak == state.incident.peak
+    assert after.anomaly.peak == state.anomaly.peak
 
 
 def test_unknown_bounds_are_none() -> None:
@@ -276,21 +276,21 @@ def test_unknown_bounds_are_none() -> None:
     nothing = np.array([np.nan])
     unknown = replace(found.detection, expected=nothing, lower=nothing, upper=nothing)
     _, [step] = advanced("!", found=replace(found, detection=unknown))
-    peak = step.incident.peak
+    peak = step.anomaly.peak
     assert (peak.expected, peak.lower, peak.upper) == (None, None, None)
 
 
 def test_an_incident_has_the_same_id_whoever_finds_it() -> None:
     _, [mine] = advanced("..!aa")
     _, [theirs] = advanced("..!aaa.a", evaluated(3))
-    assert mine.incident.id == theirs.incident.id
+    assert mine.anomaly.id == theirs.anomaly.id
 
 
 def test_incidents_of_other_metrics_and_times_have_other_ids() -> None:
     letters = "!" + "." * 20 + "!"
     other = replace(METRIC, name="Visits")
     steps = [step for metric in (METRIC, other) for step in advanced(letters, metric=metric)[1]]
-    assert len({step.incident.id for step in steps if isinstance(step, Opened)}) == 4
+    assert len({step.anomaly.id for step in steps if isinstance(step, Opened)}) == 4
 
 
 def test_a_backlog_with_a_long_gap_closes_for_lack_of_data() -> None:
@@ -306,9 +306,9 @@ def test_what_has_not_settled_opens_nothing_until_it_has() -> None:
     assert (state, steps) == (evaluated(2), [])
     state, steps = advanced("..!a.", state, settled=3)
     assert transitions(steps) == [("opened", 2)]
-    assert state.incident.readings == 1
+    assert state.anomaly.readings == 1
     state, steps = advanced("..!a..", state, settled=4)
-    assert (steps, state.incident.readings) == ([], 2)
+    assert (steps, state.anomaly.readings) == ([], 2)
 
 
 def test_an_incident_does_not_close_by_readings_that_have_not_settled() -> None:
@@ -334,7 +334,7 @@ def test_a_reading_that_counts_before_it_has_settled_counts_once() -> None:
         state, more = advanced(letters, state, found, settled=settled)
         steps += more
     assert transitions(steps) == [("opened", 2)]
-    assert state.incident.readings == 2
+    assert state.anomaly.readings == 2
 
 
 def test_a_reading_that_counted_before_it_had_settled_is_corrected_like_any_other() -> None:
@@ -347,7 +347,7 @@ def test_nothing_is_lost_of_what_has_not_settled_after_a_reading_that_counted() 
     found, settled = high_already("..!a", 2, 2)
     state, _ = advanced("..!a", found=found, settled=settled)
     state, _ = advanced("..!a...", state, settled=5)
-    assert state.incident.readings == 2
+    assert state.anomaly.readings == 2
 
 
 # --- readings that were corrected ---------------------------------------------------------------
@@ -357,8 +357,8 @@ def test_an_incident_of_which_nothing_is_unusual_any_more_is_withdrawn() -> None
     state, [opened] = advanced("..!a")
     state, steps = advanced(".....", state, changed=[2, 3])
     assert transitions(steps) == [("closed", 3, "withdrawn")]
-    assert steps[0].incident == opened.incident
-    assert state.incident is None
+    assert steps[0].anomaly == opened.anomaly
+    assert state.anomaly is None
     assert advanced("......", state) == (replace(state, evaluated_until=NOON_MS + 6 * STEP), [])
 
 
@@ -371,7 +371,7 @@ def test_an_incident_may_rest_on_a_reading_that_is_not_its_own() -> None:
 def test_without_a_correction_an_incident_stays_whatever_the_detector_finds_now() -> None:
     state, _ = advanced("..!a")
     after, steps = advanced(".....", state)
-    assert (after.incident, steps) == (state.incident, [])
+    assert (after.anomaly, steps) == (state.anomaly, [])
 
 
 def test_an_incident_that_began_before_what_is_evaluated_stays() -> None:
@@ -385,7 +385,7 @@ def test_an_incident_that_began_before_what_is_evaluated_stays() -> None:
         is_changed=found.is_changed[later],
     )
     after, steps = advanced(".....", state, found)
-    assert (after.incident, steps) == (state.incident, [])
+    assert (after.anomaly, steps) == (state.anomaly, [])
 
 
 @pytest.mark.parametrize(
@@ -397,8 +397,8 @@ def test_an_incident_is_what_is_left_of_it(
 ) -> None:
     state, [opened] = advanced("..!aa")
     after, steps = advanced(now, state, changed=[changed])
-    assert (after.incident.readings, period(after.incident.last_seen)) == (readings, last_seen)
-    assert (after.incident.id, steps) == (opened.incident.id, [])
+    assert (after.anomaly.readings, period(after.anomaly.last_seen)) == (readings, last_seen)
+    assert (after.anomaly.id, steps) == (opened.anomaly.id, [])
 
 
 def test_an_incident_whose_last_reading_was_corrected_closes_earlier() -> None:
@@ -410,25 +410,25 @@ def test_an_incident_whose_last_reading_was_corrected_closes_earlier() -> None:
 def test_the_worst_reading_of_an_incident_is_by_present_values() -> None:
     state, _ = advanced("!a", scores={0: 2.0, 1: 9.0})
     after, _ = advanced("!a.", state, changed=[1], scores={0: 2.0, 1: 1.5})
-    peak = after.incident.peak
+    peak = after.anomaly.peak
     assert (period(peak.time), peak.score) == (0, 2.0)
 
 
 def test_a_late_reading_within_the_open_incident_belongs_to_it() -> None:
     state, _ = advanced(".!a .a")
     after, steps = advanced(".!aa.a", state, changed=[3])
-    assert (steps, after.incident.readings) == ([], 4)
-    assert after.incident.last_seen == state.incident.last_seen
+    assert (steps, after.anomaly.readings) == ([], 4)
+    assert after.anomaly.last_seen == state.anomaly.last_seen
     assert after.notified_until == state.notified_until
 
 
-def test_a_late_reading_after_the_last_one_extends_the_incident() -> None:
+def test_a_late_reading_after_the_last_one_extends_the_anomaly() -> None:
     state, _ = advanced(".!. ")
     after, steps = advanced(".!.a.", state, changed=[3])
-    assert (steps, after.incident.readings, period(after.incident.last_seen)) == ([], 2, 3)
+    assert (steps, after.anomaly.readings, period(after.anomaly.last_seen)) == ([], 2, 3)
 
 
-def test_a_reading_that_becomes_unusual_by_a_correction_opens_an_incident() -> None:
+def test_a_reading_that_becomes_unusual_by_a_correction_opens_an_anomaly() -> None:
     state, _ = advanced(".....")
     state, steps = advanced("...!..", state, changed=[3])
     assert transitions(steps) == [("opened", 3)]
@@ -446,7 +446,7 @@ def test_an_incident_is_withdrawn_before_the_next_one_opens() -> None:
     state, _ = advanced("..!.")
     after, steps = advanced("....!", state, changed=[2])
     assert transitions(steps) == [("closed", 2, "withdrawn"), ("opened", 4)]
-    assert after.incident == steps[1].incident
+    assert after.anomaly == steps[1].anomaly
 
 
 def test_a_relapse_that_was_corrected_is_forgotten() -> None:
@@ -489,4 +489,4 @@ def test_incidents_do_not_depend_on_how_readings_are_divided_into_evaluations(
         steps += found
     assert all(isinstance(step, Opened) for step in steps[::2])
     assert all(isinstance(step, Closed) for step in steps[1::2])
-    assert [step.incident.id for step in steps] == [step.incident.id for step in together]
+    assert [step.anomaly.id for step in steps] == [step.anomaly.id for step in together]

@@ -1,11 +1,11 @@
-"""Incidents: open from the first unusual reading until a metric has been normal for a while."""
+"""Anomalies: open from the first unusual reading until a metric has been normal for a while."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 RECOVERY_PERIODS = 3
-"""Periods without an unusual reading after which an incident closes."""
+"""Periods without an unusual reading after which an anomaly closes."""
 
 RELAPSE_MS, RELAPSE_READINGS = 1_800_000, 3
-"""How long, and in how many readings, a metric must be unusual again to open another incident while
+"""How long, and in how many readings, a metric must be unusual again to open another anomaly while
 the detector still counts it as the last one: a flicker after an outage is no news, but an outage
 soon after a false alarm is."""
 
@@ -29,7 +29,7 @@ CloseReason = Literal["recovered", "no data", "no longer watched", "withdrawn"]
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """The most anomalous reading of an incident so far, and why."""
+    """The most anomalous reading of an anomaly so far, and why."""
 
     time: int
     value: float
@@ -63,7 +63,7 @@ class Provenance(msgspec.Struct, frozen=True):
     confidence: float
 
 
-class Incident(msgspec.Struct, frozen=True):
+class Anomaly(msgspec.Struct, frozen=True):
     """Unusual readings that belong together.
 
     Attributes
@@ -75,7 +75,7 @@ class Incident(msgspec.Struct, frozen=True):
     readings : int
         Number of unusual readings.
     member : str or None
-        The member of the detector that raised the alert; None where it has none, or the incident is
+        The member of the detector that raised the alert; None where it has none, or the anomaly is
         a relapse.
     """
 
@@ -88,54 +88,38 @@ class Incident(msgspec.Struct, frozen=True):
     provenance: Provenance
 
 
-class AlarmIncident(msgspec.Struct, frozen=True):
-    """A CloudWatch alarm that has fired and is not OK again.
-
-    Attributes
-    ----------
-    since : int
-        When it fired, milliseconds.
-    detail
-        Of the event that announced it.
-    """
-
-    id: str
-    since: int
-    detail: dict[str, Any]
-
-
 @dataclass(frozen=True)
 class Opened:
-    """An incident has begun."""
+    """An anomaly has begun."""
 
-    incident: Incident
+    anomaly: Anomaly
 
 
 @dataclass(frozen=True)
 class Closed:
-    """An incident has ended."""
+    """An anomaly has ended."""
 
-    incident: Incident
+    anomaly: Anomaly
     reason: CloseReason
 
 
 @dataclass(frozen=True)
-class IncidentState:
-    """The incident of one metric, if one is open.
+class AnomalyState:
+    """The anomaly of one metric, if one is open.
 
     Attributes
     ----------
-    incident : Incident or None
-    relapse : Incident or None
-        Unusual readings of an alert whose incident has closed; they may be a flicker.
+    anomaly : Anomaly or None
+    relapse : Anomaly or None
+        Unusual readings of an alert whose anomaly has closed; they may be a flicker.
     notified_until : int
-        Time of the last unusual reading of any incident that was opened; 0 for none.
+        Time of the last unusual reading of any anomaly that was opened; 0 for none.
     evaluated_until : int
         Readings before it have been added, milliseconds.
     """
 
-    incident: Incident | None = None
-    relapse: Incident | None = None
+    anomaly: Anomaly | None = None
+    relapse: Anomaly | None = None
     notified_until: int = 0
     evaluated_until: int = 0
 
@@ -162,14 +146,14 @@ class Evaluation:
 
 
 def advance(
-    state: IncidentState, metric: Metric, series: Series, until: int, evaluation: Evaluation | None
-) -> tuple[IncidentState, list[Opened | Closed]]:
-    """Open, extend and close the incidents of a metric after an evaluation.
+    state: AnomalyState, metric: Metric, series: Series, until: int, evaluation: Evaluation | None
+) -> tuple[AnomalyState, list[Opened | Closed]]:
+    """Open, extend and close the anomalies of a metric after an evaluation.
 
-    An alert opens an incident with its first unusual reading; further ones extend it. It closes
+    An alert opens an anomaly with its first unusual reading; further ones extend it. It closes
     soon after the metric has recovered, long before the detector would raise another alert: what is
-    anomalous until then opens an incident only if it lasts. If CloudWatch has corrected readings,
-    the open incident is what they are now: if none of them is unusual any more, it is withdrawn.
+    anomalous until then opens an anomaly only if it lasts. If CloudWatch has corrected readings,
+    the open anomaly is what they are now: if none of them is unusual any more, it is withdrawn.
 
     Parameters
     ----------
@@ -182,7 +166,7 @@ def advance(
 
     Returns
     -------
-    IncidentState
+    AnomalyState
         After all readings.
     list of Opened or Closed
         In order of time.
@@ -198,8 +182,8 @@ def advance(
             state, closed = _close_if_over(state, metric, series, time)
             state, opened = _add_reading(state, metric, evaluation, position)
             transitions += closed + opened
-            if state.incident and transitions:  # announced with its worst reading so far
-                transitions[-1] = Opened(state.incident)
+            if state.anomaly and transitions:  # announced with its worst reading so far
+                transitions[-1] = Opened(state.anomaly)
             added_until = max(added_until, time + 1)
     state, closed = _close_if_over(state, metric, series, until)
     evaluated_until = max(state.evaluated_until, added_until)
@@ -207,34 +191,34 @@ def advance(
 
 
 def _corrected(
-    state: IncidentState, evaluation: Evaluation
-) -> tuple[IncidentState, list[Opened | Closed]]:
+    state: AnomalyState, evaluation: Evaluation
+) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Return the state by what its readings are now that CloudWatch has corrected some."""
     if not evaluation.is_changed.any():
         return state, []
-    incident = _as_it_is_now(state.incident, evaluation)
+    anomaly = _as_it_is_now(state.anomaly, evaluation)
     relapse = _as_it_is_now(state.relapse, evaluation)
-    withdrawn = state.incident if incident is None else None
-    after = replace(state, incident=incident, relapse=relapse)
+    withdrawn = state.anomaly if anomaly is None else None
+    after = replace(state, anomaly=anomaly, relapse=relapse)
     return after, [Closed(withdrawn, "withdrawn")] if withdrawn else []
 
 
-def _as_it_is_now(incident: Incident | None, evaluation: Evaluation) -> Incident | None:
-    """Return an incident by the present values of its readings, or None if none is unusual.
+def _as_it_is_now(anomaly: Anomaly | None, evaluation: Evaluation) -> Anomaly | None:
+    """Return an anomaly by the present values of its readings, or None if none is unusual.
 
     One that began before the readings that may still change stays as it is.
     """
     times = evaluation.series.times
-    if incident is None or not len(times) or incident.first_seen < times[0]:
-        return incident
-    is_inside = (times >= incident.first_seen) & (times <= incident.last_seen)
+    if anomaly is None or not len(times) or anomaly.first_seen < times[0]:
+        return anomaly
+    is_inside = (times >= anomaly.first_seen) & (times <= anomaly.last_seen)
     # what was notified and is anomalous still stays so, even if its entry lets it settle for longer
     positions = np.flatnonzero(evaluation.detection.is_anomaly & is_inside)
     if not len(positions):
         return None
     peaks = [peak_at(evaluation, position) for position in positions.tolist()]
     return msgspec.structs.replace(
-        incident,
+        anomaly,
         last_seen=int(times[positions[-1]]),
         readings=len(positions),
         peak=max(peaks, key=lambda peak: peak.severity),
@@ -242,68 +226,68 @@ def _as_it_is_now(incident: Incident | None, evaluation: Evaluation) -> Incident
 
 
 def _close_if_over(
-    state: IncidentState, metric: Metric, series: Series, until: int
-) -> tuple[IncidentState, list[Opened | Closed]]:
-    """Close the incident if enough periods without an unusual reading have passed by `until`."""
+    state: AnomalyState, metric: Metric, series: Series, until: int
+) -> tuple[AnomalyState, list[Opened | Closed]]:
+    """Close the anomaly if enough periods without an unusual reading have passed by `until`."""
     relapse = None if _is_over(state.relapse, metric, until) else state.relapse
-    state, incident = replace(state, relapse=relapse), state.incident
-    if incident is None or not _is_over(incident, metric, until):
+    state, anomaly = replace(state, relapse=relapse), state.anomaly
+    if anomaly is None or not _is_over(anomaly, metric, until):
         return state, []
-    has_data = ((series.times > incident.last_seen) & (series.times < until)).any()
-    closed = Closed(incident, "recovered" if has_data else "no data")
-    return replace(state, incident=None), [closed]
+    has_data = ((series.times > anomaly.last_seen) & (series.times < until)).any()
+    closed = Closed(anomaly, "recovered" if has_data else "no data")
+    return replace(state, anomaly=None), [closed]
 
 
-def _is_over(incident: Incident | None, metric: Metric, until: int) -> bool:
+def _is_over(anomaly: Anomaly | None, metric: Metric, until: int) -> bool:
     recovery = (1 + RECOVERY_PERIODS) * 1000 * metric.period
-    return incident is not None and until >= incident.last_seen + recovery
+    return anomaly is not None and until >= anomaly.last_seen + recovery
 
 
 def _add_reading(
-    state: IncidentState, metric: Metric, evaluation: Evaluation, position: int
-) -> tuple[IncidentState, list[Opened | Closed]]:
-    """Return the state after an unusual reading, and the incident that it opened."""
-    if state.incident:
-        return _with_open(state, _extended(state.incident, evaluation, position)), []
+    state: AnomalyState, metric: Metric, evaluation: Evaluation, position: int
+) -> tuple[AnomalyState, list[Opened | Closed]]:
+    """Return the state after an unusual reading, and the anomaly that it opened."""
+    if state.anomaly:
+        return _with_open(state, _extended(state.anomaly, evaluation, position)), []
     alert = _new_alert(state, evaluation, position)
     if alert:
-        incident = _new_incident(state, metric, evaluation, alert, position)
+        anomaly = _new_anomaly(state, metric, evaluation, alert, position)
     elif state.relapse:
-        incident = _extended(state.relapse, evaluation, position)
+        anomaly = _extended(state.relapse, evaluation, position)
     else:
         here = Alert(position, position, position)
-        incident = _new_incident(state, metric, evaluation, here, position)
-    if alert or _is_lasting(incident, metric):
-        return _with_open(state, incident), [Opened(incident)]
-    return replace(state, relapse=incident), []
+        anomaly = _new_anomaly(state, metric, evaluation, here, position)
+    if alert or _is_lasting(anomaly, metric):
+        return _with_open(state, anomaly), [Opened(anomaly)]
+    return replace(state, relapse=anomaly), []
 
 
-def _with_open(state: IncidentState, incident: Incident) -> IncidentState:
-    notified_until = max(incident.last_seen, state.notified_until)
-    return replace(state, incident=incident, relapse=None, notified_until=notified_until)
+def _with_open(state: AnomalyState, anomaly: Anomaly) -> AnomalyState:
+    notified_until = max(anomaly.last_seen, state.notified_until)
+    return replace(state, anomaly=anomaly, relapse=None, notified_until=notified_until)
 
 
-def _new_alert(state: IncidentState, evaluation: Evaluation, position: int) -> Alert | None:
+def _new_alert(state: AnomalyState, evaluation: Evaluation, position: int) -> Alert | None:
     """Return the alert that an anomalous reading belongs to, unless it was notified."""
     times = evaluation.series.times
     begun = [alert for alert in evaluation.detection.alerts if alert.start <= position]
     return begun[-1] if begun and times[begun[-1].start] > state.notified_until else None
 
 
-def _is_lasting(relapse: Incident, metric: Metric) -> bool:
+def _is_lasting(relapse: Anomaly, metric: Metric) -> bool:
     lasted = relapse.last_seen - relapse.first_seen + 1000 * metric.period
     return lasted >= RELAPSE_MS and relapse.readings >= RELAPSE_READINGS
 
 
-def _new_incident(
-    state: IncidentState, metric: Metric, evaluation: Evaluation, alert: Alert, position: int
-) -> Incident:
+def _new_anomaly(
+    state: AnomalyState, metric: Metric, evaluation: Evaluation, alert: Alert, position: int
+) -> Anomaly:
     times = evaluation.series.times
     first_seen = int(times[alert.start])
     identity = f"{metric} since {first_seen // 1000}"
-    if first_seen <= state.notified_until:  # as after a withdrawal: not the incident of that time
+    if first_seen <= state.notified_until:  # as after a withdrawal: not the anomaly of that time
         identity += f", after {state.notified_until // 1000}"
-    return Incident(
+    return Anomaly(
         id=hashlib.sha256(identity.encode()).hexdigest()[:16],
         first_seen=first_seen,
         last_seen=int(times[position]),
@@ -314,14 +298,14 @@ def _new_incident(
     )
 
 
-def _extended(incident: Incident, evaluation: Evaluation, position: int) -> Incident:
-    """Return an incident after one more unusual reading, or one that was known and has changed."""
+def _extended(anomaly: Anomaly, evaluation: Evaluation, position: int) -> Anomaly:
+    """Return an anomaly after one more unusual reading, or one that was known and has changed."""
     peak = peak_at(evaluation, position)
     return msgspec.structs.replace(
-        incident,
-        last_seen=max(peak.time, incident.last_seen),
-        readings=incident.readings + (peak.time > incident.last_seen),
-        peak=peak if peak.severity > incident.peak.severity else incident.peak,
+        anomaly,
+        last_seen=max(peak.time, anomaly.last_seen),
+        readings=anomaly.readings + (peak.time > anomaly.last_seen),
+        peak=peak if peak.severity > anomaly.peak.severity else anomaly.peak,
     )
 
 
