@@ -24,7 +24,3 @@ class PublishError(TrainingError):
 
 class PublishConflictError(PublishError):
     """Somebody else published in between: check which version is live, then decide again."""
-
-
-class SmokeError(TrainingError):
-    """There is no such stack, or it can't be reached."""

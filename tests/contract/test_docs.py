@@ -67,7 +67,7 @@ def test_modules_that_are_run_exist() -> None:
 
 
 def test_commands_and_their_options_exist() -> None:
-    from training.__main__ import command_line
+    from commands.__main__ import command_line
 
     commands = command_line().commands
     options = {

@@ -28,6 +28,7 @@ NOT_DEPLOYED = (
         "pydantic",
         "tests",
         "training",
+        "commands",
         "local",
         "benchmarks",
     ),

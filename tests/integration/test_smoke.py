@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from commands.smoke import Outcome, SmokeError, check_stack
 from local.gateway import LocalContext
 from local.stack import WatchStack, local_client, make_watch_stack
 from ops_anomaly.aws.models import write_index
@@ -31,9 +32,7 @@ from tests.support.command import Done, command
 from tests.support.fakes import CREATED, small_artifact
 from tests.support.forwarding import ForwardingServer, Request, Response, running
 from tests.support.roles import EnforcedRole, actions, published_policy
-from training import SmokeError
 from training.publishing import publish_watch_file
-from training.smoke import Outcome, smoke
 
 PARTS = ["bucket", "API", "model", "tick", "test alert", "alarm", "subscribers", "dead letters"]
 WATCH = "ops-anomaly-watch"
@@ -95,7 +94,7 @@ class Deployed:
 
     def run(self, wait_seconds: float = 20.0) -> dict[str, Outcome]:
         self.create()
-        return {each.part: each for each in smoke(self.name, self.client, wait_seconds)}
+        return {each.part: each for each in check_stack(self.name, self.client, wait_seconds)}
 
     def command(self, *arguments: str) -> Done:
         self.create()
@@ -189,7 +188,7 @@ def test_the_published_policy_is_all_that_it_needs(deployed: Deployed) -> None:
     deployed.create()
     statements = published_policy("smoke", deployed.bucket.name)
     with running(EnforcedRole(deployed.aws.url, statements)) as role:
-        outcomes = list(smoke(deployed.name, lambda service: local_client(service, role.url)))
+        outcomes = list(check_stack(deployed.name, lambda service: local_client(service, role.url)))
     assert [outcome.status for outcome in outcomes] == ["ok"] * len(PARTS), outcomes
     assert not role.denied
     # the stack has a key, and without ListBucket a missing object would be a denied one
@@ -292,7 +291,7 @@ def test_dead_letters_are_named(deployed: Deployed) -> None:
 
 def test_nothing_is_left_of_a_check_that_is_interrupted(deployed: Deployed) -> None:
     deployed.create()
-    outcomes = smoke(deployed.name, deployed.client)
+    outcomes = check_stack(deployed.name, deployed.client)
     for outcome in outcomes:
         if outcome.part == "test alert":
             assert deployed.leftovers()

@@ -205,7 +205,7 @@ def test_the_tables_fit_80_columns(run: Run) -> None:
 
 def test_the_module_runs_the_command_line() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "training", "--help"],
+        [sys.executable, "-m", "commands", "--help"],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}"},
         capture_output=True,

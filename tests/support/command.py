@@ -33,7 +33,7 @@ def command(*arguments: str, cwd: Path = ROOT, **environment: str) -> Done:
     ):
         for name, value in (wide | environment).items():
             patch.setenv(name, value)
-        from training.__main__ import main  # its console takes the width as it is imported
+        from commands.__main__ import main  # its console takes the width as it is imported
 
         try:
             status = main(arguments)

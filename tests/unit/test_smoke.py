@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import requests
 
+from commands import smoke
+from commands.smoke import Deployment, attempt, check_bucket, check_subscribers, expect_ok
 from tests.support.cloudformation import TEMPLATE
 from tests.support.fake_cloudwatch import client_error
-from training import smoke
-from training.smoke import Deployment, attempt, check_bucket, check_subscribers, expect_ok
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:alerts"
 OUTPUTS = {"ApiUrl": "https://api/v1/", "AlertTopicArn": TOPIC, "ModelBucketName": "models"}

@@ -1,4 +1,4 @@
-"""Signs of life of a deployed stack: each part is used once, and what fails says what to do."""
+"""`smoke`: signs of life of a deployed stack; each part is used once, failures say what to do."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import boto3
 import numpy as np
 import requests
+import typer
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 from rich.console import Console
 from rich.markup import escape
 
+from commands.options import console
 from ops_anomaly.aws.errors import (
     AccessDeniedError,
     RequestRefusedError,
@@ -28,7 +30,6 @@ from ops_anomaly.aws.errors import (
     translate_aws_errors,
 )
 from ops_anomaly.aws.objects import INDEX_KEY, WATCH_KEY
-from training import SmokeError
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -66,6 +67,10 @@ class Outcome:
     detail: str
     remedy: str = ""
     seconds: float = 0.0
+
+
+class SmokeError(Exception):
+    """There is no such stack, or it can't be reached."""
 
 
 class FailedError(Exception):
@@ -165,6 +170,25 @@ def signed(method: str, url: str, data: bytes, headers: Mapping[str, str]) -> di
 
 
 def smoke(
+    stack: Annotated[str, typer.Option(help="Name of the deployed stack.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcomes as JSON.")] = False,
+) -> None:
+    """Use each part of a deployed stack once, and say what to do about what fails; 1 if any does.
+
+    It sends a test alert and a test alarm: whoever has subscribed gets them, marked as tests.
+    """
+    outcomes = []
+    for outcome in check_stack(stack, default_client):
+        outcomes.append(outcome)
+        if not as_json:
+            print_outcome(outcome, console)
+    if as_json:
+        typer.echo(outcomes_json(stack, outcomes))
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def check_stack(
     name: str, client: Callable[[str], Any], wait_seconds: float = WAIT_SECONDS
 ) -> Generator[Outcome, None, None]:
     """Use each part of a stack once; yield what each has shown.

@@ -1,0 +1,1 @@
+"""The command line `ops-anomaly`: a file a topic, assembled in `__main__`."""

@@ -1,0 +1,113 @@
+"""`train`: fit the candidates on a series, or on one for each model of a watch file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from commands.options import console, parse_metric
+from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
+from ops_anomaly.aws.objects import check_name
+from training.candidates import MAX_EPOCHS
+from training.sources import SourceOptions, obtain_series
+from training.sources.files import BASELINE_FILE
+from training.sources.series import TimeRange, exclude, parse_range
+
+
+def train(
+    name: Annotated[str, typer.Option(help="The model's name in bucket and API.")] = "ec2-cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help=r"Folder of the run.  \[default: runs/NAME]", show_default=False),
+    ] = None,
+    nab_root: Annotated[
+        Path | None,
+        typer.Option(envvar="NAB_ROOT", help="A copy of NAB: the folder of data/ and labels/."),
+    ] = None,
+    nab_file: Annotated[
+        str, typer.Option(help="The series: a path below NAB's data/.")
+    ] = BASELINE_FILE,
+    csv: Annotated[
+        Path | None, typer.Option(help="A series of your own: columns timestamp and value.")
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
+    ] = None,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Use a simulated EC2 CPU series.")
+    ] = False,
+    cloudwatch: Annotated[
+        Metric | None,
+        typer.Option(parser=parse_metric, metavar="METRIC", help=f"A metric, as {EXAMPLE!r}."),
+    ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="A watch file: train each model that it names, into runs/MODEL."),
+    ] = None,
+    days: Annotated[
+        int, typer.Option(min=1, max=455, help="From CloudWatch: the last so many days.")
+    ] = 14,
+    excluded: Annotated[
+        list[TimeRange] | None,
+        typer.Option(
+            "--exclude",
+            parser=parse_range,
+            metavar="FROM TO",
+            help="Keep a past incident out of training, such as 2026-03-01T08:00 "
+            "2026-03-01T09:30 (UTC); repeatable.",
+        ),
+    ] = None,
+    train_share: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=0.9, help="Share of the training part; the rest is the test part."
+        ),
+    ] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 42,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="At most, of models that are trained by epochs.")
+    ] = MAX_EPOCHS,
+) -> None:
+    """Fit the candidates, compare them, write artifacts and report.
+
+    The series is your own with --csv or --cloudwatch, else NAB's (from --nab-root, the cache or a
+    download); where NAB can't be had, one is simulated.
+    """
+    if watch is not None:
+        if csv or labels or simulated or cloudwatch or excluded or out:
+            raise typer.BadParameter(
+                "it names series, models and folders: leave out --csv, --labels, --simulated, "
+                "--cloudwatch, --exclude and --out",
+                param_hint="--watch",
+            )
+        train_all(watch, days, train_share, seed, epochs)
+        return
+    folder = out or Path("runs") / check_name(name)
+    options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days)
+    series = exclude(obtain_series(options, console), excluded or ())
+    console.print("Loading the libraries ...", style="dim")
+
+    from training.job import train_run
+    from training.run import Settings
+
+    train_run(series, Settings(check_name(name), train_share, seed, epochs), folder, console)
+    console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+
+
+def train_all(path: Path, days: int, train_share: float, seed: int, epochs: int) -> None:
+    """Train every model that a watch file names, and print the next commands."""
+    from training.fleet import read_watch_file
+    from training.job import train_watched
+    from training.run import Settings
+    from training.sources.cloudwatch import cloudwatch_client
+
+    watch_file = read_watch_file(path)
+    settings = Settings("", train_share, seed, epochs)
+    folders = train_watched(watch_file, cloudwatch_client(), days, settings, console)
+    console.rule(align="left")
+    for folder in folders:
+        console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+    console.print(f"Then: ops-anomaly watch {path} --bucket BUCKET")
