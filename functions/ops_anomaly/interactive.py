@@ -14,17 +14,19 @@ import numpy as np
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.detection.timeline import counted, evaluation_notes, put_in_order
+from ops_anomaly.detection.timeline import (
+    counted,
+    epoch_milliseconds,
+    epoch_unit,
+    evaluation_notes,
+    put_in_order,
+)
 from ops_anomaly.detection.types import Detection, Series
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ops_anomaly.detection.types import Alert, Detector, Integers
-
-SECONDS = (1e8, 1e10)
-MILLISECONDS = (1e11, 1e13)
-"""Numbers in these ranges are the times from 1973 to 2286, in seconds or in milliseconds."""
 
 MAX_LINES = 20
 WIDTH = 80
@@ -88,8 +90,8 @@ def detect(
     ----------
     timestamps : (n,) sequence or array
         In any order: datetime64 of any unit, datetime, ISO 8601 text, or numbers since 1970, which
-        are seconds from 10^8 to 10^10 and milliseconds from 10^11 to 10^13. UTC unless they have an
-        offset.
+        are seconds from 10^8 to 10^10, milliseconds from 10^11 to 10^13, and so on for
+        microseconds and nanoseconds. UTC unless they have an offset.
     values : (n,) sequence or array
         One a timestamp; readings with NaN are left out.
     sensitivity : float, optional
@@ -211,13 +213,15 @@ def milliseconds(timestamps: Sequence[Any] | npt.NDArray[Any]) -> Integers:
 
 
 def _from_numbers(numbers: npt.NDArray[np.float64]) -> Integers:
-    """Return seconds or milliseconds, by their magnitude, as milliseconds."""
-    for (low, high), factor in ((SECONDS, 1_000), (MILLISECONDS, 1)):
-        if ((low <= numbers) & (numbers < high)).all():
-            return np.rint(factor * numbers).astype(np.int64)
+    """Return numbers since 1970 as milliseconds; the first one says the unit."""
+    unit = epoch_unit(float(numbers[0]))
+    if unit:
+        times, is_unit = epoch_milliseconds(numbers, unit)
+        if is_unit.all():
+            return times
     raise ValueError(
-        "Ambiguous timestamps: use seconds since 1970 (10^8 to 10^10) or milliseconds (10^11 to "
-        "10^13), and the same for all"
+        "Ambiguous timestamps: use seconds since 1970 (10^8 to 10^10), milliseconds (10^11 to "
+        "10^13), microseconds or nanoseconds, and the same for all"
     )
 
 

@@ -61,6 +61,8 @@ def test_a_detection_has_alerts_scores_bounds_and_reasons(detection: SeriesDetec
         lambda hours: hours.astype("datetime64[s]").astype(float).tolist(),
         lambda hours: hours.astype("datetime64[ms]").astype(np.int64),
         lambda hours: tuple(hours.astype("datetime64[ms]").astype(np.int64).tolist()),
+        lambda hours: hours.astype("datetime64[us]").astype(np.int64),
+        lambda hours: hours.astype("datetime64[ns]").astype(np.int64),
         lambda hours: [each.replace(tzinfo=UTC) for each in hours.tolist()],
         lambda hours: [
             each.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=-5)))
@@ -69,7 +71,8 @@ def test_a_detection_has_alerts_scores_bounds_and_reasons(detection: SeriesDetec
     ],
     ids=[
         *("datetime", "text", "text with offset", "datetime64[ns]", "seconds", "float seconds"),
-        *("milliseconds", "tuple of milliseconds", "UTC datetime", "datetime with offset"),
+        *("milliseconds", "tuple of milliseconds", "microseconds", "nanoseconds"),
+        *("UTC datetime", "datetime with offset"),
     ],
 )
 def test_every_form_of_timestamps_gives_the_same(
@@ -87,9 +90,11 @@ def test_every_form_of_timestamps_gives_the_same(
         [1e8 - 1, 1e8],  # 1973, in seconds
         [1e10, 1e10],  # 2286, in seconds; or 1970, in milliseconds
         [1_767_225_600, 1_767_225_600_000],  # both units
-        [1_767_225_600_000_000, 1_767_225_600_000_001],  # microseconds
+        [1_767_225_600_000_000, 1_767_225_600_000],  # microseconds, then milliseconds
+        [1e19, 1e19],  # 2286, in nanoseconds
         [0, 300],
         [-1, float("nan")],
+        [1_767_225_600, float("nan")],
     ],
 )
 def test_ambiguous_numbers_are_refused(timestamps: list[float]) -> None:

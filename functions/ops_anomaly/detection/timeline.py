@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.types import Detection, Series
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats, Integers, Mask
 
 GAP = 1.5
 """A step is a gap if it is so many times the usual one."""
@@ -16,6 +20,13 @@ MIN_STEPS = 4
 
 IRREGULAR = 0.1
 """A series is irregular if so large a share of its steps is not the usual one, within 5 %."""
+
+EPOCH_UNITS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 10**6, "nanoseconds": 10**9}
+"""What numbers since 1970 count, and how many of it are a second."""
+
+MIN_EPOCH, MAX_EPOCH = 10**8, 10**10
+"""Seconds since 1970 from March 1973 to November 2286. In any unit of `EPOCH_UNITS`: these ranges
+do not meet, so that the size of a number says its unit."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,31 @@ def put_in_order(series: Series, after: int | None) -> Timeline:
             )
             series = series[~is_late]
     return Timeline(series, notes + described_steps(series))
+
+
+def epoch_unit(number: float) -> str | None:
+    """Return the unit of a number since 1970, by its size; None where it is of none.
+
+    Examples
+    --------
+    >>> [epoch_unit(number) for number in (1393521300, 1393521300000.0, 95)]
+    ['seconds', 'milliseconds', None]
+    """
+    for unit, per_second in EPOCH_UNITS.items():
+        if MIN_EPOCH * per_second <= number < MAX_EPOCH * per_second:
+            return unit
+    return None
+
+
+def epoch_milliseconds(numbers: Floats, unit: str) -> tuple[Integers, Mask]:
+    """Return numbers since 1970 in whole milliseconds, and which are of this unit, both (n,).
+
+    Where one is of another unit its time is 0.
+    """
+    per_second = EPOCH_UNITS[unit]
+    is_unit = (numbers >= MIN_EPOCH * per_second) & (numbers < MAX_EPOCH * per_second)
+    times = np.rint(np.where(is_unit, numbers, 0.0) * (1_000 / per_second))
+    return times.astype(np.int64), is_unit
 
 
 def described_steps(series: Series) -> list[str]:
