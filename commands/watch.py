@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -16,21 +17,35 @@ def watch(
     file: Annotated[Path, typer.Argument(help="The watch file, in YAML.")],
     bucket: Annotated[str | None, typer.Option(help="Publish it into the stack's bucket.")] = None,
     endpoint_url: EndpointUrl = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print it as JSON, with every metric.")
+    ] = False,
 ) -> None:
     """Check a watch file, show what it matches and costs, and publish it with --bucket."""
-    from training.fleet import read_watch_file, resolve_watch_file, show_fleet
-    from training.publishing import fixed_models, publish_watch_file, s3_client
+    from training.fleet import fleet_record, read_watch_file, resolve_watch_file, show_fleet
+    from training.publishing import publish_watch_file, s3_client, watched_models
     from training.sources.cloudwatch import cloudwatch_client
 
     watch_file = read_watch_file(file)
     fleet = resolve_watch_file(cloudwatch_client(), watch_file)
     s3 = s3_client(endpoint_url) if bucket else None
-    fixed = fixed_models(s3, bucket, watch_file) if bucket else None
-    show_fleet(watch_file, fleet, fixed, console)
-    if bucket is None:
+    models = watched_models(s3, bucket, watch_file) if bucket else None
+    if not as_json:
+        show_fleet(watch_file, fleet, models, console)
+    version = publish_watch_file(s3, bucket, watch_file) if bucket else None
+    if as_json:
+        record = fleet_record(watch_file, fleet, models)
+        if bucket:
+            record["published"] = {"bucket": bucket, "version_id": version, "new": bool(version)}
+        typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+    elif bucket is None:
         console.print("Not published: give --bucket.")
-        return
-    version = publish_watch_file(s3, bucket, watch_file)
+    else:
+        show_published(bucket, version)
+
+
+def show_published(bucket: str, version: str | None) -> None:
+    """Print what has become of the watch file; no version where it was live already."""
     if version is None:
         console.print("This watch file is already live.")
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from io import StringIO
 
 from rich import box
 from rich.console import Console
@@ -14,6 +16,9 @@ NOTHING = "-"
 """Stands in a table where there is no figure."""
 
 TENTHS = 10
+
+MAX_WIDTH = 10_000
+"""Of a table that nobody sees in a terminal."""
 
 OnProgress = Callable[[str, int, int], None]
 """Called with a stage, such as "Training the LSTM autoencoder", steps done, and steps in all."""
@@ -34,6 +39,40 @@ def new_table(title: str, note: str | None, *columns: str) -> Table:
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table; where nobody sees it in a terminal, plain, and as wide as it is."""
+    if console.is_terminal:
+        console.print(table)
+        return
+    table.box = None
+    wide = Console(file=StringIO(), width=MAX_WIDTH)
+    with wide.capture() as printed:
+        wide.print(table)
+    for line in printed.get().splitlines():
+        console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+
+def age(time: datetime, now: datetime | None = None) -> str:
+    """Return how long ago something was, to its largest unit.
+
+    Examples
+    --------
+    >>> now = datetime(2026, 11, 27, tzinfo=UTC)
+    >>> age(datetime(2026, 3, 20, tzinfo=UTC), now), age(datetime(2026, 11, 26, tzinfo=UTC), now)
+    ('8 months', '1 day')
+    """
+    minutes = int(((now or datetime.now(UTC)) - time).total_seconds() // 60)
+    for unit, length in (("year", 525_960), ("month", 43_830), ("day", 1_440), ("hour", 60)):
+        if minutes >= (2 if unit in ("year", "month") else 1) * length:
+            return counted(minutes // length, unit)
+    return counted(max(minutes, 0), "minute")
+
+
+def counted(count: int, unit: str) -> str:
+    """Return a count with its unit, in the singular or plural."""
+    return f"{count:,} {unit}" + ("" if count == 1 else "s")
 
 
 @contextmanager

@@ -5,8 +5,9 @@ Each model is trained on the fullest of its entry's metrics.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
 from training import SourceError
-from training.console import NOTHING, new_table
+from training.console import NOTHING, age, new_table, print_table
 from training.cost import Cost, cost_of
 from training.sources.cloudwatch import source_errors
 from training.sources.series import LabelledSeries
@@ -114,25 +115,58 @@ def select(
     return selected, without
 
 
-def alerts_a_week(watched: Watched) -> float:
-    """Return how many false alerts an entry is expected to raise, all its metrics together."""
+OLD_DAYS = 90
+"""A model whose training ended earlier is marked: since then a service has been deployed often."""
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """What is to be known of a model before metrics are evaluated by it.
+
+    Attributes
+    ----------
+    kind : str
+        In words.
+    has_sensitivity : bool
+        Whether the option `sensitivity` has an effect, or the model has one threshold.
+    step_ms : float, optional
+        Between the readings that it was trained on; None where it does not say.
+    trained_until : datetime, optional
+        Of the last of these readings.
+    """
+
+    kind: str
+    has_sensitivity: bool
+    step_ms: float | None = None
+    trained_until: datetime | None = None
+
+
+Models = Mapping[str, PublishedModel]
+"""By name, as far as they are published."""
+
+
+def alerts_a_week(watched: Watched, models: Models) -> float | None:
+    """Return how many false alerts to expect of an entry, or None where its model can't say.
+
+    Of all its metrics together.
+    """
+    model = models.get(watched.options.model or "")
+    if model and not model.has_sensitivity:
+        return None
     return watched.options.sensitivity * len(watched.metrics)
 
 
 def show_fleet(
-    watch_file: WatchFile,
-    fleet: Sequence[Watched],
-    fixed: Mapping[str, str] | None,
-    console: Console,
+    watch_file: WatchFile, fleet: Sequence[Watched], models: Models | None, console: Console
 ) -> None:
     """Print the entries, what they match, and what watching them costs and raises.
 
     Parameters
     ----------
-    fixed
-        The models with one threshold, and their kind in words; None where models were not read.
+    models
+        None where models were not read.
     """
-    console.print(fleet_table(fleet, fixed or {}))
+    print_table(fleet_table(fleet, models or {}), console)
     console.print()
     for watched in fleet:
         console.print(
@@ -143,28 +177,51 @@ def show_fleet(
             style=None if watched.metrics else "yellow",
         )
     console.print()
-    show_alerts(watch_file, fleet, fixed, console)
+    show_alerts(watch_file, fleet, models or {}, console)
+    for warning in warnings_of(fleet, models):
+        console.print(warning, style="yellow", markup=False, highlight=False)
     show_cost(cost_of(watch_file, fleet), console)
+
+
+def fleet_record(
+    watch_file: WatchFile, fleet: Sequence[Watched], models: Models | None
+) -> dict[str, Any]:
+    """Return all that `show_fleet` prints, and every metric, as JSON has it."""
+    cost = cost_of(watch_file, fleet)
+    return {
+        "entries": [
+            {
+                "name": watched.options.name,
+                "metrics": [str(metric) for metric in watched.metrics],
+                "model": watched.options.model,
+                "sensitivity": watched.options.sensitivity,
+                "false_alerts_a_week": alerts_a_week(watched, models or {}),
+            }
+            for watched in fleet
+        ],
+        "dollars_a_month": asdict(cost) | {"total": cost.total},
+        "warnings": list(warnings_of(fleet, models)),
+    }
 
 
 COLUMNS = ("entry", "metrics", "every", "model", "sensitivity", "alerts/wk")
 
 
-def fleet_table(fleet: Sequence[Watched], fixed: Mapping[str, str]) -> Table:
+def fleet_table(fleet: Sequence[Watched], models: Models) -> Table:
     """Return a row an entry; it fits 80 columns, but for the longest names."""
     note = "Alerts a week: false ones, of all its metrics, as expected from its sensitivity."
     table = new_table("Watched metrics", note, *COLUMNS)
     for watched in fleet:
         options = watched.options
         periods = {metric.period for metric in watched.metrics}
-        is_fixed = options.model in fixed
+        alerts = alerts_a_week(watched, models)
         table.add_row(
             options.name,
             f"{len(watched.metrics):,}",
             ", ".join(duration(1_000 * period) for period in sorted(periods)) or NOTHING,
             options.model or "its own history",
-            "no effect" if is_fixed else f"{options.sensitivity:g}",
-            NOTHING if is_fixed else f"{alerts_a_week(watched):.1f}",
+            "no effect" if alerts is None else f"{options.sensitivity:g}",
+            NOTHING if alerts is None else f"{alerts:.1f}",
         )
     return table
 
@@ -178,35 +235,57 @@ def in_words(metrics: Sequence[Metric]) -> str:
 
 
 def show_alerts(
-    watch_file: WatchFile,
-    fleet: Sequence[Watched],
-    fixed: Mapping[str, str] | None,
-    console: Console,
+    watch_file: WatchFile, fleet: Sequence[Watched], models: Models, console: Console
 ) -> None:
-    """Print how many false alerts to expect, and of which entries that is not known."""
-    by_sensitivity = [each for each in fleet if each.options.model not in (fixed or {})]
+    """Print how many false alerts to expect."""
     count = sum(len(watched.metrics) for watched in fleet)
-    alerts = sum(map(alerts_a_week, by_sensitivity))
+    alerts = sum(alerts_a_week(watched, models) or 0.0 for watched in fleet)
     console.print(
         f"{count:,} metrics of {len(watch_file.entries)} entries; expect {alerts:.1f} false alerts "
         "a week in all.",
         highlight=False,
     )
-    for watched in fleet:
-        name, model = watched.options.name, watched.options.model
-        if fixed and model is not None and model in fixed:
-            console.print(
-                f"{name}: sensitivity has no effect: its model {model} is a {fixed[model]}, which "
-                "has one threshold. Its alerts are not in the forecast.",
-                style="yellow",
-                highlight=False,
-            )
-    if fixed is None and any(watched.options.model for watched in fleet):
-        console.print(
+
+
+def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str]:
+    """Yield where an entry and its model do not fit.
+
+    Parameters
+    ----------
+    models
+        None where models were not read.
+    """
+    if models is None and any(watched.options.model for watched in fleet):
+        yield (
             "Models were not read: of those with one threshold, sensitivity has no effect, and "
-            "the forecast is wrong. Give --bucket to check.",
-            style="yellow",
-            highlight=False,
+            "the forecast is wrong. Give --bucket to check."
+        )
+    for watched in fleet:
+        model = (models or {}).get(watched.options.model or "")
+        if model:
+            yield from misfits(watched, model)
+
+
+def misfits(watched: Watched, model: PublishedModel) -> Iterator[str]:
+    """Yield where an entry's options and metrics do not fit its model."""
+    entry, name = watched.options.name, watched.options.model
+    if not model.has_sensitivity:
+        yield (
+            f"{entry}: sensitivity has no effect: its model {name} is a {model.kind}, which has "
+            "one threshold. Its alerts are not in the forecast."
+        )
+    periods = {1_000 * metric.period for metric in watched.metrics}
+    if model.step_ms and (others := sorted(periods - {model.step_ms})):
+        yield (
+            f"{entry}: its model {name} was trained on readings of {duration(model.step_ms)}, and "
+            f"is to evaluate some of {', '.join(map(duration, others))}. Train one for this "
+            "period: ops-anomaly train --watch FILE"
+        )
+    until = model.trained_until
+    if until and (datetime.now(UTC) - until).days > OLD_DAYS:
+        yield (
+            f"{entry}: what its model {name} was trained on ended {age(until)} ago, on "
+            f"{until:%Y-%m-%d}. Train it again: ops-anomaly train --watch FILE"
         )
 
 

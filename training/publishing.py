@@ -40,6 +40,7 @@ from ops_anomaly.watcher.watch_file import WatchFile, write_watch_file
 from training import PublishConflictError, PublishError
 from training.candidates import TITLES
 from training.console import NOTHING, new_table
+from training.fleet import PublishedModel
 from training.run import StoredRun, is_of_a_run
 
 INDEX_ATTEMPTS = 5
@@ -374,13 +375,13 @@ def check_models(s3: Any, bucket: str, watch_file: WatchFile) -> None:
         )
 
 
-def fixed_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, str]:
-    """Return those models of a watch file that have one threshold, and their kind in words.
+def watched_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, PublishedModel]:
+    """Return what is to be known of the models that a watch file names.
 
-    For them `sensitivity` has no effect. A model that is not published, or can't be read, is left
-    out: `check_models` and the watcher report that.
+    A model that is not published, or can't be read, is left out: `check_models` and the watcher
+    report that.
     """
-    fixed = {}
+    models = {}
     for name in {entry.model for entry in watch_file.entries if entry.model}:
         version = read_version(s3, bucket, name)
         if version is None:
@@ -389,9 +390,14 @@ def fixed_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, str]:
             detector, manifest = unpack(version.data, digest(version.data))
         except ArtifactError:
             continue
-        if not detector.has_sensitivity:
-            fixed[name] = TITLES.get(manifest.kind, manifest.kind)
-    return fixed
+        data = manifest.training_data
+        models[name] = PublishedModel(
+            kind=TITLES.get(manifest.kind, manifest.kind),
+            has_sensitivity=detector.has_sensitivity,
+            step_ms=data.get("step_ms"),
+            trained_until=datetime.fromisoformat(data["last"]) if "last" in data else None,
+        )
+    return models
 
 
 def read_live(s3: Any, bucket: str) -> tuple[bytes | None, str | None]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,16 +17,21 @@ from rich.console import Console
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.fleet import Watched
-from ops_anomaly.watcher.watch_file import Options, parse_watch_file
+from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training import SourceError
+from training.console import print_table
 from training.fleet import (
+    PublishedModel,
     alerts_a_week,
+    fleet_record,
+    fleet_table,
     metrics_by_model,
     read_watch_file,
     resolve_watch_file,
     select,
     show_fleet,
+    warnings_of,
 )
 from training.sources.series import LabelledSeries
 
@@ -106,10 +115,18 @@ def fleet_of(count: int, period: int, **options: Any) -> tuple[Any, list[Watched
 @pytest.mark.parametrize("period", [60, 300, 3_600])
 def test_the_expected_alerts_are_the_sensitivity_of_each_metric(period: int) -> None:
     _, [watched] = fleet_of(10, period, sensitivity=0.2)
-    assert alerts_a_week(watched) == pytest.approx(2.0)
+    assert alerts_a_week(watched, {}) == pytest.approx(2.0)
 
 
-def shown(fixed: dict[str, str] | None, width: int = 80) -> str:
+NOW = datetime.now(UTC)
+FIXED = PublishedModel("value forest", has_sensitivity=False)
+FITTING = PublishedModel("contextual detector", True, 300_000.0, NOW - timedelta(days=9))
+
+
+Preview = tuple[WatchFile, list[Watched], dict[str, PublishedModel] | None]
+
+
+def preview(model: PublishedModel | None) -> Preview:
     watch_file = parse_watch_file(
         {
             "version": 1,
@@ -117,14 +134,18 @@ def shown(fixed: dict[str, str] | None, width: int = 80) -> str:
             "selectors": [SELECTOR],
         }
     )
-    text = StringIO()
     fleet = resolve_watch_file(FakeCloudWatch(), watch_file)
-    show_fleet(watch_file, fleet, fixed, Console(file=text, width=width))
+    return watch_file, fleet, None if model is None else {"web-1-cpu": model}
+
+
+def shown(model: PublishedModel | None, width: int = 80) -> str:
+    text = StringIO()
+    show_fleet(*preview(model), Console(file=text, width=width, force_terminal=True, no_color=True))
     return text.getvalue()
 
 
 def test_the_table_fits_80_columns_and_an_entry_without_metrics_is_named() -> None:
-    text = shown(fixed={})
+    text = shown(FITTING)
     assert "web-1-cpu" in text
     assert "…" not in text
     assert "all: matches nothing at the moment" in text
@@ -133,12 +154,46 @@ def test_the_table_fits_80_columns_and_an_entry_without_metrics_is_named() -> No
 
 
 def test_a_sensitivity_without_effect_is_named_and_not_forecast() -> None:
-    text = shown(fixed={"web-1-cpu": "value forest"}, width=200)
+    text = shown(FIXED, width=200)
     assert "web: sensitivity has no effect: its model web-1-cpu is a value forest" in text
     assert "expect 0.0 false alerts a week" in text
-    assert "no effect" in shown(fixed={"web-1-cpu": "value forest"})
-    assert "…" not in shown(fixed={"web-1-cpu": "value forest"})
+    assert "no effect" in shown(FIXED)
+    assert "…" not in shown(FIXED)
 
 
 def test_where_models_were_not_read_the_forecast_says_so() -> None:
-    assert "Models were not read" in shown(fixed=None)
+    assert "Models were not read" in shown(None)
+
+
+def test_a_model_of_another_period_or_of_old_data_is_named() -> None:
+    assert list(warnings_of(*preview(FITTING)[1:])) == []
+    hourly = replace(FITTING, step_ms=3_600_000.0)
+    assert list(warnings_of(*preview(hourly)[1:])) == [
+        "web: its model web-1-cpu was trained on readings of 1 h, and is to evaluate some of "
+        "5 min. Train one for this period: ops-anomaly train --watch FILE"
+    ]
+    old = replace(FITTING, trained_until=NOW - timedelta(days=250))
+    assert ["ended 8 months ago" in warning for warning in warnings_of(*preview(old)[1:])] == [True]
+
+
+def test_as_json_there_is_all_that_the_table_has_and_every_metric() -> None:
+    record = json.loads(json.dumps(fleet_record(*preview(FIXED))))
+    assert record["entries"][0] == {
+        "name": "web",
+        "metrics": [ENTRY["metric"]],
+        "model": "web-1-cpu",
+        "sensitivity": 0.5,
+        "false_alerts_a_week": None,
+    }
+    assert record["warnings"][0].startswith("web: sensitivity has no effect")
+    costs = record["dollars_a_month"]
+    assert costs.pop("total") == pytest.approx(sum(costs.values()))
+
+
+def test_in_a_pipe_a_table_is_plain_and_whole() -> None:
+    long = "a-model-of-a-name-that-no-terminal-has-the-columns-for-0123456789"
+    fleet = [Watched(Options(name=long, model=long), machines(1))]
+    text = StringIO()
+    print_table(fleet_table(fleet, {}), Console(file=text, width=80))
+    assert text.getvalue().count(long) == 2
+    assert not re.search("[─│…]", text.getvalue())
