@@ -183,7 +183,9 @@ GOOD = {"timestamp": "2026-01-01T00:00:00Z", "value": 1.0}
         {"series": [GOOD | {"value": 1e39}]},
         {"series": [GOOD | {"unit": "Percent"}]},
         {"series": [GOOD | {"timestamp": "yesterday"}]},
-        {"series": [GOOD | {"timestamp": 1767225600}]},
+        {"series": [GOOD | {"timestamp": True}]},
+        {"series": [GOOD | {"timestamp": 0}]},
+        {"series": [GOOD | {"timestamp": 1e19}]},
         {"series": [GOOD | {"timestamp": "1767225600"}]},
         {"series": [GOOD | {"timestamp": "0001-01-01T00:00:00Z"}]},
         {"series": [GOOD | {"timestamp": "9999-12-31T23:59:59-14:00"}]},
@@ -253,6 +255,45 @@ def test_an_unknown_model_is_404(api: Api) -> None:
 def test_times_are_iso_8601_in_utc(api: Api, written: str, parsed: str) -> None:
     response = detected(api, {"series": [GOOD | {"timestamp": written}]})
     assert response["points"][0]["timestamp"] == parsed
+
+
+@pytest.mark.parametrize(
+    ("unit", "per_second"),
+    [("seconds", 1), ("milliseconds", 1e3), ("microseconds", 1e6), ("nanoseconds", 1e9)],
+)
+def test_numbers_are_times_since_1970_and_a_note_says_in_which_unit(
+    api: Api, two_weeks: Series, unit: str, per_second: float
+) -> None:
+    texts = posted(two_weeks[:300])
+    numbers = [
+        reading | {"timestamp": time / 1000 * per_second}
+        for reading, time in zip(texts, two_weeks.times.tolist(), strict=False)
+    ]
+    of_texts, of_numbers = (detected(api, {"series": series}) for series in (texts, numbers))
+    assert of_numbers["notes"][0] == f"Timestamps were read as {unit} since 1970, UTC."
+    assert of_numbers["notes"][1:] == of_texts["notes"]
+    assert of_numbers["points"] == of_texts["points"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "field", "message"),
+    [
+        (1767225600, 1767225600300, 1, "Not in seconds, as the first timestamp is"),
+        (1767225600300, 1767225600, 1, "Not in milliseconds, as the first timestamp is"),
+        (1767225600, "2026-01-01T00:05:00Z", 1, "Not in seconds, as the first timestamp is"),
+        ("2026-01-01T00:05:00Z", 1767225600, 1, "Not text, as the first timestamp is"),
+        # in seconds it is in the year 2286, in milliseconds it is in April 1970
+        (10**10, 10**10 + 300, 0, "Not a time since 1970 in seconds, milliseconds, microseconds, "
+         "nanoseconds"),
+    ],
+)  # fmt: skip
+def test_timestamps_of_mixed_or_unclear_form_are_refused(
+    api: Api, first: Any, second: Any, field: int, message: str
+) -> None:
+    response = detect(api, {"series": [GOOD | {"timestamp": first}, GOOD | {"timestamp": second}]})
+    assert is_problem(response, 422)
+    [error] = response[1]["errors"]
+    assert error == {"field": f"body.series.{field}.timestamp", "message": message}
 
 
 def test_extreme_values_give_valid_json(api: Api) -> None:

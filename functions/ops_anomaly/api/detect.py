@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,14 @@ from ops_anomaly.api.problems import InvalidRequestError
 from ops_anomaly.api.requests import BODY
 from ops_anomaly.api.schemas import Alert, DetectResponse, Point
 from ops_anomaly.detection import untrained
-from ops_anomaly.detection.timeline import confidence, evaluation_notes, put_in_order
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection.timeline import (
+    confidence,
+    epoch_milliseconds,
+    epoch_unit,
+    evaluation_notes,
+    put_in_order,
+)
+from ops_anomaly.detection.types import EPOCH_UNITS, Series
 from ops_anomaly.validation import Fault
 
 if TYPE_CHECKING:
@@ -21,8 +27,7 @@ if TYPE_CHECKING:
 
     from ops_anomaly.api.schemas import DetectRequest, Reading
     from ops_anomaly.aws.models import LoadedModel
-    from ops_anomaly.detection.timeline import Timeline
-    from ops_anomaly.detection.types import Detection, Floats
+    from ops_anomaly.detection.types import Detection, Floats, Integers
 
 
 def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectResponse:
@@ -35,7 +40,7 @@ def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectRespons
     FixedSensitivityError
         If a sensitivity is given and the model has one threshold.
     """
-    posted = series_of(request.series)
+    posted, notes = series_of(request.series)
     if model:
         timeline = put_in_order(posted, model.detector.last_timestamp)
         detector, readings = model.detector, model.trained_on
@@ -46,42 +51,74 @@ def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectRespons
         readings = len(timeline.series)
         detector = untrained()
     detection = detector.detect(timeline.series, request.sensitivity)
+    notes += timeline.notes + evaluation_notes(detection)
     name = model.manifest.name if model else None
-    return response_of(timeline, detection, name, confidence(readings))
+    return response_of(timeline.series, detection, name, confidence(readings), notes)
 
 
-def series_of(readings: Sequence[Reading]) -> Series:
-    """Return the readings, in their order; times without an offset are UTC.
+def series_of(readings: Sequence[Reading]) -> tuple[Series, list[str]]:
+    """Return the readings, in their order, and a note on what their timestamps were read as.
 
     Raises
     ------
     InvalidRequestError
-        If a timestamp is not a valid date or time; it names all of them.
+        If a timestamp is not a valid date or time, or of another form than the first one; it names
+        all of them.
     """
+    stamps = [reading.timestamp for reading in readings]
+    values = np.array([reading.value for reading in readings], np.float64)
+    if isinstance(stamps[0], str):
+        return Series(times_of_texts(stamps), values), []
+    times, unit = times_of_numbers(stamps)
+    return Series(times, values), [f"Timestamps were read as {unit} since 1970, UTC."]
+
+
+def times_of_texts(stamps: Sequence[str | float]) -> Integers:
+    """Return times of ISO 8601 in milliseconds; without an offset they are UTC."""
     moments, invalid = [], []
-    for number, reading in enumerate(readings):
+    for number, stamp in enumerate(stamps):
+        if not isinstance(stamp, str):
+            invalid.append(timestamp_fault(number, "Not text, as the first timestamp is"))
+            continue
         try:
-            moment = datetime.fromisoformat(reading.timestamp.upper())
+            moment = datetime.fromisoformat(stamp.upper())
         except ValueError:
-            invalid.append(number)
+            invalid.append(timestamp_fault(number, "Not a valid date or time"))
             continue
         moments.append(moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment)
     if invalid:
-        raise InvalidRequestError(
-            Fault((BODY, "series", number, "timestamp"), "Not a valid date or time")
-            for number in invalid
-        )
-    return Series(
-        times=np.array(moments, "datetime64[ms]").astype(np.int64),
-        values=np.array([reading.value for reading in readings], np.float64),
-    )
+        raise InvalidRequestError(invalid)
+    return np.array(moments, "datetime64[ms]").astype(np.int64)
+
+
+def times_of_numbers(stamps: Sequence[str | float]) -> tuple[Integers, str]:
+    """Return numbers since 1970 in milliseconds, and their unit, which the first one says."""
+    numbers = np.array([math.nan if isinstance(stamp, str) else stamp for stamp in stamps])
+    unit = epoch_unit(float(numbers[0]))
+    if unit is None:
+        message = f"Not a time since 1970 in {', '.join(EPOCH_UNITS)}"
+        raise InvalidRequestError([timestamp_fault(0, message)])
+    times, is_unit = epoch_milliseconds(numbers, unit)
+    if not is_unit.all():
+        message = f"Not in {unit}, as the first timestamp is"
+        others = np.flatnonzero(~is_unit).tolist()
+        raise InvalidRequestError(timestamp_fault(number, message) for number in others)
+    return times, unit
+
+
+def timestamp_fault(number: int, message: str) -> Fault:
+    """Return what is wrong with the timestamp of a reading, by its position."""
+    return Fault((BODY, "series", number, "timestamp"), message)
 
 
 def response_of(
-    timeline: Timeline, detection: Detection, model: str | None, confidence: float
+    series: Series,
+    detection: Detection,
+    model: str | None,
+    confidence: float,
+    notes: list[str],
 ) -> DetectResponse:
     """Return a detection as the response has it."""
-    series = timeline.series
     moments = np.datetime_as_string(series.times.astype("datetime64[ms]"), "ms")
     times = [f"{text}Z" for text in moments.tolist()]
     severities = detection.severity.round(4).tolist()
@@ -110,7 +147,7 @@ def response_of(
     return DetectResponse(
         model=model,
         confidence=round(confidence, 4),
-        notes=timeline.notes + evaluation_notes(detection),
+        notes=notes,
         alerts=alerts,
         points=[Point(*row) for row in zip(*columns, strict=True)],
     )
@@ -118,4 +155,4 @@ def response_of(
 
 def nullable(numbers: Floats) -> list[float | None]:
     """Return numbers as JSON has them: null where one is not known."""
-    return [number if isfinite(number) else None for number in numbers.tolist()]
+    return [number if math.isfinite(number) else None for number in numbers.tolist()]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from ops_anomaly.aws.objects import NAME_PATTERN
-from ops_anomaly.detection.types import FLOAT32_MAX
+from ops_anomaly.detection.types import EPOCH_UNITS, FLOAT32_MAX, MAX_EPOCH, MIN_EPOCH
 from ops_anomaly.validation import Contract
 
 ModelName = Annotated[
@@ -30,14 +30,31 @@ Value = Annotated[
 ]
 
 # Text, as msgspec accepts no date alone and no time without seconds; `detect` parses it.
-Timestamp = Annotated[
+IsoTime = Annotated[
     str,
     Meta(
         pattern="^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}"
         "([Tt _][0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?([Zz]|[+-][0-9]{2}:?[0-9]{2})?)?$",
         description="ISO 8601, from 1970 to 2199; UTC unless it has an offset",
-        examples=["2014-02-27T17:15:00Z"],
         extra_json_schema={"format": "date-time"},
+    ),
+]
+
+EpochTime = Annotated[
+    float,
+    Meta(
+        ge=float(MIN_EPOCH),
+        lt=float(MAX_EPOCH * EPOCH_UNITS["nanoseconds"]),
+        description="Since 1970: seconds from 10^8 to 10^10, milliseconds from 10^11 to 10^13, "
+        "microseconds from 10^14 to 10^16, nanoseconds from 10^17 to 10^19",
+    ),
+]
+
+Timestamp = Annotated[
+    IsoTime | EpochTime,
+    Meta(
+        description="ISO 8601 or a number since 1970, and the same for all readings",
+        examples=["2014-02-27T17:15:00Z", 1393521300],
     ),
 ]
 
@@ -133,7 +150,10 @@ class DetectResponse(Contract, frozen=True):
     ]
     notes: Annotated[
         list[str],
-        Meta(description="Gaps, irregular steps, repeated or late readings, and what was done"),
+        Meta(
+            description="What numbers were read as; gaps, irregular steps, repeated or late "
+            "readings, and what was done"
+        ),
     ]
     alerts: list[Alert]
     points: list[Point]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ops_anomaly.detection.formatting import duration
-from ops_anomaly.detection.types import Detection, Series
+from ops_anomaly.detection.types import EPOCH_UNITS, MAX_EPOCH, MIN_EPOCH, Detection, Series
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers, Mask
@@ -20,13 +20,6 @@ MIN_STEPS = 4
 
 IRREGULAR = 0.1
 """A series is irregular if so large a share of its steps is not the usual one, within 5 %."""
-
-EPOCH_UNITS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 10**6, "nanoseconds": 10**9}
-"""What numbers since 1970 count, and how many of it are a second."""
-
-MIN_EPOCH, MAX_EPOCH = 10**8, 10**10
-"""Seconds since 1970 from March 1973 to November 2286. In any unit of `EPOCH_UNITS`: these ranges
-do not meet, so that the size of a number says its unit."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,13 @@ def check_values(values: Floats) -> None:
 MINUTE, HOUR, DAY, WEEK = 60_000, 3_600_000, 86_400_000, 604_800_000
 """In milliseconds, as all times here."""
 
+EPOCH_UNITS = {"seconds": 1, "milliseconds": 1_000, "microseconds": 10**6, "nanoseconds": 10**9}
+"""What numbers since 1970 count, and how many of it are a second."""
+
+MIN_EPOCH, MAX_EPOCH = 10**8, 10**10
+"""Seconds since 1970 from March 1973 to November 2286. In any unit of `EPOCH_UNITS`: these ranges
+do not meet, so that the size of a number says its unit."""
+
 
 TYPECODES: dict[str, Literal["d", "f", "q", "H", "B"]] = {
     "F64": "d",
@@ -270,6 +277,13 @@ class Detector(Protocol):
 
     def with_warm_up(self, readings: int) -> Self:
         """Return the same model, of which so many more readings raise no alert."""
+        ...
+
+    def marked(self, start: int, stop: int, *, is_ordinary: bool) -> Self:
+        """Return the model that knows readings from start to stop, ms, as ordinary or not.
+
+        The same model, if it has no history.
+        """
         ...
 
     def checkpoint(self) -> Stored:
