@@ -23,6 +23,9 @@ def demo(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the API; 0 takes a free one.")
     ] = 8080,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; a container needs 0.0.0.0.")
+    ] = "127.0.0.1",
     once: Annotated[
         bool, typer.Option("--once", help="End after the last response; 1 if one is wrong.")
     ] = False,
@@ -34,7 +37,7 @@ def demo(
     """Train, publish into a local bucket, serve, send the first requests, and watch a fleet."""
     from local.demo import demo as run_demo
 
-    run_demo(port, nab_root, once=once, console=Console())
+    run_demo(port, nab_root, once=once, console=Console(), host=host)
 
 
 @app.command()

@@ -49,6 +49,7 @@ def demo(
     once: bool,
     console: Console,
     settings: Settings = SETTINGS,
+    host: str = "127.0.0.1",
 ) -> None:
     """Run everything; then serve until interrupted, or with `once` end after the last response.
 
@@ -61,7 +62,7 @@ def demo(
     """
     with ExitStack() as started:
         # first of all: nobody wants to wait for training and then find the port in use
-        listener = started.enter_context(listen(port))
+        listener = started.enter_context(listen(port, host))
         show_step(console, 1, "Data and training")
         series = obtain_series(SourceOptions(nab_root=nab_root), console)
         run = trained_run(series, settings, console)

@@ -44,26 +44,26 @@ def serve(handler: Handler, listener: socket.socket) -> Iterator[str]:
         server.server_close()
 
 
-def listen(port: int) -> socket.socket:
-    """Return a socket that listens on 127.0.0.1; port 0 takes any free one.
+def listen(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """Return a socket that listens on an IPv4 address; port 0 takes any free one.
 
     Raises
     ------
     PortInUseError
         If something else listens there.
     LocalError
-        If the port can't be used for another reason.
+        If the address can't be used for another reason.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", port))
+        listener.bind((host, port))
         listener.listen(128)
     except OSError as error:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(port) from error
-        raise LocalError(f"port {port} can't be used: {error.strerror}") from error
+        raise LocalError(f"{host}:{port} can't be used: {error.strerror}") from error
     return listener
 
 

@@ -17,7 +17,7 @@ import pytest
 import requests
 from rich.console import Console
 
-from local import LocalError
+from local import LocalError, PortInUseError
 from local.events import send_event
 from local.gateway import listen, serve
 
@@ -77,6 +77,16 @@ def test_serving_ends_on_either_signal_whatever_is_going_on(attempt: int) -> Non
         for each in clients:
             each.join()
     assert (server.returncode, err) == (0, "")
+
+
+def test_listens_on_this_machine_only_unless_a_container_needs_more() -> None:
+    with listen(0) as default, listen(0, "0.0.0.0") as everywhere:
+        assert default.getsockname()[0] == "127.0.0.1"
+        assert everywhere.getsockname()[0] == "0.0.0.0"
+        with pytest.raises(PortInUseError):
+            listen(default.getsockname()[1])
+    with pytest.raises(LocalError, match=r"no-such-host\.invalid:80 can't be used"):
+        listen(80, "no-such-host.invalid")
 
 
 class TestGateway:
