@@ -140,7 +140,7 @@ def test_a_missing_field_is_named(missing: str) -> None:
 def test_all_faults_are_named_together() -> None:
     with pytest.raises(InvalidWatchFileError) as caught:
         watch_file(exact(name="A", history_days=0), selector(period=1))
-    expected = ["metrics.0.name", "metrics.0.history_days", "selectors.0.period"]
+    expected = ["metrics.0.history_days", "metrics.0.name", "selectors.0.period"]
     assert paths(caught.value) == expected
 
 
