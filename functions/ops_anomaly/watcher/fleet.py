@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -53,10 +53,17 @@ leave out what reports seldom."""
 
 @dataclass(frozen=True)
 class Watched:
-    """An entry of the watch file and the metrics that it stands for."""
+    """An entry of the watch file and the metrics that it stands for.
+
+    Attributes
+    ----------
+    taken : dict of Metric to str
+        Metrics that it matches too, but an earlier entry has, with the name of that entry.
+    """
 
     options: Options
     metrics: Sequence[Metric]
+    taken: Mapping[Metric, str] = field(default_factory=dict)
 
 
 class Member(Contract, frozen=True):
@@ -124,7 +131,7 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
     ServiceError
         If ListMetrics is not allowed or does not respond.
     """
-    taken: set[Metric] = set()
+    owners: dict[Metric, str] = {}
     fleet = []
     for entry in watch_file.entries:
         named = (
@@ -132,8 +139,9 @@ def resolve(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
             if isinstance(entry, ExactEntry)
             else set(_select(cloudwatch, entry))
         )
-        fleet.append(Watched(_options(entry), sorted(named - taken)))
-        taken |= named
+        taken = {metric: owners[metric] for metric in sorted(named & owners.keys())}
+        fleet.append(Watched(_options(entry), sorted(named - owners.keys()), taken))
+        owners |= dict.fromkeys(named - owners.keys(), entry.name)
     return fleet
 
 
@@ -311,7 +319,11 @@ class Planner:
 
 
 def _options(entry: ExactEntry | Selector) -> Options:
-    return Options(**{name: getattr(entry, name) for name in Options.__struct_fields__})
+    """Return how an entry's metrics are watched; those of a selector are a group, if no other."""
+    options = {name: getattr(entry, name) for name in Options.__struct_fields__}
+    if isinstance(entry, Selector) and not entry.group:
+        options["group"] = entry.name
+    return Options(**options)
 
 
 def _entry_of(metric: Metric, watch_file: WatchFile) -> int | None:
