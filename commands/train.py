@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from commands.options import console, parse_metric
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 from ops_anomaly.aws.objects import check_name
-from training.candidates import MAX_EPOCHS
+from training.candidates import KINDS, MAX_EPOCHS
+from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
 from training.sources.files import BASELINE_FILE
 from training.sources.series import TimeRange, exclude, parse_range
+
+
+def parse_kind(text: str) -> str:
+    """Read --candidate."""
+    if text not in KINDS:
+        raise typer.BadParameter(f"unknown kind of model {text!r}; there are {', '.join(KINDS)}")
+    return text
 
 
 def train(
@@ -70,12 +80,27 @@ def train(
     epochs: Annotated[
         int, typer.Option(min=1, help="At most, of models that are trained by epochs.")
     ] = MAX_EPOCHS,
+    candidates: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--candidate",
+            parser=parse_kind,
+            metavar="KIND",
+            help=f"Fit this kind of model only, of {', '.join(KINDS)}; repeatable.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print alerts and figures as JSON; progress goes to stderr."),
+    ] = False,
 ) -> None:
-    """Fit the candidates, compare them, write artifacts and report.
+    """Fit the candidates, print the winner and its alerts, write artifacts and report.
 
     The series is your own with --csv or --cloudwatch, else NAB's (from --nab-root, the cache or a
     download); where NAB can't be had, one is simulated.
     """
+    output = Console(stderr=True) if as_json else console
+    kinds = tuple(kind for kind in KINDS if kind in (candidates or KINDS))
     if watch is not None:
         if csv or labels or simulated or cloudwatch or excluded or out:
             raise typer.BadParameter(
@@ -83,31 +108,36 @@ def train(
                 "--cloudwatch, --exclude and --out",
                 param_hint="--watch",
             )
-        train_all(watch, days, train_share, seed, epochs)
+        settings = Settings("", train_share, seed, epochs, kinds=kinds)
+        folders = train_all(watch, days, settings, output)
+        if as_json:
+            typer.echo(json.dumps([read_run(folder).as_json() for folder in folders], indent=2))
         return
     folder = out or Path("runs") / check_name(name)
+    check_target(folder)
     options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days)
-    series = exclude(obtain_series(options, console), excluded or ())
-    console.print("Loading the libraries ...", style="dim")
+    series = exclude(obtain_series(options, output), excluded or ())
+    output.print("Loading the libraries ...", style="dim")
 
     from training.job import train_run
-    from training.run import Settings
 
-    train_run(series, Settings(check_name(name), train_share, seed, epochs), folder, console)
-    console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+    settings = Settings(check_name(name), train_share, seed, epochs, kinds=kinds)
+    run = train_run(series, settings, folder, output)
+    if as_json:
+        typer.echo(json.dumps(run.as_json(), indent=2))
+    output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
 
 
-def train_all(path: Path, days: int, train_share: float, seed: int, epochs: int) -> None:
-    """Train every model that a watch file names, and print the next commands."""
+def train_all(path: Path, days: int, settings: Settings, output: Console) -> list[Path]:
+    """Train every model that a watch file names, print the next commands, return the folders."""
     from training.fleet import read_watch_file
     from training.job import train_watched
-    from training.run import Settings
     from training.sources.cloudwatch import cloudwatch_client
 
     watch_file = read_watch_file(path)
-    settings = Settings("", train_share, seed, epochs)
-    folders = train_watched(watch_file, cloudwatch_client(), days, settings, console)
-    console.rule(align="left")
+    folders = train_watched(watch_file, cloudwatch_client(), days, settings, output)
+    output.rule(align="left")
     for folder in folders:
-        console.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
-    console.print(f"Then: ops-anomaly watch {path} --bucket BUCKET")
+        output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+    output.print(f"Then: ops-anomaly watch {path} --bucket BUCKET")
+    return folders

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.artifact import pack
 from ops_anomaly.watcher.watch_file import WatchFile
 from training import SourceError
+from training.alerts import propose_exclusions
 from training.backtest import Backtest, plan_injections, run_backtest, try_sensitivities
 from training.candidates import CANDIDATES, TITLES, Candidate, CandidateKind
 from training.comparison import (
@@ -22,17 +22,16 @@ from training.comparison import (
     baseline_experiment,
     choose_winner,
     evaluate_candidate,
-    propose_exclusions,
 )
 from training.console import OnProgress, show_progress
 from training.fleet import Selected, metrics_by_model, resolve_watch_file, select
-from training.report import result_tables, write_report
+from training.report import show_run, write_report
 from training.run import (
     Run,
     Settings,
     StoredRun,
     backtest_summary,
-    check_replaceable,
+    check_target,
     data_record,
     figures_record,
     library_versions,
@@ -51,8 +50,16 @@ MIN_LENGTH = 300
 def train_run(
     series: LabelledSeries, settings: Settings, folder: Path, console: Console
 ) -> StoredRun:
-    """Train, show the comparison, and write the run into `folder`."""
-    check_replaceable(folder)
+    """Train, show what was found, and write the run into `folder`.
+
+    Raises
+    ------
+    SourceError
+        If either part of the series is too short.
+    RunError
+        If the folder can't hold the run; before anything is trained.
+    """
+    check_target(folder)
     with show_progress(console) as on_progress:
         run = train(series, settings, on_progress)
     show_run(run, console)
@@ -62,12 +69,7 @@ def train_run(
     return stored
 
 
-def train(
-    series: LabelledSeries,
-    settings: Settings,
-    on_progress: OnProgress,
-    candidates: Sequence[CandidateKind] = CANDIDATES,
-) -> Run:
+def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -> Run:
     """Fit, evaluate and compare the candidates.
 
     Raises
@@ -77,7 +79,8 @@ def train(
     """
     cut = split(series, settings.train_share)
     training_part, test_part = series.part(0, cut), series.part(cut, len(series))
-    fitted = {row.kind: fit(row, training_part, settings, on_progress) for row in candidates}
+    rows = [row for row in CANDIDATES if row.kind in settings.kinds]
+    fitted = {row.kind: fit(row, training_part, settings, on_progress) for row in rows}
     evaluations = [evaluate_candidate(candidate, test_part) for candidate in fitted.values()]
     plan = plan_injections(series, cut, settings.seed, settings.max_places)
     backtests = {}
@@ -157,40 +160,6 @@ def artifact(
     )
 
 
-def show_run(run: Run, console: Console) -> None:
-    """Print the tables of a run, the proposals and the winner."""
-    for table in result_tables(run):
-        console.print(table)
-        console.print()
-    show_proposals(run, console)
-    winner = TITLES[run.winner.candidate.kind]
-    console.print(f"Winner: [bold green]{winner}[/bold green], by {run.rule}.")
-    if run.series.labels is not None and not len(run.test_part.windows):
-        console.print(
-            "[yellow]No labelled window is in the test part, so recall is not known; a smaller "
-            "--train-share may leave one.[/yellow]"
-        )
-
-
-def show_proposals(run: Run, console: Console) -> None:
-    """Print what looks like a past incident, as options to paste."""
-    if not run.proposals:
-        return
-    console.print(
-        "Check these: unusual in the training part. An incident is better kept out of training, "
-        "by adding its line to the command:"
-    )
-    for each in run.proposals:
-        console.print(f"  {each.option}", highlight=False, soft_wrap=True)
-        console.print(
-            f"    severity {each.severity:.2f}: {each.reason}",
-            style="dim",
-            markup=False,
-            highlight=False,
-        )
-    console.print()
-
-
 def train_watched(
     watch_file: WatchFile,
     cloudwatch: Any,
@@ -212,8 +181,12 @@ def train_watched(
     ------
     SourceError
         If CloudWatch can't be read, or one of the series is too short.
+    RunError
+        If one of the folders can't hold its run.
     """
     models = metrics_by_model(resolve_watch_file(cloudwatch, watch_file))
+    for model in models:
+        check_target(runs / model)
     metrics: list[Metric] = [metric for named in models.values() for metric in named]
     found = fetch_with_progress(cloudwatch, metrics, days, console)
     selected, without = select(models, found)

@@ -44,10 +44,12 @@ def draw_pictures(run: Run, folder: Path) -> dict[str, str]:
     }
     for each in run.evaluations:
         kind, name = each.candidate.kind, TITLES[each.candidate.kind]
-        figures[f"confusion-{kind}.png"] = (
-            draw_confusions(run, each),
-            f"{name}: readings by truth and decision.",
-        )
+        matrices = confusion_matrices(run, each)
+        if matrices:
+            figures[f"confusion-{kind}.png"] = (
+                draw_confusions(name, matrices),
+                f"{name}: readings by truth and decision.",
+            )
         figures[f"scores-{kind}.png"] = (
             draw_scores(run.test_part, each),
             f"{name}: scores over the test part, with the threshold that an anomaly must reach.",
@@ -132,19 +134,26 @@ def draw_losses(losses: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def draw_confusions(run: Run, each: Evaluation) -> Figure:
-    """Draw a candidate's confusion matrices: out of sample, and the baseline's where it exists."""
-    matrices = [("Out of sample: all readings of a window count", each.readings)]
+def confusion_matrices(run: Run, each: Evaluation) -> list[tuple[str, Confusion]]:
+    """Return a candidate's confusion matrices with their titles; none where there are no labels."""
+    matrices = []
+    if len(run.test_part.windows):
+        matrices.append(("Out of sample: all readings of a window count", each.readings))
     matrices += [
         ("Baseline experiment: labelled points, in-sample", row.confusion)
         for row in run.baseline
         if row.kind == each.candidate.kind
     ]
+    return matrices
+
+
+def draw_confusions(title: str, matrices: list[tuple[str, Confusion]]) -> Figure:
+    """Draw the confusion matrices of a candidate side by side."""
     figure = Figure(figsize=(5 * len(matrices), 4.2), layout="constrained")
     panels = figure.subplots(1, len(matrices), squeeze=False)
-    for axes, (title, matrix) in zip(panels[0], matrices, strict=True):
-        draw_confusion(axes, title, matrix)
-    figure.suptitle(TITLES[each.candidate.kind])
+    for axes, (caption, matrix) in zip(panels[0], matrices, strict=True):
+        draw_confusion(axes, caption, matrix)
+    figure.suptitle(title)
     return figure
 
 
@@ -247,7 +256,8 @@ def draw_trial(axes: Axes, part: LabelledSeries, trial: Trial) -> None:
         at = times[start] + np.timedelta64(round(MINUTE_MS * trial.delay_minutes), "ms")
         value = values[np.searchsorted(times, at)]
         axes.plot([at], [value], "D", color=ALERT, markersize=7, label="alert")
-    locator = AutoDateLocator(minticks=3, maxticks=6)  # type: ignore[no-untyped-call] # no stub
+    # were 3 ticks needed, it would warn of ranges for which it has no interval
+    locator = AutoDateLocator(minticks=2, maxticks=6)  # type: ignore[no-untyped-call] # no stub
     axes.xaxis.set_major_locator(locator)
     formatter = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call] # no stub
     axes.xaxis.set_major_formatter(formatter)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import math
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+from rich.console import Console
 from rich.table import Table
 
 from ops_anomaly.detection.artifact import digest
 from ops_anomaly.detection.formatting import duration, number
+from ops_anomaly.interactive import moment
+from training.alerts import RaisedAlert, most_severe
 from training.backtest import FAULT_KINDS, GRACE, Backtest, Trial, median_delay, share_found
 from training.candidates import TITLES
 from training.comparison import BaselineRow, Evaluation
@@ -62,6 +67,94 @@ def encoded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
+def show_run(run: Run, console: Console) -> None:
+    """Print the winner and its alerts, what to check, and the figures by which it won."""
+    console.print(f"\nWinner: [bold green]{TITLES[run.winner.candidate.kind]}[/bold green]")
+    for line in verdict(run):
+        console.print(f"  {line}", highlight=False)
+    console.print()
+    for line in [*alert_lines(run.alerts), "", *proposal_lines(run.proposals)]:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for table in result_tables(run):
+        console.print(table)
+        console.print()
+    console.print(f"Chosen by {run.rule}.", style="dim")
+    if run.series.labels is not None and not len(run.test_part.windows):
+        console.print(
+            "[yellow]No labelled window is in the test part, so recall is not known; a smaller "
+            "--train-share may leave one.[/yellow]"
+        )
+
+
+def verdict(run: Run) -> list[str]:
+    """Return what to expect of the winner, in a few words each."""
+    lines = [
+        f"{run.alerts_a_week:.1f} alerts a week to expect: {len(run.alerts)} in the "
+        f"{run.test_part.days:.1f} days after those it was fitted on"
+    ]
+    figures = run.winner.figures
+    if figures.windows:
+        lines.append(f"{figures.windows_found} of {figures.windows} labelled incidents found")
+    share = run.backtests[run.winner.candidate.kind].mean_share
+    if share is not None:
+        lines.append(f"{share:.0%} of injected faults found")
+    if run.winner.sensitivity is not None:
+        lines.append(
+            f"at sensitivity {run.winner.sensitivity:g}, as it raises too many alerts at the usual "
+            "one: set it in the watch file"
+        )
+    return lines
+
+
+WIDTH = 80
+
+
+def alert_lines(alerts: list[RaisedAlert]) -> list[str]:
+    """Return the most severe alerts, two lines or more each: figures, then the reason."""
+    if not alerts:
+        return ["It would have raised no alert."]
+    shown = most_severe(alerts)
+    lines = [
+        "The alerts it would have raised, most severe first:",
+        f"  {'start (UTC)':16}  {'lasted':>8}  {'value':>12}  {'expected':>12}  severity",
+    ]
+    for alert in shown:
+        lines.append(
+            f"  {moment(alert.first)}  {duration(alert.lasted):>8}  {number(alert.value):>12}  "
+            f"{number_or_nothing(alert.expected):>12}  {alert.severity:8.2f}"
+            + ("  known" if alert.is_known else "")
+        )
+        indent = 4 * " "
+        lines += textwrap.wrap(alert.reason, WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if len(alerts) > len(shown):
+        lines.append(f"  and {len(alerts) - len(shown)} less severe ones: see report and --json")
+    return lines
+
+
+def number_or_nothing(value: float) -> str:
+    """Return a number as people write it; a dash for NaN."""
+    return NOTHING if math.isnan(value) else number(value)
+
+
+def proposal_lines(proposals: list[RaisedAlert]) -> list[str]:
+    """Return what looks like a past incident, as options to paste."""
+    if not proposals:
+        return []
+    lines = [
+        "Check these: unusual in the training part. An incident is better kept out of",
+        "training, by adding its line to the command:",
+    ]
+    for each in proposals:
+        lines.append(f"  {each.exclusion}")
+        lines += textwrap.wrap(
+            f"severity {each.severity:.2f}: {each.reason}",
+            WIDTH,
+            initial_indent=4 * " ",
+            subsequent_indent=4 * " ",
+        )
+    return [*lines, ""]
+
+
 def result_tables(run: Run) -> list[Table]:
     """Return all tables of a run, as the terminal shows them; each fits 80 columns."""
     return [
@@ -100,18 +193,23 @@ class Section:
 
 
 def sections(run: Run) -> list[Section]:
-    """Return the comparison: the baseline experiment where it can be made, then out of sample."""
-    out_of_sample = Section(
-        "Out of sample",
-        f"Fitted on the first {run.settings.train_share:.0%}, evaluated on the "
-        f"{run.test_part.days:.1f} days after it, by anomaly windows; thresholds fixed without "
-        f"labels; seed {run.settings.seed}. * is the winner.",
-        [evaluation_row(each, is_winner=each is run.winner) for each in run.evaluations],
-    )
-    if not run.baseline:
-        return [out_of_sample]
-    rows = [baseline_row(row) for row in run.baseline]
-    return [Section(BASELINE_TITLE, BASELINE_NOTE, rows), out_of_sample]
+    """Return the comparison: of the baseline experiment, and out of sample where there are labels.
+
+    Without a labelled window in the test part there is nothing to be found or missed.
+    """
+    compared = []
+    if run.baseline:
+        rows = [baseline_row(row) for row in run.baseline]
+        compared.append(Section(BASELINE_TITLE, BASELINE_NOTE, rows))
+    if len(run.test_part.windows):
+        note = (
+            f"Fitted on the first {run.settings.train_share:.0%}, evaluated on the "
+            f"{run.test_part.days:.1f} days after it, by anomaly windows; thresholds fixed "
+            f"without labels; seed {run.settings.seed}. * is the winner."
+        )
+        rows = [evaluation_row(each, is_winner=each is run.winner) for each in run.evaluations]
+        compared.append(Section("Out of sample", note, rows))
+    return compared
 
 
 def baseline_row(row: BaselineRow) -> tuple[str, ...]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import math
+import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,6 +21,7 @@ from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.detection.types import ArtifactError
 from training import RunError
+from training.alerts import RaisedAlert, raised_alerts
 from training.backtest import (
     FAULT_KINDS,
     GRACE,
@@ -28,7 +32,7 @@ from training.backtest import (
     share_found,
 )
 from training.candidates import KINDS, LIBRARIES, MAX_EPOCHS
-from training.comparison import BaselineRow, Evaluation, Figures, Proposal
+from training.comparison import BaselineRow, Evaluation, Figures
 from training.sources.series import LabelledSeries
 
 if TYPE_CHECKING:
@@ -37,6 +41,9 @@ if TYPE_CHECKING:
 METRICS = "metrics.json"
 ARTIFACT = ".safetensors"
 SUFFIXES = {".html", ".joblib", ".json", ".keras", ".png", ARTIFACT}
+
+NEEDED = 32 * 2**20
+"""Free bytes that a run should find: it took 5 MB at the most that was measured."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,8 @@ class Settings:
         Of candidates that are trained by epochs.
     max_places : int
         Where each fault of the backtest is tried.
+    kinds : tuple of str
+        Of the candidates that compete.
     """
 
     name: str
@@ -62,6 +71,7 @@ class Settings:
     seed: int = 42
     max_epochs: int = MAX_EPOCHS
     max_places: int = MAX_PLACES
+    kinds: tuple[str, ...] = KINDS
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ class Run:
         Which candidate won, and by what.
     sensitivities : list of Backtest
         What the winner would do at each.
-    proposals : list of Proposal
+    proposals : list of RaisedAlert
         What looks like an incident in the training part.
     artifacts : dict of str to bytes
         One artifact a candidate, by kind.
@@ -99,8 +109,18 @@ class Run:
     winner: Evaluation
     rule: str
     sensitivities: list[Backtest]
-    proposals: list[Proposal]
+    proposals: list[RaisedAlert]
     artifacts: dict[str, bytes]
+
+    @property
+    def alerts(self) -> list[RaisedAlert]:
+        """What the winner would have raised on the test part, in order of time."""
+        return raised_alerts(self.test_part, self.winner.detection)
+
+    @property
+    def alerts_a_week(self) -> float:
+        """How many alerts of the winner to expect, by those on the test part."""
+        return 7 * len(self.winner.detection.alerts) / self.test_part.days
 
     @property
     def run_id(self) -> str:
@@ -120,6 +140,10 @@ class StoredRun:
     def winner(self) -> str:
         """Kind of the candidate that won."""
         return str(self.record["winner"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the record and where it is, as a command prints it."""
+        return {"folder": str(self.folder), **self.record}
 
     def artifact(self, kind: str) -> bytes:
         """Return the artifact of a candidate.
@@ -215,6 +239,42 @@ def check_replaceable(folder: Path) -> None:
         raise RunError(f"{error}; delete {folder} or give another --out") from error
 
 
+def check_target(folder: Path, needed: int = NEEDED) -> None:
+    """Check that a run can be written to `folder`, before the time of a training is spent.
+
+    Parameters
+    ----------
+    needed
+        Free bytes that there must be.
+
+    Raises
+    ------
+    RunError
+        If it holds something else than a run, is a mount point or not writable, or has too
+        little space.
+    """
+    if os.path.ismount(folder):
+        raise RunError(
+            f"{folder} is a mount point, which a run can't replace; give a folder in it: "
+            f"--out {folder / 'run'}"
+        )
+    check_replaceable(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as probe:
+            (Path(probe) / "probe").write_bytes(bytes(4096))
+        free = shutil.disk_usage(folder.parent).free
+    except OSError as error:
+        raise RunError(
+            f"{folder} can't be written ({error.strerror}); give another --out"
+        ) from error
+    if free < needed:
+        raise RunError(
+            f"{folder} has too little space: {free / 2**20:,.0f} MB free, a run may take "
+            f"{needed / 2**20:,.0f} MB; free some, or give another --out"
+        )
+
+
 def is_of_a_run(path: Path) -> bool:
     """Return whether a path is a file as a run writes them."""
     return path.is_file() and path.suffix in SUFFIXES
@@ -271,7 +331,7 @@ def run_record(run: Run) -> dict[str, Any]:
         "created": run.created,
         "winner": run.winner.candidate.kind,
         "rule": run.rule,
-        "settings": asdict(run.settings),
+        "settings": asdict(run.settings) | {"kinds": list(run.settings.kinds)},
         "fingerprint": fingerprint(run.series, run.settings),
         "data": {
             "origin": run.series.origin,
@@ -279,6 +339,8 @@ def run_record(run: Run) -> dict[str, Any]:
             "left_out": range_record(run.series.left_out),
         },
         "artifacts": {kind: digest(data) for kind, data in run.artifacts.items()},
+        "alerts_a_week": run.alerts_a_week,
+        "alerts": [alert_record(each) for each in run.alerts],
         "baseline_experiment": [
             {
                 "kind": row.kind,
@@ -299,15 +361,20 @@ def run_record(run: Run) -> dict[str, Any]:
             for each in run.evaluations
         ],
         "backtest": backtest_record(run.plan, run.backtests, run.sensitivities),
-        "proposed_exclusions": [
-            {
-                "first": utc(each.first),
-                "last": utc(each.last),
-                "severity": each.severity,
-                "reason": each.reason,
-            }
-            for each in run.proposals
-        ],
+        "proposed_exclusions": [alert_record(each) for each in run.proposals],
+    }
+
+
+def alert_record(alert: RaisedAlert) -> dict[str, Any]:
+    """Return an alert as JSON holds it."""
+    return {
+        "first": utc(alert.first),
+        "last": utc(alert.last),
+        "value": alert.value,
+        "expected": None if math.isnan(alert.expected) else alert.expected,
+        "severity": alert.severity,
+        "reason": alert.reason,
+        "known": alert.is_known,
     }
 
 
@@ -332,6 +399,7 @@ def data_record(series: LabelledSeries, cut: int) -> dict[str, Any]:
         "first": utc(int(series.times[0])),
         "last": utc(int(series.times[-1])),
         "readings": len(series),
+        "step_ms": series.series.step,
         "readings_fitted_on": cut,
         "left_out": range_record(series.left_out),
     }

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.interactive import moment
 from tests.conftest import SETTINGS, Bucket
 from tests.support.command import ROOT, command
 from training import RunError, SourceError
@@ -22,8 +23,16 @@ from training.candidates import CANDIDATES, KINDS
 from training.candidates.value_forest import fit_baseline_forest
 from training.comparison import confusion, flags_of
 from training.job import train
-from training.report import result_tables
-from training.run import Run, Settings, StoredRun, check_replaceable, read_run, write_run
+from training.report import show_run
+from training.run import (
+    Run,
+    Settings,
+    StoredRun,
+    check_replaceable,
+    check_target,
+    read_run,
+    write_run,
+)
 from training.sources.series import LabelledSeries
 
 
@@ -37,6 +46,7 @@ def test_the_baseline_experiment_is_reproduced(nab_series: LabelledSeries) -> No
 
 def test_on_the_baseline_file_every_candidate_finds_something(nab_series: LabelledSeries) -> None:
     run = train(nab_series, Settings("ec2-cpu", max_places=1), lambda *_: None)
+    assert len(run.baseline) == 2
     for each in run.evaluations:
         assert each.figures.f1 > 0, each.candidate.kind
         assert each.figures.false_alarms <= 3
@@ -45,11 +55,12 @@ def test_on_the_baseline_file_every_candidate_finds_something(nab_series: Labell
         assert [detector.predict(value) for value in (0.13, 2.0, 95.0)] == [False, True, True]
 
 
+@pytest.mark.filterwarnings("error")  # libraries have nothing to say to who trains
 def test_the_same_data_and_seed_give_the_same_bytes(run: Run, simulated: LabelledSeries) -> None:
     again = train(simulated, SETTINGS, lambda *_: None)
     assert again.artifacts == run.artifacts
-    forest = CANDIDATES[:1]
-    other = train(simulated, replace(SETTINGS, seed=7), lambda *_: None, forest)
+    other = train(simulated, replace(SETTINGS, seed=7, kinds=KINDS[:1]), lambda *_: None)
+    assert list(other.artifacts) == [KINDS[0]]
     assert other.artifacts[KINDS[0]] != run.artifacts[KINDS[0]]
 
 
@@ -58,15 +69,16 @@ def test_nothing_is_fitted_on_the_test_part(run: Run, simulated: LabelledSeries)
     values = simulated.values.copy()
     values[cut:] = 50.0
     changed = replace(simulated, series=replace(simulated.series, values=values))
-    forests = [row for row in CANDIDATES if not row.has_epochs]
-    other = train(changed, SETTINGS, lambda *_: None, forests)
+    forests = tuple(row.kind for row in CANDIDATES if not row.has_epochs)
+    other = train(changed, replace(SETTINGS, kinds=forests), lambda *_: None)
     for one, two in zip(run.evaluations, other.evaluations, strict=False):
         assert one.candidate.detector.threshold == two.candidate.detector.threshold
 
 
 def test_each_stage_is_reported_as_it_begins(simulated: LabelledSeries) -> None:
     reported: list[str] = []
-    train(simulated, SETTINGS, lambda stage, *_: reported.append(stage), CANDIDATES[:1])
+    settings = replace(SETTINGS, kinds=KINDS[:1])
+    train(simulated, settings, lambda stage, *_: reported.append(stage))
     assert reported == [
         "Fitting the value forest",
         "Backtest of the value forest",
@@ -100,12 +112,13 @@ def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> Non
     record = json.loads((stored_run.folder / "metrics.json").read_text(encoding="utf-8"))
     kinds = [row["kind"] for row in record["out_of_sample"]]
     assert kinds == list(KINDS)
-    assert len(record["baseline_experiment"]) == 2
+    assert record["baseline_experiment"] == []  # of other data it says nothing
     assert [row["kind"] for row in record["backtest"]["candidates"]] == kinds
     assert len(record["backtest"]["candidates"][0]["faults"]) == 17
     assert len(record["backtest"]["sensitivities_of_the_winner"]) == 5
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_run_is_written_whole_or_not_at_all(run: Run, tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
@@ -131,6 +144,17 @@ def test_a_folder_that_holds_anything_else_is_not_touched(tmp_path: Path) -> Non
     (tmp_path / "metrics.json").write_text('{"auc": 1}')
     with pytest.raises(RunError, match="no valid name"):
         check_replaceable(tmp_path)
+
+
+def test_a_folder_that_can_not_hold_a_run_is_refused(tmp_path: Path) -> None:
+    check_target(tmp_path / "new" / "run")
+    assert list((tmp_path / "new").iterdir()) == []  # nothing is left of the check
+    with pytest.raises(RunError, match=r"too little space: .* MB free, a run may take 1,0"):
+        check_target(tmp_path / "run", needed=2**60)
+    with pytest.raises(RunError, match=r"can't be written \(Not a directory\)"):
+        check_target(Path("/dev/null/runs/run"))
+    with pytest.raises(RunError, match="mount point, which a run can't replace; give a folder in"):
+        check_target(Path("/"))
 
 
 @pytest.mark.parametrize(
@@ -190,17 +214,37 @@ def test_publish_models_and_rollback_by_command(bucket: Bucket, stored_run: Stor
         (("models", "--bucket", "b", "--endpoint-url", "http://127.0.0.1:9"), "listing bucket b"),
     ],
 )
-def test_an_error_is_one_message(arguments: tuple[str, ...], message: str) -> None:
-    done = command(*arguments, AWS_MAX_ATTEMPTS="1")
+def test_an_error_is_one_message(arguments, message: str, tmp_path: Path) -> None:
+    done = command(*arguments, cwd=tmp_path, AWS_MAX_ATTEMPTS="1")
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_tables_fit_80_columns(run: Run) -> None:
+def test_the_winner_and_its_alerts_come_before_the_figures_in_80_columns(run: Run) -> None:
     text = StringIO()
-    Console(file=text, width=80).print(*result_tables(run))
-    assert "…" not in text.getvalue()
+    show_run(run, Console(file=text, width=80))
+    shown = text.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    parts = ("Winner: ", "alerts a week to expect: ", "The alerts it", "Out of sample", "Chosen by")
+    assert sorted(parts, key=shown.index) == list(parts)
+    first = run.alerts[0]
+    assert moment(first.first) in shown
+    assert first.reason in " ".join(shown.split())
+
+
+def test_train_prints_json_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ("--simulated", "--candidate", "value-forest", "--out", str(folder), "--json")
+    done = command("train", *options)
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed == {"folder": str(folder), **read_run(folder).record}
+    assert list(printed["artifacts"]) == ["value-forest"]
+    alert = printed["alerts"][0]
+    assert alert.keys() == {"first", "last", "value", "expected", "severity", "reason", "known"}
+    assert "Fitting the value forest" in done.stderr
 
 
 def test_the_module_runs_the_command_line() -> None:

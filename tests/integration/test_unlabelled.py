@@ -38,6 +38,9 @@ def test_the_winner_is_chosen_by_the_backtest(csv: Path, tmp_path: Path) -> None
     assert f"by {BACKTEST_RULE}." in " ".join(done.stdout.split())
     assert "Fitting the LSTM autoencoder ..." in done.stdout  # a log shows what is going on
     assert "Sensitivity of the" in done.stdout
+    for figures in ("Out of sample", "Baseline experiment", "0 of 0"):  # they are of labels
+        assert figures not in done.stdout
+    assert not list(folder.glob("confusion-*"))
     assert INCIDENT[0][:13] not in done.stdout  # a known incident is not proposed again
     record = json.loads((folder / "metrics.json").read_text())
     assert record["rule"] == BACKTEST_RULE

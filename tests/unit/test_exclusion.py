@@ -9,10 +9,10 @@ import pytest
 
 from ops_anomaly.detection.types import Series
 from training import SourceError
+from training.alerts import propose_exclusions
 from training.candidates.contextual import fit_contextual
 from training.candidates.lstm_autoencoder import windows_without
 from training.candidates.value_forest import fit_value_forest
-from training.comparison import propose_exclusions
 from training.sources import DAY
 from training.sources.series import LabelledSeries, TimeRange, exclude, parse_range
 
@@ -85,7 +85,7 @@ def test_an_incident_of_the_training_part_is_proposed(unlabelled: LabelledSeries
     proposals = propose_exclusions(unlabelled, cut)
     assert any(each.first <= spike <= each.last for each in proposals)
     assert len(proposals) <= 5
-    assert proposals[0].option.startswith("--exclude 2014-02-")
+    assert proposals[0].exclusion.startswith("--exclude 2014-02-")
     # pasting the options works: what is excluded is not proposed again, and others take its place
     ranges: list[TimeRange] = []
     while proposals:
@@ -94,6 +94,6 @@ def test_an_incident_of_the_training_part_is_proposed(unlabelled: LabelledSeries
             for each in proposals
             for first, last in ranges
         )
-        ranges += [parse_range(each.option.split()[1:]) for each in proposals]
+        ranges += [parse_range(each.exclusion.split()[1:]) for each in proposals]
         proposals = propose_exclusions(exclude(unlabelled, ranges), cut)
     assert len(ranges) < 10

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +36,16 @@ MIN_WINDOWS = 128
 """Windows without which training is not worth starting."""
 
 
+@contextmanager
+def without_copy_warning() -> Iterator[None]:
+    """Silence Keras, which copies arrays in a way that NumPy 2 warns of; the values are right."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning
+        )
+        yield
+
+
 @dataclass(frozen=True)
 class LstmSettings:
     """How the network is built and trained."""
@@ -45,6 +58,7 @@ class LstmSettings:
     validation_share: float = 0.2
 
 
+@without_copy_warning()
 def fit_lstm_autoencoder(
     series: LabelledSeries,
     seed: int,
@@ -92,6 +106,7 @@ def fit_lstm_autoencoder(
         step=series.series.step,
     )
 
+    @without_copy_warning()
     def save_estimator(folder: Path) -> None:
         network.save(folder / "lstm-autoencoder.keras")
 
