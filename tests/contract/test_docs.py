@@ -74,7 +74,7 @@ def test_commands_and_their_options_exist() -> None:
         name: set(chain.from_iterable(option.opts for option in command.params))
         for name, command in commands.items()
     }
-    for page, line in named(r"ops-anomaly ((?!dev|prod)[a-z]+ (?:[^\n]|\\\n)*)"):
+    for page, line in named(r"ops-anomaly ((?!demo|dev|prod)[a-z]+ (?:[^\n]|\\\n)*)"):
         name, *words = line.split("#")[0].split()
         assert name in options, (page, line)
         assert {word for word in words if word.startswith("--")} <= options[name], (page, line)
