@@ -44,7 +44,10 @@ RULES = (
     Rule("go on|goes on|went on", "continue, resume"),
     Rule("notebook|notebooks", "versioned document", below="functions/"),
     Rule(
-        "page|pages", "document, snapshot", r"pages|page (in|to) |page\.get|page\[", below=WATCHER
+        "page|pages",
+        "document, snapshot",
+        r"pages|page (in|to) |page\.get|page\[|page of incidents|def page|import page|page\(",
+        below=WATCHER,
     ),
     Rule("memory", "state", r"in memory|memory (size|limit)", below=WATCHER),
     Rule("remember|remembers|remembered", "store, recent series"),
