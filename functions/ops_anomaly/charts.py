@@ -49,7 +49,7 @@ PALETTES: dict[Theme, dict[str, str]] = {
 """Text on `surface` has a contrast of 4.5 or more."""
 
 RULES = """
-.oa-chart{display:block;max-width:100%;font:11px/1 system-ui,-apple-system,"Segoe UI",sans-serif}
+.oa-chart{display:block;max-width:100%;overflow:visible;font:11px/1 system-ui,-apple-system,"Segoe UI",sans-serif}
 .oa-chart text{fill:var(--oa-muted);paint-order:stroke;stroke:var(--oa-surface);stroke-width:3px;
 stroke-linejoin:round}
 .oa-chart path,.oa-chart rect{fill:none;stroke-linejoin:round;stroke-linecap:round;
