@@ -11,7 +11,7 @@ SAMCONFIG := .aws-sam/samconfig.yaml
 SAM := SAM_CLI_TELEMETRY=0 $(BIN)/uv tool run --from aws-sam-cli==1.170.0 sam
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench lint format openapi validate build deploy clean always
+.PHONY: help install demo test test-fast bench lint format openapi schema validate build deploy clean always
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -53,6 +53,9 @@ format: $(INSTALLED)  ## let ruff fix and format
 # The committed document is the contract; tests/contract fails when it drifts from the code.
 openapi: $(INSTALLED)  ## write openapi.json from the code
 	@$(BIN)/python -m local openapi > openapi.json
+
+schema: $(INSTALLED)  ## write the watch file's schema for editors from the code
+	@$(BIN)/ops-anomaly watch --schema > docs/watch.schema.json
 
 validate: $(INSTALLED)  ## check the template, what SAM makes of it, and its policies
 	@$(SAM) validate --lint

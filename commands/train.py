@@ -130,9 +130,9 @@ def train(
 
 def train_all(path: Path, days: int, settings: Settings, output: Console) -> list[Path]:
     """Train every model that a watch file names, print the next commands, return the folders."""
-    from training.fleet import read_watch_file
     from training.job import train_watched
     from training.sources.cloudwatch import cloudwatch_client
+    from training.watch_yaml import read_watch_file
 
     watch_file = read_watch_file(path)
     folders = train_watched(watch_file, cloudwatch_client(), days, settings, output)

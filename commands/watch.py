@@ -13,6 +13,15 @@ from commands.options import EndpointUrl, console
 from ops_anomaly.aws.objects import WATCH_KEY
 
 
+def print_schema(wanted: bool) -> None:
+    """Print the schema, where `--schema` asks for it."""
+    from training.watch_yaml import watch_schema
+
+    if wanted:
+        typer.echo(json.dumps(watch_schema(), indent=2))
+        raise typer.Exit
+
+
 def watch(
     file: Annotated[Path, typer.Argument(help="The watch file, in YAML.")],
     bucket: Annotated[str | None, typer.Option(help="Publish it into the stack's bucket.")] = None,
@@ -20,11 +29,21 @@ def watch(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print it as JSON, with every metric.")
     ] = False,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            is_eager=True,
+            callback=print_schema,
+            help="Print the JSON schema of watch files, for editors.",
+        ),
+    ] = False,
 ) -> None:
     """Check a watch file, show what it matches and costs, and publish it with --bucket."""
-    from training.fleet import fleet_record, read_watch_file, resolve_watch_file, show_fleet
+    from training.fleet import fleet_record, resolve_watch_file, show_fleet
     from training.publishing import publish_watch_file, s3_client, watched_models
     from training.sources.cloudwatch import cloudwatch_client
+    from training.watch_yaml import read_watch_file
 
     watch_file = read_watch_file(file)
     fleet = resolve_watch_file(cloudwatch_client(), watch_file)

@@ -30,11 +30,11 @@ from local.stack import (
 from ops_anomaly.api.schemas import MAX_POINTS
 from ops_anomaly.detection.timeline import utc
 from training import RunError
-from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
 from training.run import Settings, StoredRun, fingerprint, read_run
 from training.sources import SourceOptions, obtain_series
 from training.sources.series import LabelledSeries
+from training.watch_yaml import read_watch_file
 
 SETTINGS = Settings(MODEL)
 TTL_SECONDS = 2.0

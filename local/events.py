@@ -43,9 +43,9 @@ from ops_anomaly.watcher.events import (
     recognise,
 )
 from training import RunError
-from training.fleet import read_watch_file
 from training.publishing import publish_run, publish_watch_file, s3_client
 from training.run import read_run
+from training.watch_yaml import read_watch_file
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats

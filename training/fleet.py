@@ -8,41 +8,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.errors import InvalidWatchFileError
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
-from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
+from ops_anomaly.watcher.watch_file import WatchFile
 from training import SourceError
 from training.console import NOTHING, age, new_table, print_table
 from training.cost import Cost, cost_of
+from training.entries import entry_rows
 from training.sources.cloudwatch import source_errors
 from training.sources.series import LabelledSeries
-
-
-def read_watch_file(path: Path) -> WatchFile:
-    """Read a watch file written in YAML.
-
-    Raises
-    ------
-    SourceError
-        Naming what is wrong.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise SourceError(f"{path} can't be read: {error}") from error
-    try:
-        return parse_watch_file(content)
-    except InvalidWatchFileError as error:
-        raise SourceError(f"{path} is not a valid watch file:\n{error}") from error
 
 
 def resolve_watch_file(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
@@ -168,14 +151,7 @@ def show_fleet(
     """
     print_table(fleet_table(fleet, models or {}), console)
     console.print()
-    for watched in fleet:
-        console.print(
-            f"  {watched.options.name}: {in_words(watched.metrics)}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-            style=None if watched.metrics else "yellow",
-        )
+    show_entries(fleet, console)
     console.print()
     show_alerts(watch_file, fleet, models or {}, console)
     for warning in warnings_of(fleet, models):
@@ -195,6 +171,7 @@ def fleet_record(
                 "metrics": [str(metric) for metric in watched.metrics],
                 "model": watched.options.model,
                 "sensitivity": watched.options.sensitivity,
+                "options": msgspec.to_builtins(watched.options),
                 "false_alerts_a_week": alerts_a_week(watched, models or {}),
             }
             for watched in fleet
@@ -226,10 +203,49 @@ def fleet_table(fleet: Sequence[Watched], models: Models) -> Table:
     return table
 
 
-def in_words(metrics: Sequence[Metric]) -> str:
-    """Return one of the metrics, and how many more there are."""
-    if not metrics:
-        return "matches nothing at the moment; check the spelling and that all dimensions are given"
+def show_entries(fleet: Sequence[Watched], console: Console) -> None:
+    """Print what each entry stands for, and its rules; what all of them have in common once."""
+    now = 1000 * int(datetime.now(UTC).timestamp())
+    rows = [
+        entry_rows(each.options, {metric.period for metric in each.metrics}, now) for each in fleet
+    ]
+    common = [row for row in rows[0] if all(row in of_entry for of_entry in rows[1:])]
+    for watched, of_entry in zip(fleet, rows, strict=True):
+        console.print(
+            f"  {watched.options.name}: {in_words(watched)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+            style=None if watched.metrics else "yellow",
+        )
+        show_rows([row for row in of_entry if len(fleet) == 1 or row not in common], console)
+    if common and len(fleet) > 1:
+        console.print("  all entries:")
+        show_rows(common, console)
+
+
+def show_rows(rows: Sequence[tuple[str, str]], console: Console) -> None:
+    """Print labels and texts in two columns."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(width=len("notifies of"))
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(label, escape(text))
+    if rows:
+        console.print(Padding(grid, (0, 0, 0, 6)), highlight=False)
+
+
+def in_words(watched: Watched) -> str:
+    """Return what an entry stands for: one of its metrics, and how many more there are."""
+    if watched.metrics:
+        return one_of(watched.metrics)
+    if watched.taken:
+        return "all that it matches is of earlier entries"
+    return "matches nothing at the moment; check the spelling and that all dimensions are given"
+
+
+def one_of(metrics: Sequence[Metric]) -> str:
+    """Return the first metric, and how many more there are."""
     more = len(metrics) - 1
     return str(metrics[0]) + (f" and {more:,} more" if more else "")
 
@@ -248,7 +264,7 @@ def show_alerts(
 
 
 def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str]:
-    """Yield where an entry and its model do not fit.
+    """Yield where an entry has less than it matches, and where it does not fit its model.
 
     Parameters
     ----------
@@ -261,9 +277,20 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
             "the forecast is wrong. Give --bucket to check."
         )
     for watched in fleet:
+        yield from overlaps(watched)
         model = (models or {}).get(watched.options.model or "")
         if model:
             yield from misfits(watched, model)
+
+
+def overlaps(watched: Watched) -> Iterator[str]:
+    """Yield of which earlier entries the metrics are that an entry matches too."""
+    for owner in dict.fromkeys(watched.taken.values()):
+        metrics = [metric for metric, name in watched.taken.items() if name == owner]
+        yield (
+            f"{watched.options.name} and {owner} both match {one_of(metrics)}: {owner} comes "
+            f"first, so its options hold, and those of {watched.options.name} do not."
+        )
 
 
 def misfits(watched: Watched, model: PublishedModel) -> Iterator[str]:

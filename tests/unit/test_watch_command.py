@@ -7,7 +7,6 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +20,13 @@ from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training import SourceError
 from training.console import print_table
+from training.entries import entry_rows
 from training.fleet import (
     PublishedModel,
     alerts_a_week,
     fleet_record,
     fleet_table,
     metrics_by_model,
-    read_watch_file,
     resolve_watch_file,
     select,
     show_fleet,
@@ -55,22 +54,6 @@ def machines(count: int, period: int = 300) -> list[Metric]:
 
 def series(length: int) -> LabelledSeries:
     return LabelledSeries("x", "x", Series(300_000 * np.arange(length), np.zeros(length)))
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a: [", "can't be read"),
-        ("metrics: []", "version: Field required"),
-        ("{version: 1, metrics: [{name: A, metric: x}]}", "metrics.0.name"),
-        ("just words", "is not a valid watch file"),
-    ],
-)
-def test_an_invalid_watch_file_is_named(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "watch.yaml"
-    path.write_text(text)
-    with pytest.raises(SourceError, match=message):
-        read_watch_file(path)
 
 
 def test_a_missing_permission_to_list_metrics_is_named() -> None:
@@ -183,6 +166,7 @@ def test_as_json_there_is_all_that_the_table_has_and_every_metric() -> None:
         "metrics": [ENTRY["metric"]],
         "model": "web-1-cpu",
         "sensitivity": 0.5,
+        "options": {"name": "web", "model": "web-1-cpu", "sensitivity": 0.5},
         "false_alerts_a_week": None,
     }
     assert record["warnings"][0].startswith("web: sensitivity has no effect")
@@ -197,3 +181,127 @@ def test_in_a_pipe_a_table_is_plain_and_whole() -> None:
     print_table(fleet_table(fleet, {}), Console(file=text, width=80))
     assert text.getvalue().count(long) == 2
     assert not re.search("[─│…]", text.getvalue())
+
+
+NOON = 1_795_608_000_000  # Wednesday 25 November 2026, 12:00 UTC
+
+
+def rows_of(period: int = 300, **options: Any) -> list[tuple[str, str]]:
+    entry = ENTRY | {"metric": f"AWS/EC2 CPUUtilization Average {period}"} | options
+    [parsed] = parse_watch_file({"version": 1, "metrics": [entry]}).metrics
+    return entry_rows(parsed, {period}, NOON)
+
+
+@pytest.mark.parametrize(
+    ("options", "label", "text"),
+    [
+        ({"alert_on": "falls"}, "notifies of", "falls"),
+        ({"sustained": 3}, "notifies of", "rises and falls, after 3 unusual readings"),
+        (
+            {"alert_on": "rises", "ignore_below": {"absolute": 5, "percent": 12.5}},
+            "notifies of",
+            "rises of at least 5 and 12.5 %",
+        ),
+        (
+            {"ignore_below": {"percent": 10}, "min_severity": 0.8, "sustained": 2},
+            "notifies of",
+            "rises and falls of at least 10 %, with a severity of 0.8 or more, after 2 unusual "
+            "readings",
+        ),
+        ({"when_silent": "zero"}, "silence", "a period without data is 0"),
+        ({"when_silent": "notify after 90m"}, "silence", "notified after 1.5 h without data"),
+        ({"owner": "payments"}, "owner", "payments"),
+        ({"tags": {"team": "a", "env": "prod"}}, "tags", "team=a, env=prod"),
+        ({"group": "checkout"}, "group", "checkout"),
+    ],
+)
+def test_a_rule_is_shown_in_words(options: dict[str, Any], label: str, text: str) -> None:
+    assert rows_of(**options) == [(label, text)]
+
+
+def test_of_an_entry_without_rules_there_is_nothing_to_show() -> None:
+    assert rows_of() == []
+
+
+@pytest.mark.parametrize(
+    ("mute", "text"),
+    [
+        (
+            {"from": "22:00", "to": "06:00", "days": ["sat", "sun"], "timezone": "Europe/Berlin"},
+            "sat, sun 22:00 to 06:00 Europe/Berlin; next Sat 28 Nov 22:00 to Sun 29 Nov 06:00 CET",
+        ),
+        (
+            {"from": "12:30", "to": "13:30", "timezone": "Europe/Berlin", "reason": "backup"},
+            "every day 12:30 to 13:30 Europe/Berlin; backup; now, until 13:30 CET",
+        ),
+        (
+            {"cron": "0 2 1 * *", "for": "2h", "learn": False},
+            "'0 2 1 * *' for 2h UTC; not learnt from; next Tue 1 Dec 02:00 to 04:00 UTC",
+        ),
+        (
+            {"from": "2026-12-24T18:00", "to": "2026-12-27T06:00", "dimensions": {"Stage": "v*"}},
+            "2026-12-24T18:00 to 2026-12-27T06:00 UTC; only Stage=v*; "
+            "next Thu 24 Dec 18:00 to Sun 27 Dec 06:00 UTC",
+        ),
+        (
+            {"from": "2026-11-24T18:00", "to": "2026-11-25T12:00"},
+            "2026-11-24T18:00 to 2026-11-25T12:00 UTC; over",
+        ),
+        (
+            {"from": "2028-01-01T00:00", "to": "2028-01-02T00:00"},
+            "2028-01-01T00:00 to 2028-01-02T00:00 UTC; not within a year",
+        ),
+        ({"cron": "0 0 29 2 *", "for": "1d"}, "'0 0 29 2 *' for 1d UTC; not within a year"),
+    ],
+)
+def test_a_mute_is_shown_with_its_next_window_in_its_own_time(
+    mute: dict[str, Any], text: str
+) -> None:
+    assert rows_of(mute=[mute]) == [("muted", text)]
+
+
+def test_where_less_history_is_kept_than_the_entry_wants_it_says_so() -> None:
+    text = "5.6 of 14 days: no more than 8,064 readings are kept"
+    assert rows_of(period=60) == [("history", text)]
+    assert rows_of(period=300, history_days=28) == []
+
+
+def entries_shown(*entries: dict[str, Any], **more: Any) -> str:
+    watch_file = parse_watch_file({"version": 1, "metrics": list(entries)} | more)
+    fleet = resolve_watch_file(FakeCloudWatch(), watch_file)
+    text = StringIO()
+    show_fleet(watch_file, fleet, {}, Console(file=text, width=80))
+    return text.getvalue()
+
+
+def test_what_all_entries_have_in_common_is_shown_once() -> None:
+    other = {"name": "other", "metric": "AWS/EC2 NetworkIn Sum 300", "alert_on": "falls"}
+    text = entries_shown(ENTRY, other, defaults={"owner": "operations [1]"})
+    assert text.count("operations [1]") == 1
+    assert text.index("alert") < text.index("falls") < text.index("all entries:")
+
+
+def test_rules_are_wrapped_at_80_columns() -> None:
+    tags = {f"tag-{number}": "a value of some length" for number in range(9)}
+    text = entries_shown(ENTRY | {"tags": tags, "runbook": "https://example.com/" + 99 * "x"})
+    rules = text[text.index("runbook") : text.index("1 metrics")]
+    assert max(map(len, rules.splitlines())) <= 80
+    assert "tag-8=a value of some length" in " ".join(rules.split())
+
+
+def test_of_two_entries_for_one_metric_the_preview_says_which_one_holds() -> None:
+    text = entries_shown(ENTRY, ENTRY | {"name": "again", "sensitivity": 5})
+    assert "again: all that it matches is of earlier entries" in text
+    metric = ENTRY["metric"]
+    sentence = f"again and web both match {metric}: web comes first, so its options hold"
+    assert sentence in " ".join(text.split())
+
+
+def test_of_metrics_of_two_earlier_entries_each_is_named() -> None:
+    one, two, three, four = machines(4)
+    watched = Watched(Options(name="all"), [four], {one: "a", two: "b", three: "b"})
+    warnings = list(warnings_of([watched], {}))
+    assert [text.partition(":")[0] for text in warnings] == [
+        f"all and a both match {one}",
+        f"all and b both match {two} and 1 more",
+    ]

@@ -17,8 +17,8 @@ from ops_anomaly.validation import Contract, Fault, faults
 from ops_anomaly.watcher.mutes import DURATION_PATTERN, Mute, milliseconds
 
 # patterns are searched for, and a `$` lets a newline follow
-Name = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}\Z")]
-Statistic = Annotated[str, Meta(pattern=rf"{STATISTIC_PATTERN}\Z")]
+Name = Annotated[str, Meta(pattern=rf"{NAME_PATTERN}\Z", examples=["orders-eu"])]
+Statistic = Annotated[str, Meta(pattern=rf"{STATISTIC_PATTERN}\Z", examples=["Average", "p99"])]
 DimensionName = Annotated[str, Meta(pattern=r"^[^=]+$")]
 Text = Annotated[str, Meta(min_length=1, max_length=256)]
 Tag = Annotated[str, Meta(max_length=256)]
