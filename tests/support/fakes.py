@@ -10,7 +10,7 @@ from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
 from ops_anomaly.aws.objects import CREATED_METADATA, DIGEST_METADATA, StoredObject, model_key
 from ops_anomaly.detection.artifact import digest, pack
 from ops_anomaly.detection.value_forest import ValueForest
-from ops_anomaly.watcher.outbox import ChannelName, Notification
+from ops_anomaly.watcher.outbox import Channels, Notification
 
 CREATED = "2026-01-01T00:00:00+00:00"
 
@@ -90,8 +90,7 @@ class FakeClock:
 class FakeChannel:
     """A channel that records what it accepts, and refuses on demand."""
 
-    def __init__(self, name: ChannelName) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.sent: list[Notification] = []
         self.refuses: set[str] = set()
         self.is_down = False
@@ -100,3 +99,8 @@ class FakeChannel:
         failed = {n.id for n in notifications if self.is_down or n.about in self.refuses}
         self.sent += [each for each in notifications if each.id not in failed]
         return failed
+
+
+def channels(**by_destination: FakeChannel) -> Channels:
+    """Return the channels of these destinations."""
+    return by_destination.__getitem__

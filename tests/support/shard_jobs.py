@@ -8,15 +8,17 @@ import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.models import ModelRegistry
-from ops_anomaly.aws.objects import FLEET_KEY, state_key
+from ops_anomaly.aws.objects import FEEDBACK_KEY, FLEET_KEY, state_key
 from ops_anomaly.watcher.fleet import FleetList
+from ops_anomaly.watcher.incident_job import IncidentJob
+from ops_anomaly.watcher.incidents import HOLD_MS
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.shard_job import ShardRunner
 from ops_anomaly.watcher.state import CheckpointStore, ShardState, decode_shard_state
 from ops_anomaly.watcher.telemetry import ShardReport
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.fake_cloudwatch import FakeCloudWatch
-from tests.support.fakes import FakeChannel, FakeStore
+from tests.support.fakes import FakeChannel, FakeStore, channels
 from tests.support.watcher import NOON, WallClock, machines, stored_fleet
 
 PERIOD = 300
@@ -26,7 +28,7 @@ NAN = float("nan")
 STATE = state_key(0)
 TIMEOUT_MS = 240_000
 QUOTA = 39_600.0
-OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
+OPENED, CLOSED = "Incident Opened", "Incident Closed"
 
 
 class RacingStore(FakeStore):
@@ -60,6 +62,9 @@ class FakeTelemetry:
     def model_unavailable(self, name: str, error: Exception) -> None:
         self.unavailable_models.append(name)
 
+    def feedback_unreadable(self, error: Exception) -> None:
+        self.rebuilt.append(FEEDBACK_KEY)
+
     def expired(self, notification: Notification) -> None:
         self.expired_notifications.append(notification)
 
@@ -77,7 +82,7 @@ class World:
 
     def __init__(self, count: int = 2, statistic: str = "Average", **more: object) -> None:
         self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
-        self.event, self.message = FakeChannel("event"), FakeChannel("message")
+        self.event, self.message = FakeChannel(), FakeChannel()
         self.telemetry = FakeTelemetry()
         self.slept: list[float] = []
         self.metrics = machines(count, PERIOD, statistic)
@@ -85,6 +90,7 @@ class World:
         for number, metric in enumerate(self.metrics):
             self.cloudwatch.put(metric, NOON - 2 * DAY * PERIOD, normal_load(number))
         self.runner = self.new_runner()
+        self.incidents = self.new_incident_job()
 
     def new_runner(self) -> ShardRunner:
         """Return another instance of the function, which has nothing in memory."""
@@ -97,11 +103,21 @@ class World:
             FleetList(self.store, self.telemetry.state_rebuilt),
             models,
             CheckpointStore(self.store),
-            [self.event, self.message],
             self.telemetry,
             self.clock,
             QUOTA,
             self.slept.append,
+        )
+
+    def new_incident_job(self) -> IncidentJob:
+        """Return the incident job of another instance of the function."""
+        return IncidentJob(
+            self.store,
+            FleetList(self.store, self.telemetry.state_rebuilt),
+            channels(event=self.event, message=self.message),
+            self.telemetry,
+            page=None,
+            clock=self.clock,
         )
 
     def set(self, value: float, *periods: int, of: int = 0) -> None:
@@ -126,7 +142,22 @@ class World:
         by: ShardRunner | None = None,
         remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
     ) -> ShardReport | None:
-        """Evaluate the machines at a time."""
+        """Evaluate the machines at a time, and let people be told of what was found."""
+        report = self.run_quietly_at(seconds, by, remaining_ms)
+        self.tell()
+        return report
+
+    def run_quietly(self, tick: int) -> ShardReport | None:
+        """Evaluate the machines as `run` does, and leave it to a test to tell people."""
+        return self.run_quietly_at(NOON + tick * PERIOD + 90.0)
+
+    def run_quietly_at(
+        self,
+        seconds: float,
+        by: ShardRunner | None = None,
+        remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
+    ) -> ShardReport | None:
+        """Evaluate the machines at a time, and leave it to a test to tell people."""
         self.clock.seconds = seconds
         fleet = stored_fleet(self.metrics, self.options)
         if self.store.objects.get(FLEET_KEY) != fleet:
@@ -135,12 +166,19 @@ class World:
 
     @property
     def sent(self) -> list[tuple[str, str]]:
-        """The machine and the detail type of each notification, as both channels got them."""
+        """The first machine and the detail type of what both channels got."""
         assert [n.id for n in self.event.sent] == [n.id for n in self.message.sent]
         return [
-            (each.detail["metric"]["dimensions"]["InstanceId"], each.detail_type)
+            (each.detail["members"][0]["metric"]["dimensions"]["InstanceId"], each.detail_type)
             for each in self.event.sent
         ]
+
+    def tell(self) -> None:
+        """Run the incident job, when what the last shard job found is held no longer."""
+        seconds = self.clock.seconds
+        self.clock.seconds += HOLD_MS / 1000
+        self.incidents.run()
+        self.clock.seconds = seconds
 
     @property
     def state_written(self) -> bool:

@@ -78,6 +78,7 @@ def evaluation(
             alerts=[Alert(start, start, start, "rise") for start in starts],
         ),
         is_unusual=is_anomaly & (periods < (len(letters) if settled is None else settled)),
+        is_counted=np.array([letter != "u" for letter in readings], bool),
         is_changed=np.isin(periods, list(changed)),
         provenance=Provenance(entry="shop", model=None, version=None, readings=300, confidence=0.6),
     )

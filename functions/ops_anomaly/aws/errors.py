@@ -50,6 +50,10 @@ class CorruptIndexError(AwsError):
     """The index of models is malformed; publishing any model writes it anew."""
 
 
+class CorruptFeedbackError(AwsError):
+    """The file of feedback is malformed: mend it by hand, or restore its version before."""
+
+
 class ModelNotFoundError(AwsError):
     """No model of this name has been published."""
 

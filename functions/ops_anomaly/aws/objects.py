@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ops_anomaly.aws.errors import (
     ConflictError,
@@ -33,6 +33,12 @@ WATCH_KEY = "watch/watch.json"
 
 FLEET_KEY = "state/fleet.json"
 """The metrics that the watch file stands for, and the shard of each."""
+
+INCIDENTS_KEY = "state/incidents.json"
+"""The incidents of the fleet."""
+
+FEEDBACK_KEY = "feedback/feedback.json"
+"""What people have said of incidents."""
 
 DIGEST_METADATA = "sha256"
 CREATED_METADATA = "created"
@@ -91,6 +97,11 @@ def state_key(shard: int) -> str:
 def checkpoint_key(shard: int) -> str:
     """Return the key of the checkpoints of a shard's detectors; a cache that may be lost."""
     return f"state/detectors/{shard}"
+
+
+def anomalies_key(shard: int) -> str:
+    """Return the key of the anomalies that a shard of the fleet reports."""
+    return f"state/anomalies/{shard}.json"
 
 
 def alarm_key(arn: str) -> str:
@@ -268,3 +279,39 @@ class S3ObjectStore:
     def _unavailable(self, key: str, error: Exception) -> StoreUnavailableError:
         reason = str(error).strip().partition("\n")[0]
         return StoreUnavailableError(f"s3://{self.bucket}/{key}: {reason}")
+
+
+Content = TypeVar("Content")
+
+
+class CachedObject(Generic[Content]):
+    """An object that is decoded when it has changed; every `read` asks the bucket whether it has.
+
+    Parameters
+    ----------
+    decode
+        From bytes; what it raises, `read` raises.
+    """
+
+    def __init__(self, store: ObjectStore, key: str, decode: Callable[[bytes], Content]) -> None:
+        self._store, self._key, self._decode = store, key, decode
+        self._etag: str | None = None
+        self._content: Content | None = None
+
+    def read(self) -> Content | None:
+        """Return the content; None if there is no object.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the bucket does not respond.
+        """
+        try:
+            stored = self._store.read(self._key, self._etag)
+        except ObjectNotFoundError:
+            self._etag = self._content = None
+            return None
+        if stored is not None:
+            self._content = self._decode(stored.data)
+            self._etag = stored.etag
+        return self._content

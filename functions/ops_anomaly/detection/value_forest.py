@@ -152,6 +152,10 @@ class ValueForest:
         """Return itself: there is nothing to warm up."""
         return self
 
+    def marked(self, start: int, stop: int, *, is_ordinary: bool) -> Self:
+        """Return itself: there is no history."""
+        return self
+
     def checkpoint(self) -> Stored:
         """Return nothing: there is no history."""
         return Stored({}, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,14 @@ from ops_anomaly.watcher.notifications import alarm_cleared, alarm_fired
 from ops_anomaly.watcher.outbox import (
     CorruptStateError,
     Outbox,
+    OutboxDocument,
     UndeliveredError,
-    VersionedDocument,
 )
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.events import AlarmChange
-    from ops_anomaly.watcher.outbox import Channel, Notification
+    from ops_anomaly.watcher.outbox import Channels, Notification
     from ops_anomaly.watcher.telemetry import Telemetry
 
 
@@ -83,7 +83,7 @@ class AlarmEvaluator:
         self,
         cloudwatch: Callable[[], Any],
         store: ObjectStore,
-        channels: Sequence[Channel],
+        channels: Channels,
         telemetry: Telemetry,
         clock: Callable[[], int],
     ) -> None:
@@ -101,7 +101,7 @@ class AlarmEvaluator:
         ServiceUnavailableError, StoreUnavailableError, ConflictError, BusyError, UndeliveredError
             If a retry is needed: it does what is left to do.
         """
-        document = VersionedDocument(
+        document = OutboxDocument(
             self._store, alarm_key(change.arn), AlarmState(), decode_alarm_state, encode_alarm_state
         )
         snapshot, now = document.read(), self._clock()

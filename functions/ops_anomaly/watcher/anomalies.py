@@ -1,9 +1,14 @@
-"""Anomalies: open from the first unusual reading until a metric has been normal for a while."""
+"""Anomalies of a metric: from its first unusual reading until it has been normal for a while.
+
+And silences: from its last reading until there is another.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +20,7 @@ from ops_anomaly.detection.types import Alert
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.detection.types import Detection, Mask, Series
+    from ops_anomaly.watcher.feedback import Mark
 
 
 RECOVERY_PERIODS = 3
@@ -25,14 +31,22 @@ RELAPSE_MS, RELAPSE_READINGS = 1_800_000, 3
 the detector still counts it as the last one: a flicker after an outage is no news, but an outage
 soon after a false alarm is."""
 
-CloseReason = Literal["recovered", "no data", "no longer watched", "withdrawn"]
+CloseReason = Literal[
+    "recovered", "no data", "no longer watched", "withdrawn", "data is back", "marked as fine"
+]
 
 
 class Peak(msgspec.Struct, frozen=True):
-    """The most anomalous reading of an anomaly so far, and why."""
+    """The most anomalous reading of an anomaly so far, and why.
+
+    Attributes
+    ----------
+    value : float or None
+        None of a silence.
+    """
 
     time: int
-    value: float
+    value: float | None
     expected: float | None
     lower: float | None
     upper: float | None
@@ -63,20 +77,40 @@ class Provenance(msgspec.Struct, frozen=True):
     confidence: float
 
 
+class Extremes(msgspec.Struct, frozen=True):
+    """How far unusual readings went.
+
+    Attributes
+    ----------
+    lowest, highest : float
+        Of their values.
+    below, above : float
+        How far they were below and above what was expected, at most; 0 if they never were.
+    """
+
+    lowest: float
+    highest: float
+    below: float
+    above: float
+
+
 class Anomaly(msgspec.Struct, frozen=True):
-    """Unusual readings that belong together.
+    """Unusual readings that belong together; or a silence, which has none.
 
     Attributes
     ----------
     id : str
         The same whoever finds it, and however often.
     first_seen, last_seen : int
-        Times of its first and its last unusual reading, milliseconds.
+        Times of its first and its last unusual reading, milliseconds; of a silence, when the first
+        missing period began, and up to when there was nothing.
     readings : int
-        Number of unusual readings.
+        Number of unusual readings that count by the rules of its entry.
     member : str or None
         The member of the detector that raised the alert; None where it has none, or the anomaly is
         a relapse.
+    extremes : Extremes or None
+        None of a silence.
     """
 
     id: str
@@ -86,6 +120,12 @@ class Anomaly(msgspec.Struct, frozen=True):
     member: str | None
     peak: Peak
     provenance: Provenance
+    extremes: Extremes | None = None
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether it is about readings that are missing."""
+        return self.extremes is None
 
 
 @dataclass(frozen=True)
@@ -110,6 +150,9 @@ class AnomalyState:
     Attributes
     ----------
     anomaly : Anomaly or None
+    silence : Anomaly or None
+    pending : Anomaly or None
+        Unusual readings of an alert of which too few count yet, by the rules of the entry.
     relapse : Anomaly or None
         Unusual readings of an alert whose anomaly has closed; they may be a flicker.
     notified_until : int
@@ -119,6 +162,8 @@ class AnomalyState:
     """
 
     anomaly: Anomaly | None = None
+    silence: Anomaly | None = None
+    pending: Anomaly | None = None
     relapse: Anomaly | None = None
     notified_until: int = 0
     evaluated_until: int = 0
@@ -133,7 +178,9 @@ class Evaluation:
     series, detection
         Of the same n readings: those that are due, and all before them that may still change.
     is_unusual : (n,) bool
-        The anomalies that count: a value that is still incomplete is none.
+        The anomalous readings; a value that is still incomplete is none.
+    is_counted : (n,) bool
+        Those that count by the rules of the entry and by feedback.
     is_changed : (n,) bool
         Readings that CloudWatch has corrected, or that came late.
     """
@@ -141,19 +188,26 @@ class Evaluation:
     series: Series
     detection: Detection
     is_unusual: Mask
+    is_counted: Mask
     is_changed: Mask
     provenance: Provenance
 
 
 def advance(
-    state: AnomalyState, metric: Metric, series: Series, until: int, evaluation: Evaluation | None
+    state: AnomalyState,
+    metric: Metric,
+    series: Series,
+    until: int,
+    evaluation: Evaluation | None,
+    sustained: int = 1,
 ) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Open, extend and close the anomalies of a metric after an evaluation.
 
-    An alert opens an anomaly with its first unusual reading; further ones extend it. It closes
-    soon after the metric has recovered, long before the detector would raise another alert: what is
-    anomalous until then opens an anomaly only if it lasts. If CloudWatch has corrected readings,
-    the open anomaly is what they are now: if none of them is unusual any more, it is withdrawn.
+    An alert opens an anomaly as soon as enough of its unusual readings count, by default with the
+    first one; further ones extend it. It closes soon after the metric has recovered, long before
+    the detector would raise another alert: what is anomalous until then opens an anomaly only if it
+    lasts. If CloudWatch has corrected readings, the open anomaly is what they are now: if none of
+    them is unusual any more, it is withdrawn.
 
     Parameters
     ----------
@@ -163,6 +217,8 @@ def advance(
         Up to where readings are complete, milliseconds.
     evaluation
         None if no reading was due.
+    sustained : int
+        How many readings have to count before an anomaly opens.
 
     Returns
     -------
@@ -180,7 +236,7 @@ def advance(
         for position in np.flatnonzero(evaluation.is_unusual & is_due).tolist():
             time = int(times[position])
             state, closed = _close_if_over(state, metric, series, time)
-            state, opened = _add_reading(state, metric, evaluation, position)
+            state, opened = _add_reading(state, metric, evaluation, position, sustained)
             transitions += closed + opened
             if state.anomaly and transitions:  # announced with its worst reading so far
                 transitions[-1] = Opened(state.anomaly)
@@ -190,47 +246,87 @@ def advance(
     return replace(state, evaluated_until=evaluated_until), transitions + closed
 
 
+def close_accepted(state: AnomalyState, fine: Sequence[Mark]) -> tuple[AnomalyState, list[Closed]]:
+    """Close the open anomaly if people have said that it is fine.
+
+    Readings that are unlike it open another one immediately, though the detector's alert goes on.
+    """
+    anomaly = state.anomaly
+    if anomaly is None or all(mark.anomaly != anomaly.id for mark in fine):
+        return state, []
+    pending = msgspec.structs.replace(
+        anomaly,
+        id=_digest(f"{anomaly.id}, after it was marked as fine"),
+        first_seen=anomaly.last_seen,
+        readings=0,
+    )
+    return replace(state, anomaly=None, pending=pending), [Closed(anomaly, "marked as fine")]
+
+
 def _corrected(
     state: AnomalyState, evaluation: Evaluation
 ) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Return the state by what its readings are now that CloudWatch has corrected some."""
     if not evaluation.is_changed.any():
         return state, []
-    anomaly = _as_it_is_now(state.anomaly, evaluation)
-    relapse = _as_it_is_now(state.relapse, evaluation)
+    anomaly, relapse = (_as_it_is_now(each, evaluation) for each in (state.anomaly, state.relapse))
     withdrawn = state.anomaly if anomaly is None else None
-    after = replace(state, anomaly=anomaly, relapse=relapse)
+    pending = _pending_now(state.pending, evaluation)
+    after = replace(state, anomaly=anomaly, pending=pending, relapse=relapse)
     return after, [Closed(withdrawn, "withdrawn")] if withdrawn else []
 
 
 def _as_it_is_now(anomaly: Anomaly | None, evaluation: Evaluation) -> Anomaly | None:
-    """Return an anomaly by the present values of its readings, or None if none is unusual.
+    """Return an anomaly by the present values of its readings, or None if none counts.
 
     One that began before the readings that may still change stays as it is.
     """
-    times = evaluation.series.times
-    if anomaly is None or not len(times) or anomaly.first_seen < times[0]:
+    if anomaly is None or not _is_covered(anomaly, evaluation):
         return anomaly
-    is_inside = (times >= anomaly.first_seen) & (times <= anomaly.last_seen)
     # what was notified and is anomalous still stays so, even if its entry lets it settle for longer
-    positions = np.flatnonzero(evaluation.detection.is_anomaly & is_inside)
-    if not len(positions):
+    is_anomaly = evaluation.detection.is_anomaly & evaluation.is_counted
+    positions = np.flatnonzero(is_anomaly & _is_inside(anomaly, evaluation)).tolist()
+    if not positions:
         return None
-    peaks = [peak_at(evaluation, position) for position in positions.tolist()]
+    peaks = [peak_at(evaluation, position) for position in positions]
+    extremes = [extremes_at(evaluation, position) for position in positions]
     return msgspec.structs.replace(
         anomaly,
-        last_seen=int(times[positions[-1]]),
+        last_seen=int(evaluation.series.times[positions[-1]]),
         readings=len(positions),
         peak=max(peaks, key=lambda peak: peak.severity),
+        extremes=functools.reduce(_wider, extremes),
     )
+
+
+def _pending_now(pending: Anomaly | None, evaluation: Evaluation) -> Anomaly | None:
+    """Return a pending anomaly by the present values of its readings, if any is anomalous."""
+    if pending is None or not _is_covered(pending, evaluation):
+        return pending
+    if not (evaluation.detection.is_anomaly & _is_inside(pending, evaluation)).any():
+        return None
+    counted = _as_it_is_now(pending, evaluation) or msgspec.structs.replace(pending, readings=0)
+    return msgspec.structs.replace(counted, last_seen=pending.last_seen)
+
+
+def _is_covered(anomaly: Anomaly, evaluation: Evaluation) -> bool:
+    times = evaluation.series.times
+    return bool(len(times)) and anomaly.first_seen >= times[0]
+
+
+def _is_inside(anomaly: Anomaly, evaluation: Evaluation) -> Mask:
+    times = evaluation.series.times
+    return (times >= anomaly.first_seen) & (times <= anomaly.last_seen)
 
 
 def _close_if_over(
     state: AnomalyState, metric: Metric, series: Series, until: int
 ) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Close the anomaly if enough periods without an unusual reading have passed by `until`."""
-    relapse = None if _is_over(state.relapse, metric, until) else state.relapse
-    state, anomaly = replace(state, relapse=relapse), state.anomaly
+    pending, relapse = (
+        None if _is_over(each, metric, until) else each for each in (state.pending, state.relapse)
+    )
+    state, anomaly = replace(state, pending=pending, relapse=relapse), state.anomaly
     if anomaly is None or not _is_over(anomaly, metric, until):
         return state, []
     has_data = ((series.times > anomaly.last_seen) & (series.times < until)).any()
@@ -244,27 +340,46 @@ def _is_over(anomaly: Anomaly | None, metric: Metric, until: int) -> bool:
 
 
 def _add_reading(
-    state: AnomalyState, metric: Metric, evaluation: Evaluation, position: int
+    state: AnomalyState, metric: Metric, evaluation: Evaluation, position: int, sustained: int
 ) -> tuple[AnomalyState, list[Opened | Closed]]:
     """Return the state after an unusual reading, and the anomaly that it opened."""
+    counts = bool(evaluation.is_counted[position])
     if state.anomaly:
-        return _with_open(state, _extended(state.anomaly, evaluation, position)), []
+        extended = _extended(state.anomaly, evaluation, position) if counts else state.anomaly
+        return _with_open(state, extended), []
     alert = _new_alert(state, evaluation, position)
-    if alert:
-        anomaly = _new_anomaly(state, metric, evaluation, alert, position)
-    elif state.relapse:
-        anomaly = _extended(state.relapse, evaluation, position)
+    if state.pending:
+        pending = _extended(state.pending, evaluation, position)
+    elif alert:
+        pending = _new_anomaly(state, metric, evaluation, alert, position)
+    elif counts:
+        return _add_to_relapse(state, metric, evaluation, position)
+    else:
+        return state, []
+    if pending.readings >= sustained:
+        return _with_open(state, pending), [Opened(pending)]
+    return replace(state, pending=pending, relapse=None), []
+
+
+def _add_to_relapse(
+    state: AnomalyState, metric: Metric, evaluation: Evaluation, position: int
+) -> tuple[AnomalyState, list[Opened | Closed]]:
+    """Return the state after an unusual reading of an alert that was notified before."""
+    if state.relapse:
+        relapse = _extended(state.relapse, evaluation, position)
     else:
         here = Alert(position, position, position)
-        anomaly = _new_anomaly(state, metric, evaluation, here, position)
-    if alert or _is_lasting(anomaly, metric):
-        return _with_open(state, anomaly), [Opened(anomaly)]
-    return replace(state, relapse=anomaly), []
+        relapse = _new_anomaly(state, metric, evaluation, here, position)
+    if _is_lasting(relapse, metric):
+        return _with_open(state, relapse), [Opened(relapse)]
+    return replace(state, relapse=relapse), []
 
 
 def _with_open(state: AnomalyState, anomaly: Anomaly) -> AnomalyState:
     notified_until = max(anomaly.last_seen, state.notified_until)
-    return replace(state, anomaly=anomaly, relapse=None, notified_until=notified_until)
+    return replace(
+        state, anomaly=anomaly, pending=None, relapse=None, notified_until=notified_until
+    )
 
 
 def _new_alert(state: AnomalyState, evaluation: Evaluation, position: int) -> Alert | None:
@@ -287,25 +402,55 @@ def _new_anomaly(
     identity = f"{metric} since {first_seen // 1000}"
     if first_seen <= state.notified_until:  # as after a withdrawal: not the anomaly of that time
         identity += f", after {state.notified_until // 1000}"
+    counts = evaluation.is_unusual & evaluation.is_counted
     return Anomaly(
-        id=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        id=_digest(identity),
         first_seen=first_seen,
         last_seen=int(times[position]),
-        readings=int(evaluation.is_unusual[alert.start : position + 1].sum()),
+        readings=int(counts[alert.start : position + 1].sum()),
         member=alert.member or None,
         peak=peak_at(evaluation, position),
         provenance=evaluation.provenance,
+        extremes=extremes_at(evaluation, position),
     )
+
+
+def _digest(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def _extended(anomaly: Anomaly, evaluation: Evaluation, position: int) -> Anomaly:
     """Return an anomaly after one more unusual reading, or one that was known and has changed."""
-    peak = peak_at(evaluation, position)
+    time = int(evaluation.series.times[position])
+    last_seen = max(time, anomaly.last_seen)
+    if not evaluation.is_counted[position]:
+        return msgspec.structs.replace(anomaly, last_seen=last_seen)
+    peak, extremes = peak_at(evaluation, position), extremes_at(evaluation, position)
+    if anomaly.readings and anomaly.extremes:  # else none of those before counts
+        peak = max(anomaly.peak, peak, key=lambda each: each.severity)
+        extremes = _wider(anomaly.extremes, extremes)
     return msgspec.structs.replace(
         anomaly,
-        last_seen=max(peak.time, anomaly.last_seen),
-        readings=anomaly.readings + (peak.time > anomaly.last_seen),
-        peak=peak if peak.severity > anomaly.peak.severity else anomaly.peak,
+        last_seen=last_seen,
+        readings=anomaly.readings + (time > anomaly.last_seen),
+        peak=peak,
+        extremes=extremes,
+    )
+
+
+def extremes_at(evaluation: Evaluation, position: int) -> Extremes:
+    """Return how far one unusual reading went."""
+    value = float(evaluation.series.values[position])
+    deviation = value - float(evaluation.detection.expected[position])
+    return Extremes(value, value, max(0.0, -deviation), max(0.0, deviation))  # 0 for NaN, too
+
+
+def _wider(one: Extremes, other: Extremes) -> Extremes:
+    return Extremes(
+        lowest=min(one.lowest, other.lowest),
+        highest=max(one.highest, other.highest),
+        below=max(one.below, other.below),
+        above=max(one.above, other.above),
     )
 
 

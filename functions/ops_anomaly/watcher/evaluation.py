@@ -11,8 +11,12 @@ import numpy as np
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import confidence
 from ops_anomaly.detection.types import ArtifactError
-from ops_anomaly.watcher.anomalies import Evaluation, Provenance, advance
+from ops_anomaly.watcher.anomalies import Evaluation, Provenance, advance, close_accepted
+from ops_anomaly.watcher.feedback import NO_FEEDBACK, is_like
+from ops_anomaly.watcher.mutes import not_learnt
+from ops_anomaly.watcher.rules import counted
 from ops_anomaly.watcher.settling import FINAL_SECONDS, counts, is_cumulative, settling_seconds
+from ops_anomaly.watcher.silence import advance_silence, filled_with_zeros
 from ops_anomaly.watcher.state import Checkpoint
 from ops_anomaly.watcher.watch_file import MAX_PERIODS, periods_of
 
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from ops_anomaly.aws.models import LoadedModel
     from ops_anomaly.detection.types import Detection, Detector, Mask, Series
     from ops_anomaly.watcher.anomalies import Closed, Opened
+    from ops_anomaly.watcher.feedback import Mark, MetricFeedback
     from ops_anomaly.watcher.state import MetricState
     from ops_anomaly.watcher.watch_file import Options
 
@@ -80,6 +85,7 @@ def evaluate_metric(
     options: Options,
     model: LoadedModel | None,
     checkpoint: Checkpoint | None,
+    feedback: MetricFeedback = NO_FEEDBACK,
 ) -> MetricEvaluation:
     """Evaluate what is new of a metric, and open and close its anomalies.
 
@@ -93,27 +99,50 @@ def evaluate_metric(
         None evaluates the metric by its own history.
     checkpoint
         Of its detector, if there is one.
+    feedback
+        What people have said of its anomalies.
     """
     metric = before.metric
     periods = periods_of(options.history_days, metric.period)
+    settled_at = now - 1000 * settle_seconds(metric, options)
+    settled_until = min(end, settled_at // before.step * before.step)
+    last = max([*before.series.times[-1:].tolist(), *readings.times[-1:].tolist()], default=None)
+    if options.fills_zeros:
+        readings = filled_with_zeros(readings, before.series, settled_until, before.step)
+    if options.mute:
+        readings = readings[~not_learnt(options.mute, metric, readings.times)]
     state, is_changed = before.with_readings(readings, end, periods, now)
     times = state.series.times
-    settled_at = now - 1000 * settle_seconds(metric, options)
-    settled_until = min(end, settled_at // state.step * state.step)
     is_read_again = is_changed & (times < state.anomalies.evaluated_until)
     is_due = is_read_again | (times >= state.anomalies.evaluated_until)
+    anomalies, accepted = close_accepted(state.anomalies, feedback.fine)
     update = None
     if is_due.any():
         update = _update_detector(
-            state, is_due, is_read_again, settled_until, now, options, model, checkpoint
+            replace(state, anomalies=anomalies),
+            is_due,
+            is_read_again,
+            settled_until,
+            now,
+            options,
+            model,
+            checkpoint,
+            feedback,
         )
-    anomalies, transitions = advance(
-        state.anomalies, metric, state.series, settled_until, update.evaluation if update else None
+    evaluation = update.evaluation if update else None
+    if evaluation:
+        state = state.with_bounds(evaluation.series, evaluation.detection)
+    anomalies, found = advance(
+        anomalies, metric, state.series, settled_until, evaluation, options.sustained
+    )
+    provenance = _provenance(options, model, len(times))
+    anomalies, silences = advance_silence(
+        anomalies, metric, last, settled_until, options.silent_after, provenance
     )
     is_known = np.isin(times, before.series.times)
     return MetricEvaluation(
         state=replace(state, anomalies=anomalies),
-        transitions=transitions,
+        transitions=[*accepted, *found, *silences],
         late=int((is_read_again & ~is_known).sum()),
         corrected=int((is_read_again & is_known).sum()),
         update=update,
@@ -129,6 +158,7 @@ def _update_detector(
     options: Options,
     model: LoadedModel | None,
     checkpoint: Checkpoint | None,
+    feedback: MetricFeedback,
 ) -> DetectorUpdate | None:
     """Evaluate the readings that are due; None if the model has been trained on them.
 
@@ -140,7 +170,9 @@ def _update_detector(
     detector = model.detector if model else untrained()
     sensitivity = options.sensitivity if detector.has_sensitivity else None
     first_due = int(is_due.argmax())
-    if checkpoint and not checkpoint.fits(version, sensitivity, int(series.times[first_due])):
+    left_out = frozenset(mark.anomaly for mark in feedback.real)
+    before = int(series.times[first_due])
+    if checkpoint and not checkpoint.fits(version, sensitivity, before, left_out):
         checkpoint = None
     detector, begin = _start(detector, checkpoint, state)
     if not is_due[begin:].any():
@@ -150,40 +182,56 @@ def _update_detector(
     first = max(begin, min(first_due, final))
     if is_changed.any():  # an open anomaly is reviewed from its beginning
         first = max(begin, min(first, _first_position(state)))
-    if begin < first:
-        _, detector = detector.update(series[begin:first], sensitivity)
+    detector = _updated(detector, series[begin:first], sensitivity, feedback.real)
     detection = detector.detect(series[first:], sensitivity)
     kept = max(first, final)
-    if first < kept:
-        _, detector = detector.update(series[first:kept], sensitivity)
+    detector = _updated(detector, series[first:kept], sensitivity, feedback.real)
+    is_counted = counted(series[first:], detection, options)
     return DetectorUpdate(
         Evaluation(
             series=series[first:],
             detection=detection,
             is_unusual=_unusual(state.metric, series[first:], detection, settled_until),
+            is_counted=is_counted & ~is_like(series[first:], detection, feedback.fine),
             is_changed=is_changed[first:],
             provenance=_provenance(options, model, len(series)),
         ),
         replayed=first - begin,
-        checkpoint=_checkpoint(version, sensitivity, series[:kept], detector),
+        checkpoint=_checkpoint(version, sensitivity, series[:kept], detector, left_out),
     )
+
+
+def _updated(
+    detector: Detector, series: Series, sensitivity: float | None, real: Sequence[Mark]
+) -> Detector:
+    """Return the detector after readings, of which those of real incidents are left out."""
+    if len(series):
+        _, detector = detector.update(series, sensitivity)
+    for mark in real:
+        detector = detector.marked(mark.start, mark.stop, is_ordinary=False)
+    return detector
 
 
 def _first_position(state: MetricState) -> int:
     """Return the position of the first reading of what may be an anomaly, or the end."""
-    open_now = (state.anomalies.anomaly, state.anomalies.relapse)
+    anomalies = state.anomalies
+    open_now = (anomalies.anomaly, anomalies.pending, anomalies.relapse)
     begun = [each.first_seen for each in open_now if each]
     times = state.series.times
     return int(np.searchsorted(times, min(begun))) if begun else len(times)
 
 
 def _checkpoint(
-    version: str | None, sensitivity: float | None, seen: Series, detector: Detector
+    version: str | None,
+    sensitivity: float | None,
+    seen: Series,
+    detector: Detector,
+    left_out: frozenset[str],
 ) -> Checkpoint | None:
     """Return a detector's checkpoint; None if the readings are not the last that it has seen."""
     if not len(seen) or detector.last_timestamp not in (None, seen.times[-1]):
         return None
-    return Checkpoint(version, sensitivity, int(seen.times[-1]), detector)
+    return Checkpoint(version, sensitivity, int(seen.times[-1]), detector, left_out)
 
 
 def _unusual(metric: Metric, series: Series, detection: Detection, settled_until: int) -> Mask:

@@ -43,6 +43,11 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class IncidentTick:
+    """The schedule of every minute: time to tell people what has been found."""
+
+
+@dataclass(frozen=True)
 class DeliveryTest:
     """Somebody who wants to see whether alerts arrive."""
 
@@ -197,7 +202,10 @@ class DirectAlarms:
     messages: list[str]
 
 
-def recognise(event: Any) -> Tick | DeliveryTest | ShardJobs | AlarmChanges | DirectAlarms:
+Known = Tick | IncidentTick | DeliveryTest | ShardJobs | AlarmChanges | DirectAlarms
+
+
+def recognise(event: Any) -> Known:
     """Return what an event is.
 
     Raises
@@ -209,6 +217,8 @@ def recognise(event: Any) -> Tick | DeliveryTest | ShardJobs | AlarmChanges | Di
         case {"watch": "fleet"}:
             scheduled = parse_time(event.get("time"))
             return Tick(None if scheduled is None else scheduled // 1000)
+        case {"watch": "incidents"}:
+            return IncidentTick()
         case {"watch": "test alert"}:
             return DeliveryTest()
         case {"Records": [{"eventSource": "aws:sqs"}, *_] as records}:

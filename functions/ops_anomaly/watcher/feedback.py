@@ -1,15 +1,24 @@
-"""What people say of incidents: that they were fine or real, or that they are to be silent a while."""
+"""What people say of incidents: that they were fine, or real, or are to be silent for a while."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 
 from ops_anomaly.validation import Contract
 
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Detection, Mask, Series
+
+
 Verdict = Literal["fine", "real", "snooze"]
+
+LIKENESS = 0.25
+"""By how much of their deviation readings may go beyond those that were fine, and be like them."""
 
 
 class Mark(Contract, frozen=True):
@@ -75,3 +84,49 @@ class FeedbackFile(Contract, frozen=True):
 
     version: Annotated[int, Meta(ge=1, le=1)] = 1
     feedback: list[Feedback] = msgspec.field(default_factory=list)
+
+
+class MetricFeedback(NamedTuple):
+    """What people have said of a metric's anomalies, and has not been undone."""
+
+    fine: tuple[Mark, ...] = ()
+    real: tuple[Mark, ...] = ()
+
+
+NO_FEEDBACK = MetricFeedback()
+
+
+def by_metric(feedback: Sequence[Feedback]) -> dict[str, MetricFeedback]:
+    """Return what holds of each metric, by its text."""
+    found: dict[str, MetricFeedback] = {}
+    for each in feedback:
+        if each.undone or each.verdict == "snooze":
+            continue
+        for mark in each.marks:
+            before = found.get(mark.metric, NO_FEEDBACK)
+            marks = (*getattr(before, each.verdict), mark)
+            found[mark.metric] = before._replace(**{each.verdict: marks})
+    return found
+
+
+def is_like(series: Series, detection: Detection, fine: Sequence[Mark]) -> Mask:
+    """Return which readings are like those of anomalies that were fine: (n,).
+
+    A reading is like them if its value is among theirs, and its deviation from what was expected is
+    on the same side and no larger; both with a quarter of their deviation to spare.
+
+    Parameters
+    ----------
+    series, detection
+        Of the same n readings.
+    """
+    found = np.zeros(len(series), bool)
+    deviation = series.values - detection.expected
+    for mark in fine:
+        spare = LIKENESS * max(mark.below, mark.above)
+        is_near = (series.values >= mark.lowest - spare) & (series.values <= mark.highest + spare)
+        is_far = (deviation > mark.above + spare * (mark.above > 0)) | (
+            -deviation > mark.below + spare * (mark.below > 0)
+        )
+        found |= is_near & ~is_far
+    return found

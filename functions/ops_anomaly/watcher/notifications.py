@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration, number
 from ops_anomaly.watcher.alarm_evaluation import AlarmIncident
-from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.formatting import iso, metric_title, spoken, subject_line
-from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.incidents import (
+    IncidentClosed,
+    IncidentJoined,
+    IncidentOpened,
+    IncidentResumed,
+)
+from ops_anomaly.watcher.outbox import EVENT, MESSAGE, Notification
 
 if TYPE_CHECKING:
-    from ops_anomaly.aws.cloudwatch import Metric
     from ops_anomaly.watcher.alarm_evaluation import Verdict
-    from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Provenance
+    from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Peak, Provenance
     from ops_anomaly.watcher.events import AlarmChange
+    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly, Transition
+    from ops_anomaly.watcher.watch_file import Options
 
 
 VERSION = "1"
 """Of the events' detail; `docs/events.md` describes it."""
+
+MAX_MEMBERS = 20
+"""Members of an incident that an event carries: the first ones; EventBridge takes 256 KB."""
+
+MAX_LISTED = 10
+"""Members that a message lists."""
 
 MAX_SERIES = 10
 """Series of an alarm that are reported: the most unusual ones."""
@@ -32,6 +45,8 @@ CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "no data": "No more data",
     "no longer watched": "No longer watched",
     "withdrawn": "Withdrawn",
+    "data is back": "Data is back",
+    "marked as fine": "Marked as fine",
 }
 CLOSED_MESSAGES: dict[CloseReason, str] = {
     "recovered": "It is back to normal; the last unusual reading was on {last}.",
@@ -40,45 +55,107 @@ CLOSED_MESSAGES: dict[CloseReason, str] = {
     "on {last}.",
     "withdrawn": "CloudWatch has corrected the readings that it rested on, and they are ordinary: "
     "there was no incident.",
+    "data is back": "There is data again; there was none until {last}.",
+    "marked as fine": "Somebody has said that it is fine.",
 }
 
 
-def incident_notification(transition: Opened | Closed, metric: Metric, now: int) -> Notification:
-    """Return the notification of an incident that opens or closes."""
-    incident = transition.anomaly
-    detail: dict[str, Any] = {
-        "version": VERSION,
-        "id": incident.id,
-        "entry": incident.provenance.entry,
-        "metric": metric_detail(metric),
-        "first_seen": iso(incident.first_seen),
-        **msgspec.structs.asdict(incident.peak),
-        "time": iso(incident.peak.time),
-        "confidence": incident.provenance.confidence,
-        "member": incident.member,
-        "model": model_detail(incident.provenance),
-    }
+def incident_notification(
+    transition: Transition, entries: Mapping[str, Options], page: str | None, now: int
+) -> Notification:
+    """Return the notification of an incident that opens, grows, closes, or outlasts a snooze.
+
+    Parameters
+    ----------
+    entries
+        The options of each entry of the watch file, by its name.
+    page : str or None
+        URL of the page of incidents.
+    """
+    incident = transition.incident
+    context = _context(incident, entries)
+    topics = tuple(dict.fromkeys(each.topic or MESSAGE for each in context)) or (MESSAGE,)
     match transition:
-        case Opened():
-            kind = "opened"
-            subject, message = opened_subject(incident, metric), opened_message(incident, metric)
-        case Closed(reason=reason):
-            kind = "closed"
-            subject, message = closed_message(incident, metric, reason)
-            detail |= {
-                "ended": iso(incident.last_seen),
-                "readings": incident.readings,
-                "close_reason": reason,
-            }
+        case IncidentOpened():
+            kind, name = "Opened", "opened"
+            subject, lines = opened_subject(incident), opened_lines(incident)
+        case IncidentResumed():
+            kind, name = "Reminded", f"reminded-{now}"
+            subject, lines = f"Still open: {opened_subject(incident)}", opened_lines(incident)
+        case IncidentJoined():
+            kind, name, topics = "Updated", f"joined-{len(incident.members)}", ()
+            subject, lines = opened_subject(incident), opened_lines(incident)
+        case IncidentClosed(is_silent=is_silent):
+            kind, name = "Closed", "closed"
+            topics = () if is_silent else topics
+            subject, lines = closed_subject(incident), closed_lines(incident)
+    lines += ["", *_footer(incident, context, page)]
+    message = "\n".join(lines)
     return Notification(
-        id=f"{incident.id}/{kind}",
+        id=f"{incident.id}/{name}",
         about=incident.id,
-        detail_type=f"Anomaly {kind.capitalize()}",
-        detail=detail,
+        detail_type=f"Incident {kind}",
+        detail=incident_detail(incident, context, page, subject, message),
         subject=subject_line(subject),
         message=message,
         made_at=now,
+        waiting=(EVENT, *topics),
     )
+
+
+def incident_detail(
+    incident: Incident, context: Sequence[Options], page: str | None, summary: str, text: str
+) -> dict[str, Any]:
+    """Return an incident as events carry it."""
+    lasted = _lasted(incident)
+    return {
+        "version": VERSION,
+        "id": incident.id,
+        "summary": summary,
+        "text": text,
+        "severity": incident.severity,
+        "first_seen": iso(incident.first_seen),
+        "opened": iso(incident.opened_at),
+        "closed": None if incident.closed_at is None else iso(incident.closed_at),
+        "close_reason": incident.close_reason,
+        "lasted_seconds": None if incident.closed_at is None else lasted // 1000,
+        "member_count": len(incident.members),
+        "members": [member_detail(each) for each in incident.members[:MAX_MEMBERS]],
+        "owners": _unique(each.owner for each in context),
+        "runbooks": _unique(each.runbook for each in context),
+        "tags": {key: value for each in reversed(context) for key, value in each.tags.items()},
+        "page": page,
+    }
+
+
+def member_detail(member: ReportedAnomaly) -> dict[str, Any]:
+    """Return one anomaly of an incident as events carry it."""
+    anomaly = member.anomaly
+    return {
+        "id": anomaly.id,
+        "kind": "silence" if anomaly.is_silence else "anomaly",
+        "entry": anomaly.provenance.entry,
+        "metric": metric_detail(Metric.parse(member.metric)),
+        "first_seen": iso(anomaly.first_seen),
+        "last_seen": iso(anomaly.last_seen),
+        "readings": anomaly.readings,
+        **msgspec.structs.asdict(anomaly.peak),
+        "time": iso(anomaly.peak.time),
+        "confidence": anomaly.provenance.confidence,
+        "member": anomaly.member,
+        "model": model_detail(anomaly.provenance),
+        "close_reason": member.close_reason,
+    }
+
+
+def _context(incident: Incident, entries: Mapping[str, Options]) -> list[Options]:
+    """Return the options of the incident's entries, in the order of its members."""
+    names = dict.fromkeys(each.anomaly.provenance.entry for each in incident.members)
+    return [entries[name] for name in names if name in entries]
+
+
+def _unique(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value))
 
 
 def delivery_test(now: int) -> Notification:
@@ -120,56 +197,132 @@ def model_detail(provenance: Provenance) -> dict[str, str | None] | None:
     return {"name": provenance.model, "version": provenance.version}
 
 
-def opened_subject(incident: Anomaly, metric: Metric) -> str:
-    """Return what a phone shows of a new incident."""
-    peak = incident.peak
-    expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
-    value = f"{number(peak.value)}{expected}"
-    return f"{title_of(metric)}: {value} (severity {peak.severity:.2f})"
+def opened_subject(incident: Incident) -> str:
+    """Return what a phone shows of an incident that is open."""
+    leader, others = incident.members[0], len(incident.members) - 1
+    title, peak = _title(leader), leader.anomaly.peak
+    if leader.anomaly.is_silence:
+        what = f"No data: {title}"
+    else:
+        expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
+        what = f"{title}: {_value(peak)}{expected}"
+    more = f" and {others} more" if others else ""
+    return f"{what}{more} (severity {incident.severity:.2f})"
 
 
-def opened_message(incident: Anomaly, metric: Metric) -> str:
-    """Return the message of a new incident, to be understood at 3 a.m."""
-    peak, provenance = incident.peak, incident.provenance
+def opened_lines(incident: Incident) -> list[str]:
+    """Return the message of an incident that is open, to be understood at 3 a.m."""
+    leader = incident.members[0]
+    if len(incident.members) == 1:
+        return [_sentence(leader), "", *_particulars(leader.anomaly)]
+    first = min(incident.members, key=lambda each: (each.anomaly.first_seen, each.metric))
+    listed = incident.members[:MAX_LISTED]
+    left = len(incident.members) - len(listed)
+    return [
+        f"{len(incident.members)} metrics have been unusual since {spoken(incident.first_seen)}.",
+        f"The worst: {_sentence(leader)}",
+        f"The first: {_title(first)}, on {spoken(first.anomaly.first_seen)}.",
+        "",
+        *(f"  {each.anomaly.peak.severity:.2f}  {_title(each)}: {_brief(each)}" for each in listed),
+        *([f"        and {left} more"] if left else []),
+        "",
+        *_particulars(leader.anomaly),
+    ]
+
+
+def closed_subject(incident: Incident) -> str:
+    """Return what a phone shows of an incident that is over."""
+    others = len(incident.members) - 1
+    more = f" and {others} more" if others else ""
+    title = f"{_title(incident.members[0])}{more}"
+    return f"{_closed_as(incident)}: {title} after {duration(_lasted(incident))}"
+
+
+def closed_lines(incident: Incident) -> list[str]:
+    """Return the message of an incident that is over."""
+    leader, count = incident.members[0].anomaly, len(incident.members)
+    reason = incident.close_reason or "recovered"
+    lines = [
+        f"{closed_subject(incident)}.",
+        CLOSED_MESSAGES[reason].format(last=spoken(incident.last_seen)),
+        "",
+        f"  since     {spoken(incident.first_seen)}",
+        f"  duration  {duration(_lasted(incident))}",
+    ]
+    if count > 1:
+        lines.append(f"  metrics   {count}")
+    if not leader.is_silence:
+        lines.append(f"  worst     {_value(leader.peak)} on {spoken(leader.peak.time)}")
+    return [
+        *lines,
+        f"  severity  {incident.severity:.2f} of 1",
+        f"  reason    {leader.peak.reason}",
+    ]
+
+
+def _closed_as(incident: Incident) -> str:
+    return CLOSED_SUBJECTS[incident.close_reason or "recovered"]
+
+
+def _footer(incident: Incident, context: Sequence[Options], page: str | None) -> list[str]:
+    """Return who is responsible, what to do, and where to look."""
+    tags = {key: value for each in reversed(context) for key, value in each.tags.items()}
+    rows = [
+        ("Owner", ", ".join(_unique(each.owner for each in context))),
+        ("Runbook", ", ".join(_unique(each.runbook for each in context))),
+        ("Tags", ", ".join(f"{key}={value}" for key, value in tags.items())),
+        ("Metric", incident.members[0].metric),
+        ("Entry", f"{incident.members[0].anomaly.provenance.entry} (watch file)"),
+        ("Incident", incident.id),
+        ("Page", page or ""),
+    ]
+    return [f"{name:9} {value}" for name, value in rows if value]
+
+
+def _sentence(member: ReportedAnomaly) -> str:
+    """Return what, how much and since when."""
+    anomaly, title = member.anomaly, _title(member)
+    since = spoken(anomaly.first_seen)
+    if anomaly.is_silence:
+        return f"{title} has had no data since {since}."
+    expected = anomaly.peak.expected
+    instead = "" if expected is None else f", where {number(expected)} was expected"
+    return f"{title} has been unusual since {since}: {_value(anomaly.peak)}{instead}."
+
+
+def _brief(member: ReportedAnomaly) -> str:
+    peak = member.anomaly.peak
+    if member.anomaly.is_silence:
+        return "no data"
+    return _value(peak) + ("" if peak.expected is None else f", expected {number(peak.expected)}")
+
+
+def _particulars(anomaly: Anomaly) -> list[str]:
+    """Return what is known of an anomaly, a line each."""
+    peak, provenance = anomaly.peak, anomaly.provenance
     expected = "unknown" if peak.expected is None else number(peak.expected)
-    return "\n".join(
-        [
-            f"{title_of(metric)} has been unusual since {spoken(incident.first_seen)}.",
-            "",
-            f"  value       {number(peak.value)} on {spoken(peak.time)}",
-            f"  expected    {expected}{normal_range(peak.lower, peak.upper)}",
-            f"  reason      {peak.reason}",
-            f"  severity    {peak.severity:.2f} of 1 (0.5 is at the threshold)",
-            f"  confidence  {percent(provenance.confidence)} ({basis(provenance)})",
-            "",
-            f"Metric    {metric}",
-            f"Entry     {provenance.entry} (watch file)",
-            f"Anomaly  {incident.id}; another message follows when it closes.",
-        ]
-    )
+    return [
+        f"  value       {_value(peak)} on {spoken(peak.time)}",
+        f"  expected    {expected}{normal_range(peak.lower, peak.upper)}",
+        f"  reason      {peak.reason}",
+        f"  severity    {peak.severity:.2f} of 1 (0.5 is at the threshold)",
+        f"  confidence  {percent(provenance.confidence)} ({basis(provenance)})",
+    ][2 if anomaly.is_silence else 0 :]
 
 
-def closed_message(incident: Anomaly, metric: Metric, reason: CloseReason) -> tuple[str, str]:
-    """Return subject and message of an incident that closes."""
-    peak = incident.peak
-    lasted = duration(incident.last_seen + 1000 * metric.period - incident.first_seen)
-    readings = f"{incident.readings} unusual reading{'' if incident.readings == 1 else 's'}"
-    subject = f"{CLOSED_SUBJECTS[reason]}: {title_of(metric)} after {lasted}"
-    return subject, "\n".join(
-        [
-            f"{subject}.",
-            CLOSED_MESSAGES[reason].format(last=spoken(incident.last_seen)),
-            "",
-            f"  since     {spoken(incident.first_seen)}",
-            f"  duration  {lasted}, {readings}",
-            f"  worst     {number(peak.value)} on {spoken(peak.time)}",
-            f"  severity  {peak.severity:.2f} of 1",
-            f"  reason    {peak.reason}",
-            "",
-            f"Metric    {metric}",
-            f"Anomaly  {incident.id}",
-        ]
-    )
+def _value(peak: Peak) -> str:
+    return "no data" if peak.value is None else number(peak.value)
+
+
+def _title(member: ReportedAnomaly) -> str:
+    return title_of(Metric.parse(member.metric))
+
+
+def _lasted(incident: Incident) -> int:
+    """Return how long it was unusual, in milliseconds, with the last period."""
+    last = max(incident.members, key=lambda each: each.anomaly.last_seen)
+    period = 0 if last.anomaly.is_silence else 1000 * Metric.parse(last.metric).period
+    return last.anomaly.last_seen + period - incident.first_seen
 
 
 def alarm_fired(

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -36,7 +36,8 @@ MAX_BATCH = 10
 
 SOURCE = "ops-anomaly"
 
-ChannelName = Literal["event", "message"]
+EVENT, MESSAGE = "event", "message"
+"""Destinations: the bus, and the alert topic. Others are topics by their ARN."""
 
 
 class CorruptStateError(ValueError):
@@ -57,7 +58,7 @@ class Notification(msgspec.Struct, frozen=True):
     about : str
         The incident: its notifications are delivered in order.
     waiting : tuple of str
-        The channels that have not accepted it.
+        The destinations that have not accepted it.
     made_at : int
         Milliseconds since 1970.
     """
@@ -69,23 +70,22 @@ class Notification(msgspec.Struct, frozen=True):
     subject: str
     message: str
     made_at: int
-    waiting: tuple[ChannelName, ...] = ("event", "message")
+    waiting: tuple[str, ...] = (EVENT, MESSAGE)
 
 
 Outbox = tuple[Notification, ...]
 
 
 class Channel(Protocol):
-    """A destination of notifications."""
-
-    @property
-    def name(self) -> ChannelName:
-        """Its name in `Notification.waiting`."""
-        ...
+    """What sends notifications to one destination."""
 
     def send(self, notifications: Sequence[Notification]) -> set[str]:
         """Send notifications in order; return the ids of those that were not accepted."""
         ...
+
+
+Channels = Callable[[str], Channel]
+"""Returns the channel of a destination, as `Notification.waiting` names it."""
 
 
 class HasOutbox(Protocol):
@@ -99,7 +99,8 @@ class HasOutbox(Protocol):
         ...
 
 
-State = TypeVar("State", bound=HasOutbox)
+State = TypeVar("State")
+OutboxState = TypeVar("OutboxState", bound=HasOutbox)
 
 
 @dataclass(frozen=True)
@@ -168,14 +169,18 @@ class VersionedDocument(Generic[State]):
         """
         return Snapshot(state, self.store.write(self.key, self.encode(state), snapshot.etag))
 
+
+class OutboxDocument(VersionedDocument[OutboxState]):
+    """A document with an outbox, which is delivered when it has been written."""
+
     def write_and_deliver(
         self,
-        snapshot: Snapshot[State],
-        state: State,
-        channels: Iterable[Channel],
+        snapshot: Snapshot[OutboxState],
+        state: OutboxState,
+        channels: Channels,
         now: int,
         on_expired: Callable[[Notification], None],
-    ) -> Snapshot[State]:
+    ) -> Snapshot[OutboxState]:
         """Write a new version, deliver its outbox, and remove what was delivered.
 
         Returns
@@ -206,16 +211,17 @@ class VersionedDocument(Generic[State]):
 
 def deliver(
     outbox: Outbox,
-    channels: Iterable[Channel],
+    channels: Channels,
     now: int,
     on_expired: Callable[[Notification], None],
 ) -> Outbox:
     """Send notifications, those of an incident in order; return what is left to be tried again."""
     waiting = {each.id: each.waiting for each in outbox}
-    for channel in channels:
-        for notification_id in _accepted(channel, outbox):
+    for destination in dict.fromkeys(name for each in outbox for name in each.waiting):
+        due = [each for each in outbox if destination in each.waiting]
+        for notification_id in _accepted(channels(destination), due):
             waiting[notification_id] = tuple(
-                name for name in waiting[notification_id] if name != channel.name
+                name for name in waiting[notification_id] if name != destination
             )
     left = []
     for each in outbox:
@@ -228,9 +234,8 @@ def deliver(
     return tuple(left)
 
 
-def _accepted(channel: Channel, outbox: Outbox) -> set[str]:
-    """Send a channel what it has not accepted yet; return the ids of what it has accepted now."""
-    due = [each for each in outbox if channel.name in each.waiting]
+def _accepted(channel: Channel, due: Sequence[Notification]) -> set[str]:
+    """Send a channel what is due; return the ids of what it has accepted."""
     accepted: set[str] = set()
     stuck: set[str] = set()
     while due:
@@ -260,7 +265,6 @@ class BatchChannel(ABC):
         Called with a notification's id and why it was not accepted.
     """
 
-    name: ClassVar[ChannelName]
     permission: ClassVar[str]
 
     def __init__(
@@ -299,7 +303,6 @@ class BatchChannel(ABC):
 class EventChannel(BatchChannel):
     """Events on an EventBridge bus."""
 
-    name = "event"
     permission = "events:PutEvents"
 
     def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:
@@ -324,7 +327,6 @@ class EventChannel(BatchChannel):
 class MessageChannel(BatchChannel):
     """Messages on an SNS topic; subscribers can filter by `detail_type` and `severity`."""
 
-    name = "message"
     permission = "sns:Publish"
 
     def _send(self, batch: Sequence[Notification]) -> Mapping[int, str]:

@@ -15,6 +15,7 @@ from ops_anomaly.watcher.events import (
     AlarmChanges,
     DeliveryTest,
     DirectAlarms,
+    IncidentTick,
     ShardJob,
     ShardJobs,
     Tick,
@@ -23,9 +24,12 @@ from ops_anomaly.watcher.events import (
     recognise,
 )
 from ops_anomaly.watcher.fleet import FleetList, Planner
+from ops_anomaly.watcher.incident_job import IncidentJob
 from ops_anomaly.watcher.notifications import delivery_test
 from ops_anomaly.watcher.outbox import (
+    EVENT,
     MAX_BATCH,
+    MESSAGE,
     EventChannel,
     MessageChannel,
     UndeliveredError,
@@ -36,7 +40,7 @@ from ops_anomaly.watcher.state import CheckpointStore
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.outbox import Channel
+    from ops_anomaly.watcher.outbox import Channel, Channels
     from ops_anomaly.watcher.telemetry import Telemetry
 
 
@@ -76,10 +80,13 @@ class WatchSettings(AlertSettings):
         `SHARD_QUEUE_URL`: holds the shard jobs.
     concurrency : int
         `WATCH_CONCURRENCY`: how many jobs run in parallel, and share CloudWatch's quota.
+    incident_page : str or None
+        `INCIDENT_PAGE_URL`: what messages link to.
     """
 
     shard_queue: str
     concurrency: int = 10
+    incident_page: str | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **more: Any) -> Self:
@@ -88,6 +95,7 @@ class WatchSettings(AlertSettings):
             environ,
             shard_queue=required(environ, "SHARD_QUEUE_URL", "give the URL of the shards' queue"),
             concurrency=whole_number(environ, "WATCH_CONCURRENCY", cls.concurrency),
+            incident_page=environ.get("INCIDENT_PAGE_URL") or None,
             **more,
         )
 
@@ -178,7 +186,8 @@ class Watcher:
     planner: Planner
     queue: ShardQueue
     shards: ShardRunner
-    channels: Sequence[Channel]
+    incidents: IncidentJob
+    channels: Channels
     telemetry: Telemetry
     clock: Callable[[], int]
 
@@ -206,6 +215,8 @@ class Watcher:
             case ShardJobs(jobs=jobs):
                 for job in jobs:
                     self._run(job.shard, remaining_ms)
+            case IncidentTick():
+                self._update_incidents()
             case DeliveryTest():
                 self._test()
             case _:
@@ -224,6 +235,11 @@ class Watcher:
             self.telemetry.evaluated(report, shard, self.clock() - began)
         else:
             self.telemetry.fleet_unknown(shard)
+
+    def _update_incidents(self) -> None:
+        report = self.incidents.run()
+        if report:
+            self.telemetry.incidents_updated(report)
 
     def _test(self) -> None:
         now = self.clock()
@@ -305,7 +321,6 @@ def compose_watcher(
         fleet,
         models,
         CheckpointStore(store),
-        channels,
         telemetry,
         clock,
         DATAPOINTS_PER_SECOND / settings.concurrency,
@@ -315,6 +330,7 @@ def compose_watcher(
         planner=Planner(cloudwatch, store, fleet, clock, telemetry.fleet_outdated),
         queue=ShardQueue(lambda: client("sqs"), settings.shard_queue),
         shards=shards,
+        incidents=IncidentJob(store, fleet, channels, telemetry, settings.incident_page, clock),
         channels=channels,
         telemetry=telemetry,
         clock=clock,
@@ -344,8 +360,13 @@ def compose_alarm_watcher(
 
 def _channels(
     settings: AlertSettings, client: Callable[[str], Any], telemetry: Telemetry
-) -> tuple[EventChannel, MessageChannel]:
-    return (
-        EventChannel(lambda: client("events"), settings.event_bus, telemetry.undelivered),
-        MessageChannel(lambda: client("sns"), settings.alert_topic, telemetry.undelivered),
-    )
+) -> Channels:
+    """Return what makes the channel of a destination: the bus, the alert topic, another topic."""
+
+    def channel(destination: str) -> Channel:
+        if destination == EVENT:
+            return EventChannel(lambda: client("events"), settings.event_bus, telemetry.undelivered)
+        topic = settings.alert_topic if destination == MESSAGE else destination
+        return MessageChannel(lambda: client("sns"), topic, telemetry.undelivered)
+
+    return channel

@@ -1,4 +1,4 @@
-"""One evaluation of a shard of the fleet: read what is due, evaluate it, commit, deliver."""
+"""One evaluation of a shard of the fleet: read what is due, evaluate it, commit, report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Span, calls_for, read_history
-from ops_anomaly.aws.errors import AwsError, RequestRefusedError
-from ops_anomaly.aws.objects import state_key
+from ops_anomaly.aws.errors import AwsError, CorruptFeedbackError, RequestRefusedError
+from ops_anomaly.aws.objects import FEEDBACK_KEY, CachedObject, anomalies_key, state_key
 from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
-from ops_anomaly.watcher.notifications import incident_notification
+from ops_anomaly.watcher.feedback import NO_FEEDBACK, by_metric
+from ops_anomaly.watcher.feedback_file import decode_feedback
+from ops_anomaly.watcher.incidents import ReportedAnomaly, encode_reported
 from ops_anomaly.watcher.outbox import VersionedDocument
 from ops_anomaly.watcher.state import (
+    REPORTED_MS,
     CheckpointCache,
     MetricState,
     ShardState,
@@ -31,8 +35,9 @@ if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.detection.types import Series
     from ops_anomaly.watcher.evaluation import MetricEvaluation
+    from ops_anomaly.watcher.feedback import MetricFeedback
     from ops_anomaly.watcher.fleet import FleetList
-    from ops_anomaly.watcher.outbox import Channel, Notification, Snapshot
+    from ops_anomaly.watcher.outbox import Snapshot
     from ops_anomaly.watcher.state import Checkpoint, CheckpointStore
     from ops_anomaly.watcher.telemetry import Telemetry
     from ops_anomaly.watcher.watch_file import Options
@@ -87,7 +92,6 @@ class ShardRunner:
         fleet: FleetList,
         models: ModelRegistry,
         checkpoints: CheckpointStore,
-        channels: Sequence[Channel],
         telemetry: Telemetry,
         clock: Callable[[], int],
         datapoints_per_second: float,
@@ -99,14 +103,15 @@ class ShardRunner:
         self._models = models
         self._cache = CheckpointCache()
         self._checkpoints = checkpoints
-        self._channels = channels
+        self._feedback = CachedObject(store, FEEDBACK_KEY, decode_feedback)
         self._telemetry = telemetry
         self._clock = clock
         self._datapoints_per_second = datapoints_per_second
+        self._last_reports: dict[int, list[ReportedAnomaly]] = {}
         self._sleep = sleep
 
     def run(self, shard: int, remaining_ms: Callable[[], int]) -> ShardReport | None:
-        """Evaluate what is new of a shard's metrics, and notify of what opened or closed.
+        """Evaluate what is new of a shard's metrics, and report the anomalies that they have.
 
         Parameters
         ----------
@@ -139,6 +144,7 @@ class ShardRunner:
         due = _due(snapshot.state, watched, now)
         snapshot = self._close_unwatched(document, snapshot, watched, outcome)
         models = self._load_models(watched.values())
+        feedback = self._read_feedback()
         next_call = now
         for spans in calls_for(due):
             wait_ms = max(next_call - self._clock(), 0)
@@ -148,10 +154,13 @@ class ShardRunner:
                 self._sleep(wait_ms / 1000)
             next_call = self._clock() + self._quota_ms(spans)
             readings = list(_read(self._cloudwatch(), spans, self._telemetry.refused))
-            found = self._evaluate(snapshot.state, readings, now, watched, models, remaining_ms)
+            found = self._evaluate(
+                snapshot.state, readings, now, watched, models, feedback, remaining_ms
+            )
             snapshot = self._commit(document, snapshot, found)
             outcome.evaluations |= found
             outcome.transitions += [each for one in found.values() for each in one.transitions]
+        self._report_anomalies(shard, snapshot.state)
         if outcome.replayed > MANY_REPLAYED * len(snapshot.state.metrics):
             self._checkpoints.write(shard, _checkpoints_of(outcome.evaluations))
         return _report(snapshot.state, watched, due, outcome)
@@ -174,6 +183,14 @@ class ShardRunner:
                 self._telemetry.model_unavailable(name, error)
         return models
 
+    def _read_feedback(self) -> dict[str, MetricFeedback]:
+        """Return what people have said of each metric; nothing if the file can't be read."""
+        try:
+            return by_metric(self._feedback.read() or [])
+        except CorruptFeedbackError as error:
+            self._telemetry.feedback_unreadable(error)
+            return {}
+
     def _close_unwatched(
         self,
         document: VersionedDocument[ShardState],
@@ -181,22 +198,21 @@ class ShardRunner:
         watched: Mapping[Metric, Options],
         outcome: _Outcome,
     ) -> Snapshot[ShardState]:
-        """Forget metrics that have left the fleet; deliver what an earlier job has not."""
-        state = snapshot.state
+        """Forget metrics that have left the fleet."""
+        state, now = snapshot.state, self._clock()
         left = [each for each in state.metrics.values() if each.metric not in watched]
-        if not left and not state.outbox:
+        if not left:
             return snapshot
         closed = [
-            (each.metric, Closed(each.anomalies.anomaly, "no longer watched"))
+            (each, Closed(anomaly, "no longer watched"))
             for each in left
-            if each.anomalies.anomaly
+            for anomaly in (each.anomalies.anomaly, each.anomalies.silence)
+            if anomaly
         ]
         outcome.transitions += [each for _, each in closed]
-        after = ShardState(
-            {key: each for key, each in state.metrics.items() if each.metric in watched},
-            (*state.outbox, *self._notifications(closed)),
-        )
-        return self._write(document, snapshot, after)
+        kept = {key: each for key, each in state.metrics.items() if each.metric in watched}
+        after = ShardState(kept, _reported(state.reported, {}, closed, now))
+        return document.write(snapshot, after)
 
     def _evaluate(
         self,
@@ -205,6 +221,7 @@ class ShardRunner:
         now: int,
         watched: Mapping[Metric, Options],
         models: Mapping[str, LoadedModel],
+        feedback: Mapping[str, MetricFeedback],
         remaining_ms: Callable[[], int],
     ) -> dict[Metric, MetricEvaluation]:
         """Evaluate one metric after the other, as long as there is time."""
@@ -221,6 +238,7 @@ class ShardRunner:
                 options,
                 models.get(options.model or ""),
                 self._cache.get(str(metric)),
+                feedback.get(str(metric), NO_FEEDBACK),
             )
         return evaluations
 
@@ -230,40 +248,72 @@ class ShardRunner:
         snapshot: Snapshot[ShardState],
         found: Mapping[Metric, MetricEvaluation],
     ) -> Snapshot[ShardState]:
-        """Store what metrics came to, notify of it, and keep the detectors that led to it."""
+        """Store what metrics came to, and keep the detectors that led to it."""
         if not found:
             return snapshot
         state = snapshot.state
-        transitions = [(metric, each) for metric, one in found.items() for each in one.transitions]
-        after = ShardState(
-            {**state.metrics, **{str(metric): each.state for metric, each in found.items()}},
-            (*state.outbox, *self._notifications(transitions)),
-        )
-        snapshot = self._write(document, snapshot, after)
+        metrics = {str(metric): each.state for metric, each in found.items()}
+        transitions = [(one.state, each) for one in found.values() for each in one.transitions]
+        reported = _reported(state.reported, metrics, transitions, self._clock())
+        snapshot = document.write(snapshot, ShardState({**state.metrics, **metrics}, reported))
         for metric, checkpoint in _checkpoints_of(found).items():
             self._cache.put(metric, checkpoint)
         return snapshot
 
-    def _notifications(
-        self, transitions: Iterable[tuple[Metric, Opened | Closed]]
-    ) -> list[Notification]:
-        now = self._clock()
-        return [incident_notification(each, metric, now) for metric, each in transitions]
+    def _report_anomalies(self, shard: int, state: ShardState) -> None:
+        """Leave the shard's anomalies for the incident job, if this instance has not yet.
 
-    def _write(
-        self,
-        document: VersionedDocument[ShardState],
-        snapshot: Snapshot[ShardState],
-        state: ShardState,
-    ) -> Snapshot[ShardState]:
-        return document.write_and_deliver(
-            snapshot, state, self._channels, self._clock(), self._telemetry.expired
-        )
+        The report is derived from the state: what was lost of an earlier one is in this one.
+        """
+        reported = list(state.reported.values())
+        if reported != self._last_reports.get(shard, []):
+            self._store.overwrite(anomalies_key(shard), encode_reported(reported))
+            self._last_reports[shard] = reported
 
     def _quota_ms(self, spans: Sequence[Span]) -> int:
         """Return how long after a call the next one is within CloudWatch's quota."""
         datapoints = sum(span.datapoints for span in spans)
         return round(1000 * datapoints / self._datapoints_per_second)
+
+
+def _reported(
+    before: Mapping[str, ReportedAnomaly],
+    metrics: Mapping[str, MetricState],
+    transitions: Sequence[tuple[MetricState, Opened | Closed]],
+    now: int,
+) -> dict[str, ReportedAnomaly]:
+    """Return what is reported after evaluations: open anomalies as they are now, and closed ones.
+
+    Parameters
+    ----------
+    metrics
+        The states of the metrics that were evaluated.
+    transitions
+        Of these, each with the metric's state.
+    """
+    after = {
+        key: each
+        for key, each in before.items()
+        if each.closed_at is None or each.closed_at > now - REPORTED_MS
+    }
+    for state, transition in transitions:
+        anomaly = transition.anomaly
+        known = after.get(anomaly.id) or ReportedAnomaly(str(state.metric), anomaly, now)
+        over = (now, transition.reason) if isinstance(transition, Closed) else (None, None)
+        after[anomaly.id] = msgspec.structs.replace(
+            known,
+            anomaly=anomaly,
+            closed_at=over[0],
+            close_reason=over[1],
+            chart=state.chart(anomaly),
+        )
+    for state in metrics.values():
+        for current in (state.anomalies.anomaly, state.anomalies.silence):
+            if current and current.id in after:
+                after[current.id] = msgspec.structs.replace(
+                    after[current.id], anomaly=current, chart=state.chart(current)
+                )
+    return after
 
 
 def _checkpoints_of(evaluations: Mapping[Metric, MetricEvaluation]) -> dict[str, Checkpoint]:
@@ -319,7 +369,6 @@ def _report(
         corrected=sum(each.corrected for each in evaluations.values()),
         missing=sum(_is_missing(each) for each in up_to_date),
         postponed=len(postponed),
-        pending=len(state.outbox),
         scores={
             metric: float(each.update.evaluation.detection.scores[-1])
             for metric, each in evaluations.items()

@@ -7,6 +7,7 @@ detectors in memory, and now and then leaves them in the bucket for others to re
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,15 +21,21 @@ from safetensors.numpy import save
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import ObjectNotFoundError, StoreUnavailableError
 from ops_anomaly.aws.objects import checkpoint_key
+from ops_anomaly.charts import Chart
 from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, Series
 from ops_anomaly.validation import Contract
 from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState
-from ops_anomaly.watcher.outbox import CorruptStateError, Notification
+from ops_anomaly.watcher.incidents import ReportedAnomaly
+from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.detection.types import Detector, Floats, Mask
+    from ops_anomaly.detection.types import Detection, Detector, Floats, Mask
+
+    Bounds = NDArray[np.float32]
 
 
 LATE_PERIODS = 12
@@ -39,6 +46,12 @@ CORRECTION = 0.01
 
 FIRST_EVALUATION_PERIODS = 3
 """Of a new metric the last periods are evaluated; those before only warm the detector up."""
+
+CHART_PERIODS = 96
+"""The last periods, of which is kept what was expected: eight hours of 5 minutes, for a chart."""
+
+REPORTED_MS = 86_400_000
+"""How long an anomaly that is over is still reported: whoever reads reports may fail for a day."""
 
 CACHE_BYTES = 384 * 2**20
 """Bound on the detectors an instance keeps: of 500 metrics with four weeks of 5 minutes each."""
@@ -58,6 +71,8 @@ class MetricState:
         Time of the first reading that is evaluated; those before only warm the detector up.
     read_at : int
         When CloudWatch was read last.
+    bounds : (3, CHART_PERIODS) float32
+        What was expected in the last periods, and its lower and upper bounds; NaN where unknown.
     """
 
     metric: Metric
@@ -66,6 +81,7 @@ class MetricState:
     anomalies: AnomalyState = field(default_factory=AnomalyState)
     since: int = 0
     read_at: int = 0
+    bounds: Bounds = field(default_factory=lambda: unknown_bounds(CHART_PERIODS))
 
     @classmethod
     def empty(cls, metric: Metric) -> Self:
@@ -147,11 +163,44 @@ class MetricState:
             anomalies=anomalies,
             since=self.since or evaluate_from,
             read_at=now,
+            bounds=self._bounds_until(end),
         )
         # NaN, which is no reading before, is not close to anything
         is_close = np.abs(values - known) <= CORRECTION * np.maximum(np.abs(values), np.abs(known))
         is_changed = ~is_close[~np.isnan(values)]
         return after, is_changed & (after.series.times >= evaluate_from)
+
+    def with_bounds(self, series: Series, detection: Detection) -> MetricState:
+        """Keep what was expected of readings."""
+        positions = (series.times - self.end) // self.step + CHART_PERIODS
+        is_kept = positions >= 0
+        bounds = self.bounds.copy()
+        expected = np.stack([detection.expected, detection.lower, detection.upper])
+        bounds[:, positions[is_kept]] = expected[:, is_kept]
+        return replace(self, bounds=bounds)
+
+    def chart(self, anomaly: Anomaly) -> Chart:
+        """Return what is drawn of an anomaly: the last periods."""
+        values = self.values[-CHART_PERIODS:]
+        start = self.end - len(values) * self.step
+        times = start + self.step * np.arange(len(values))
+        expected, lower, upper = self.bounds[:, CHART_PERIODS - len(values) :].astype(float)
+        is_inside = (times >= anomaly.first_seen) & (times <= anomaly.last_seen)
+        is_beyond = ~((values >= lower) & (values <= upper)) & ~np.isnan(values)
+        return Chart(
+            start=start,
+            step=self.step,
+            values=_written(values),
+            expected=_written(expected),
+            lower=_written(lower),
+            upper=_written(upper),
+            unusual=np.flatnonzero(is_inside & is_beyond).tolist(),
+        )
+
+    def _bounds_until(self, end: int) -> Bounds:
+        """Return the bounds of the last periods up to `end`."""
+        passed = min((end - self.end) // self.step, CHART_PERIODS) if len(self.values) else 0
+        return np.concatenate([self.bounds[:, passed:], unknown_bounds(passed)], axis=1)
 
     def _on_grid(self, series: Series, end: int, periods: int) -> Floats:
         """Return the values of the last periods up to `end`; NaN where there is none."""
@@ -162,6 +211,16 @@ class MetricState:
         return values
 
 
+def unknown_bounds(periods: int) -> Bounds:
+    """Return the bounds of periods of which nothing was expected: (3, periods)."""
+    return np.full((3, periods), np.nan, np.float32)
+
+
+def _written(values: Floats) -> list[float | None]:
+    """Return values as charts have them: NaN is None; digits that nobody sees are left out."""
+    return [None if math.isnan(each) else float(f"{each:.5g}") for each in values.tolist()]
+
+
 @dataclass(frozen=True)
 class ShardState:
     """The state of a shard of the fleet.
@@ -170,12 +229,12 @@ class ShardState:
     ----------
     metrics : dict of str to MetricState
         By the metric's text.
-    outbox : tuple of Notification
-        Decided, and not known to be delivered.
+    reported : dict of str to ReportedAnomaly
+        What is open, and what closed within a day, by the anomaly's id.
     """
 
     metrics: Mapping[str, MetricState] = field(default_factory=dict)
-    outbox: tuple[Notification, ...] = ()
+    reported: Mapping[str, ReportedAnomaly] = field(default_factory=dict)
 
     def of(self, metric: Metric) -> MetricState:
         """Return the state of a metric; empty if it is new."""
@@ -191,6 +250,8 @@ class _MetricRecord(Contract, frozen=True):
     notified_until: int
     evaluated_until: int
     anomaly: Anomaly | None
+    silence: Anomaly | None
+    pending: Anomaly | None
     relapse: Anomaly | None
 
 
@@ -198,7 +259,7 @@ class _ShardRecord(Contract, frozen=True):
     """All of it but the readings, which are one array, one metric after the other."""
 
     metrics: list[_MetricRecord]
-    outbox: list[Notification]
+    reported: list[ReportedAnomaly]
 
 
 def encode_shard_state(state: ShardState) -> bytes:
@@ -215,14 +276,17 @@ def encode_shard_state(state: ShardState) -> bytes:
                 notified_until=each.anomalies.notified_until,
                 evaluated_until=each.anomalies.evaluated_until,
                 anomaly=each.anomalies.anomaly,
+                silence=each.anomalies.silence,
+                pending=each.anomalies.pending,
                 relapse=each.anomalies.relapse,
             )
             for each in metrics
         ],
-        outbox=list(state.outbox),
+        reported=list(state.reported.values()),
     )
     values = np.concatenate([np.empty(0), *(each.values for each in metrics)])
-    return save({"record": _json_tensor(record), "values": values})
+    bounds = np.concatenate([unknown_bounds(0), *(each.bounds for each in metrics)], axis=1)
+    return save({"record": _json_tensor(record), "values": values, "bounds": bounds})
 
 
 def decode_shard_state(data: bytes) -> ShardState:
@@ -242,19 +306,35 @@ def decode_shard_state(data: bytes) -> ShardState:
             raise CorruptStateError(f"{len(values)} readings are not those of its metrics")
         if (np.abs(values) > FLOAT32_MAX).any():
             raise CorruptStateError("a reading is out of range")
+        bounds = np.frombuffer(tensors["bounds"].data, "<f4").reshape(3, -1, CHART_PERIODS)
+        if bounds.shape[1] != len(record.metrics):
+            raise CorruptStateError("its bounds are not those of its metrics")
         parts = np.split(values, ends[:-1])
-        metrics = [_metric_state(*each) for each in zip(record.metrics, parts, strict=False)]
+        metrics = [
+            _metric_state(each, part, bounds[:, position])
+            for position, (each, part) in enumerate(zip(record.metrics, parts, strict=False))
+        ]
     except (SafetensorError, KeyError, ValueError, OverflowError, RecursionError) as error:
         raise CorruptStateError(f"not the state of a shard: {error}") from error
-    return ShardState({str(each.metric): each for each in metrics}, tuple(record.outbox))
+    return ShardState(
+        {str(each.metric): each for each in metrics},
+        {each.anomaly.id: each for each in record.reported},
+    )
 
 
-def _metric_state(record: _MetricRecord, values: Floats) -> MetricState:
+def _metric_state(record: _MetricRecord, values: Floats, bounds: Bounds) -> MetricState:
     metric = Metric.parse(record.metric)
     anomalies = AnomalyState(
-        record.anomaly, record.relapse, record.notified_until, record.evaluated_until
+        anomaly=record.anomaly,
+        silence=record.silence,
+        pending=record.pending,
+        relapse=record.relapse,
+        notified_until=record.notified_until,
+        evaluated_until=record.evaluated_until,
     )
-    state = MetricState(metric, record.start, values, anomalies, record.since, record.read_at)
+    state = MetricState(
+        metric, record.start, values, anomalies, record.since, record.read_at, bounds
+    )
     if len(values) != record.periods or record.start % state.step:
         raise CorruptStateError(f"the readings of {metric} are malformed")
     return state
@@ -281,17 +361,29 @@ class Checkpoint:
         Time of the last reading, milliseconds.
     history : Detector or StoredHistory
         The detector at that point; or, of another instance, its stored history.
+    left_out : frozenset of str
+        Ids of the anomalies that people have kept out of its history.
     """
 
     version: str | None
     sensitivity: float | None
     until: int
     history: Detector | StoredHistory
+    left_out: frozenset[str] = frozenset()
 
-    def fits(self, version: str | None, sensitivity: float | None, before: int) -> bool:
-        """Return whether a detector of this kind can resume here for readings from a time on."""
+    def fits(
+        self,
+        version: str | None,
+        sensitivity: float | None,
+        before: int,
+        left_out: frozenset[str] = frozenset(),
+    ) -> bool:
+        """Return whether a detector of this kind can resume here for readings from a time on.
+
+        What was left out can't be put back, as after feedback that was undone.
+        """
         is_same = (self.version, self.sensitivity) == (version, sensitivity)
-        return is_same and self.until < before
+        return is_same and self.until < before and self.left_out <= left_out
 
     def resume(self, model: Detector) -> Detector:
         """Return the detector as it was.
@@ -360,6 +452,7 @@ class _CheckpointRecord(Contract, frozen=True):
     version: str | None
     sensitivity: float | None
     until: int
+    left_out: list[str]
     parameters: dict[str, float]
 
 
@@ -397,7 +490,14 @@ def encode_checkpoints(checkpoints: Mapping[str, Checkpoint]) -> bytes:
             continue  # it comes from there
         stored = each.history.checkpoint()
         records.append(
-            _CheckpointRecord(metric, each.version, each.sensitivity, each.until, stored.parameters)
+            _CheckpointRecord(
+                metric=metric,
+                version=each.version,
+                sensitivity=each.sensitivity,
+                until=each.until,
+                left_out=sorted(each.left_out),
+                parameters=stored.parameters,
+            )
         )
         position = len(records) - 1
         tensors |= {f"{position}/{name}": array for name, array in stored.tensors.items()}
@@ -424,7 +524,11 @@ def decode_checkpoints(data: bytes) -> dict[str, Checkpoint]:
         raise CorruptStateError(f"not the checkpoints of a shard: {error}") from error
     return {
         each.metric: Checkpoint(
-            each.version, each.sensitivity, each.until, StoredHistory(history, each.parameters)
+            version=each.version,
+            sensitivity=each.sensitivity,
+            until=each.until,
+            history=StoredHistory(history, each.parameters),
+            left_out=frozenset(each.left_out),
         )
         for each, history in zip(records, histories, strict=True)
     }

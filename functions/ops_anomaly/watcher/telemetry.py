@@ -21,16 +21,14 @@ class ShardReport:
 
     Attributes
     ----------
-    closed, withdrawn : int
-        Incidents; the withdrawn ones are among the closed.
+    opened, closed, withdrawn : int
+        Anomalies; the withdrawn ones are among the closed.
     late, corrected : int
         Readings that came, or changed, after their period had been read.
     missing : int
         Metrics without a reading in the last periods.
     postponed : int
         Metrics left for the next evaluation, as time ran out.
-    pending : int
-        Notifications that could not be delivered.
     scores : dict of Metric to float
         The last score of each metric that publishes it.
     """
@@ -43,8 +41,29 @@ class ShardReport:
     corrected: int = 0
     missing: int = 0
     postponed: int = 0
-    pending: int = 0
     scores: dict[Metric, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class IncidentReport:
+    """Counts of one run of the incident job.
+
+    Attributes
+    ----------
+    open, muted : int
+        Incidents that are open now, and anomalies of which nobody is told.
+    opened, closed, withdrawn : int
+        Incidents in this run; the withdrawn ones are among the closed.
+    pending : int
+        Notifications that could not be delivered.
+    """
+
+    open: int
+    muted: int
+    opened: int
+    closed: int
+    withdrawn: int
+    pending: int
 
 
 class Telemetry:
@@ -68,18 +87,39 @@ class Telemetry:
             "MetricsPostponed": report.postponed,
             "ReadingsLate": report.late,
             "ReadingsCorrected": report.corrected,
+            "Anomalies": report.opened,
+        }
+        for name, count in totals.items():
+            self._count(name, count)
+        self._metrics.add_metric("EvaluationDuration", MetricUnit.Milliseconds, milliseconds)
+        extra = {
+            "closed": report.closed,
+            "withdrawn": report.withdrawn,
+            "milliseconds": milliseconds,
+        }
+        self._logger.info("shard evaluated", extra={"shard": shard, **totals, **extra})
+        for metric, score in report.scores.items():
+            with single_metric("Score", MetricUnit.NoUnit, score) as published:
+                published.add_dimension("metric", str(metric))
+
+    def incidents_updated(self, report: IncidentReport) -> None:
+        """Report a run of the incident job."""
+        totals = {
+            "IncidentRuns": 1,
             "Alerts": report.opened,
             "AlertsWithdrawn": report.withdrawn,
             "AlertsPending": report.pending,
         }
         for name, count in totals.items():
             self._count(name, count)
-        self._metrics.add_metric("EvaluationDuration", MetricUnit.Milliseconds, milliseconds)
-        extra = {"AlertsClosed": report.closed, "milliseconds": milliseconds}
-        self._logger.info("shard evaluated", extra={"shard": shard, **totals, **extra})
-        for metric, score in report.scores.items():
-            with single_metric("Score", MetricUnit.NoUnit, score) as published:
-                published.add_dimension("metric", str(metric))
+        if report.opened or report.closed or report.pending:
+            extra = {"open": report.open, "muted": report.muted, "closed": report.closed}
+            self._logger.info("incidents updated", extra={**totals, **extra})
+
+    def feedback_unreadable(self, error: Exception) -> None:
+        """Report a file of feedback that can't be read: metrics are evaluated without."""
+        self._count("StateRebuilt", 1)
+        self._logger.error("feedback unreadable, evaluated without", reason=str(error))
 
     def fleet_outdated(self, error: Exception) -> None:
         """Report a fleet that can't be listed again: it is watched by its last list."""
