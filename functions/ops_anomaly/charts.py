@@ -304,11 +304,13 @@ class _Drawing:
         return self.left + (0.99 - self.left) * inside
 
     def x(self, position: float) -> int:
+        """Return the column of a position."""
         return round(self.width * self.share(self.chart.start + self.chart.step * position))
 
     def y(self, value: float) -> int:
+        """Return the line of a value; of one far outside, a line outside."""
         low, high = self.limits
-        return round(self.height * (high - value) / (high - low))
+        return round(self.height * min(max((high - value) / (high - low), -1.0), 2.0))
 
     def shade(self, start: int, end: int) -> str:
         """Return the attributes of a rectangle from one time to another, half a period around."""

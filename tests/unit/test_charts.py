@@ -137,6 +137,11 @@ def test_wide_bounds_do_not_flatten_the_readings() -> None:
     assert max(reached) - min(reached) > 2 * 200 / 4
 
 
+def test_bounds_that_no_drawing_could_hold_are_cut_off() -> None:
+    [band] = parts(chart(of([1e-300, 2e-300], expected=1e-300, within=1e290)), "oa-band")
+    assert set(heights(band.get("d", ""))) == {-2 * 150, 2 * 2 * 150}
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [
