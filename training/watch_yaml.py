@@ -128,7 +128,7 @@ def watch_schema() -> dict[str, Any]:
     written = msgspec.json.schema(watch_file.WrittenWatchFile)
     definitions = {name: _described(name, schema) for name, schema in written["$defs"].items()}
     root = definitions.pop(watch_file.WrittenWatchFile.__name__)
-    schema = {"$schema": SCHEMA_DIALECT, **root, "$defs": definitions}
+    schema = {"$schema": SCHEMA_DIALECT} | root | {"title": "Watch file", "$defs": definitions}
     for_javascript = re.sub(rb'\$?\\\\Z"', b'$"', msgspec.json.encode(schema))
     return msgspec.json.decode(for_javascript, type=dict[str, Any])
 

@@ -390,7 +390,7 @@ def _limit_faults(watch_file: WatchFile) -> Iterator[Fault]:
     for where, entry in _located(watch_file):
         kept, period = retention_days(entry.period), entry.period
         if entry.history_days > kept:
-            longer = next((unit for days, unit in RETENTION if days >= entry.history_days), 3_600)
+            longer = next(unit for _, unit in RETENTION if period % unit)
             yield Fault(
                 (*where, "history_days"),
                 f"CloudWatch keeps readings of {period} s for {kept} days: write "
