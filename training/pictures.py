@@ -1,4 +1,4 @@
-"""The pictures of a run."""
+"""The pictures of a run: charts of the page in SVG, and larger ones in files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from ops_anomaly.charts import Chart, chart
 from ops_anomaly.detection.formatting import duration
+from training.alerts import RaisedAlert, most_severe
 from training.backtest import FAULT_KINDS, Trial
 from training.candidates import TITLES
 from training.comparison import Confusion, Evaluation
@@ -20,7 +22,13 @@ from training.sources.series import MINUTE_MS, LabelledSeries
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ops_anomaly.detection.types import Integers
+    from ops_anomaly.detection.types import Floats, Integers
+
+MAX_PERIODS = 100_000
+"""Of a chart; readings that are denser than that share one."""
+
+BEFORE, AFTER = 36, 24
+"""Readings shown around an alert."""
 
 INK, WINDOW, FIT, ALERT = "#1f3b57", "#f4b942", "#eceff3", "#c8102e"
 PALE = "#9fb3c8"
@@ -32,6 +40,62 @@ BACKTEST = "backtest.png"
 
 AROUND = 48
 """Readings shown before and after a fault."""
+
+
+def series_chart(run: Run, width: int, height: int) -> str:
+    """Return the test part as SVG, with what the winner expected; the worst alert is shaded."""
+    everything = slice(0, len(run.test_part))
+    spans = [(each.first, round(each.first + each.lasted)) for each in most_severe(run.alerts, 1)]
+    return chart(
+        chart_of(run, everything, everything),
+        width=width,
+        height=height,
+        title=f"{run.series.name}, the readings after those that models were fitted on",
+        span=spans[0] if spans else None,
+    )
+
+
+def alert_chart(run: Run, alert: RaisedAlert, width: int, height: int) -> str:
+    """Return the readings around an alert as SVG, with what the winner expected of them."""
+    start, stop = alert.positions.start, alert.positions.end + 1
+    return chart(
+        chart_of(run, slice(max(start - BEFORE, 0), stop + AFTER), slice(start, stop)),
+        width=width,
+        height=height,
+        title=alert.reason,
+        span=(alert.first, round(alert.first + alert.lasted)),
+    )
+
+
+def chart_of(run: Run, shown: slice, marked: slice) -> Chart:
+    """Return what is drawn of the test part: a period for each reading, and for what is missing.
+
+    Parameters
+    ----------
+    shown, marked
+        Positions of the readings that are drawn, and of those that are marked where unusual.
+    """
+    part, detection = run.test_part, run.winner.detection
+    times, is_marked = part.times[shown], np.zeros(len(part), bool)
+    is_marked[marked] = detection.is_anomaly[marked]
+    step = max(part.series.step, int(times[-1] - times[0]) / MAX_PERIODS)
+    periods = np.rint((times - times[0]) / step).astype(np.int64)
+
+    def in_periods(values: Floats) -> list[float | None]:
+        row: list[float | None] = [None] * (int(periods[-1]) + 1)
+        for period, value in zip(periods.tolist(), values[shown].tolist(), strict=True):
+            row[period] = None if np.isnan(value) else value
+        return row
+
+    return Chart(
+        start=int(times[0]),
+        step=round(step),
+        values=in_periods(part.values),
+        expected=in_periods(detection.expected),
+        lower=in_periods(detection.lower),
+        upper=in_periods(detection.upper),
+        unusual=periods[is_marked[shown]].tolist(),
+    )
 
 
 def draw_pictures(run: Run, folder: Path) -> dict[str, str]:

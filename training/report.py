@@ -7,24 +7,31 @@ import math
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ops_anomaly.charts import stylesheet
 from ops_anomaly.detection.artifact import digest
 from ops_anomaly.detection.formatting import duration, number
 from ops_anomaly.interactive import moment
 from training.alerts import RaisedAlert, most_severe
 from training.backtest import FAULT_KINDS, GRACE, Backtest, Trial, median_delay, share_found
 from training.candidates import TITLES
-from training.comparison import BaselineRow, Evaluation
+from training.comparison import BUDGET, BaselineRow, Evaluation
 from training.console import NOTHING, new_table
-from training.pictures import BACKTEST, draw_pictures
+from training.pictures import BACKTEST, alert_chart, draw_pictures, series_chart
 from training.run import Run, library_versions
 from training.sources.series import MINUTE_MS
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+SERIES_SIZE, ALERT_SIZE = (700, 200), (416, 116)
+"""Width and height of charts, pixels; a page stretches them, and their labels must fit a phone."""
 
 
 def write_report(run: Run, folder: Path) -> None:
@@ -33,12 +40,19 @@ def write_report(run: Run, folder: Path) -> None:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     winner = run.winner.candidate.kind
+    shown = most_severe(run.alerts)
+    others = [each for each in run.alerts if each not in shown]
     page = template.render(
         run=run,
         winner=TITLES[winner],
+        verdict=verdict(run),
+        chart_styles=stylesheet(),
+        series_chart=series_chart(run, *SERIES_SIZE),
+        has_range=bool(np.isfinite(run.winner.detection.upper).any()),
+        alerts=[(alert_words(each), alert_chart(run, each, *ALERT_SIZE)) for each in shown],
+        others=[alert_words(each) for each in others],
         digest=digest(run.artifacts[winner]),
         size=len(run.artifacts[winner]),
-        rule=run.rule,
         columns=COLUMNS,
         sections=sections(run),
         spread=number(run.plan.spread, 3),
@@ -62,6 +76,19 @@ def write_report(run: Run, folder: Path) -> None:
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 
+def alert_words(alert: RaisedAlert) -> dict[str, Any]:
+    """Return an alert as the page writes it."""
+    return {
+        "moment": moment(alert.first),
+        "lasted": duration(alert.lasted),
+        "value": number(alert.value),
+        "expected": number_or_nothing(alert.expected),
+        "severity": f"{alert.severity:.2f}",
+        "reason": alert.reason,
+        "is_known": alert.is_known,
+    }
+
+
 def encoded(path: Path) -> str:
     """Return a file in base64, as a page holds it."""
     return base64.b64encode(path.read_bytes()).decode()
@@ -70,8 +97,8 @@ def encoded(path: Path) -> str:
 def show_run(run: Run, console: Console) -> None:
     """Print the winner and its alerts, what to check, and the figures by which it won."""
     console.print(f"\nWinner: [bold green]{TITLES[run.winner.candidate.kind]}[/bold green]")
-    for line in verdict(run):
-        console.print(f"  {line}", highlight=False)
+    for each in verdict(run):
+        console.print(f"  {each.figure} {each.name}: {each.note}", highlight=False)
     console.print()
     for line in [*alert_lines(run.alerts), "", *proposal_lines(run.proposals)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -86,24 +113,36 @@ def show_run(run: Run, console: Console) -> None:
         )
 
 
-def verdict(run: Run) -> list[str]:
-    """Return what to expect of the winner, in a few words each."""
-    lines = [
-        f"{run.alerts_a_week:.1f} alerts a week to expect: {len(run.alerts)} in the "
-        f"{run.test_part.days:.1f} days after those it was fitted on"
-    ]
-    figures = run.winner.figures
-    if figures.windows:
-        lines.append(f"{figures.windows_found} of {figures.windows} labelled incidents found")
-    share = run.backtests[run.winner.candidate.kind].mean_share
-    if share is not None:
-        lines.append(f"{share:.0%} of injected faults found")
-    if run.winner.sensitivity is not None:
-        lines.append(
-            f"at sensitivity {run.winner.sensitivity:g}, as it raises too many alerts at the usual "
-            "one: set it in the watch file"
+class Finding(NamedTuple):
+    """A figure of the verdict: what it is, and what it rests on."""
+
+    figure: str
+    name: str
+    note: str
+
+
+def verdict(run: Run) -> list[Finding]:
+    """Return what to expect of the winner."""
+    figures, days = run.winner.figures, run.test_part.days
+    found = [
+        Finding(
+            f"{run.alerts_a_week:.1f}",
+            "alerts a week to expect",
+            f"{len(run.alerts)} in the {days:.1f} days after its training part",
         )
-    return lines
+    ]
+    if figures.windows:
+        share = f"{figures.windows_found} of {figures.windows}"
+        found.append(Finding(share, "labelled incidents found", "in the same days"))
+    mean_share = run.backtests[run.winner.candidate.kind].mean_share
+    if mean_share is not None:
+        kinds = "spikes, drops, shifts and the like"
+        found.append(Finding(f"{mean_share:.0%}", "of injected faults found", kinds))
+    if run.winner.sensitivity is not None:
+        figure = f"{run.winner.sensitivity:g}"
+        note = f"set it in the watch file: at the usual one it raises more than {BUDGET:g} a week"
+        found.append(Finding(figure, "false alerts a week as sensitivity", note))
+    return found
 
 
 WIDTH = 80

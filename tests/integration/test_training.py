@@ -19,7 +19,7 @@ from ops_anomaly.interactive import moment
 from tests.conftest import SETTINGS, Bucket
 from tests.support.command import ROOT, command
 from training import RunError, SourceError
-from training.candidates import CANDIDATES, KINDS
+from training.candidates import CANDIDATES, KINDS, TITLES
 from training.candidates.value_forest import fit_baseline_forest
 from training.comparison import confusion, flags_of
 from training.job import train
@@ -96,6 +96,21 @@ def test_the_manifest_holds_what_was_measured(run: Run, simulated: LabelledSerie
         backtest = run.backtests[each.candidate.kind]
         assert manifest.figures["backtest"]["share_found"] == backtest.mean_share
         assert manifest.libraries.keys() >= {"scikit-learn", "keras", "numpy"}
+
+
+def test_the_page_opens_with_the_winner_its_alerts_and_their_charts(
+    run: Run, stored_run: StoredRun
+) -> None:
+    page = (stored_run.folder / "report.html").read_text(encoding="utf-8")
+    opening, _, folded = page.partition("<details>")
+    assert f"<strong>{TITLES[run.winner.candidate.kind]}</strong>" in opening
+    assert f"<strong>{run.alerts_a_week:.1f}</strong> alerts a week to expect" in opening
+    charts = 1 + min(len(run.alerts), 10)  # the series, and the worst alerts
+    assert opening.count('<svg class="oa-chart"') == page.count('<svg class="oa-chart"') == charts
+    assert opening.index(moment(max(run.alerts, key=lambda each: each.severity).first)) > 0
+    assert opening.count("data:image/png") == 0
+    assert "Backtest" in folded
+    assert "<script" not in page
 
 
 def test_the_run_folder_holds_report_and_artifacts(stored_run: StoredRun) -> None:
