@@ -211,7 +211,7 @@ class ShardRunner:
         ]
         outcome.transitions += [each for _, each in closed]
         kept = {key: each for key, each in state.metrics.items() if each.metric in watched}
-        after = ShardState(kept, _reported(state.reported, {}, closed, now))
+        after = ShardState(kept, reported_after(state.reported, {}, closed, now))
         return document.write(snapshot, after)
 
     def _evaluate(
@@ -254,7 +254,7 @@ class ShardRunner:
         state = snapshot.state
         metrics = {str(metric): each.state for metric, each in found.items()}
         transitions = [(one.state, each) for one in found.values() for each in one.transitions]
-        reported = _reported(state.reported, metrics, transitions, self._clock())
+        reported = reported_after(state.reported, metrics, transitions, self._clock())
         snapshot = document.write(snapshot, ShardState({**state.metrics, **metrics}, reported))
         for metric, checkpoint in _checkpoints_of(found).items():
             self._cache.put(metric, checkpoint)
@@ -276,7 +276,7 @@ class ShardRunner:
         return round(1000 * datapoints / self._datapoints_per_second)
 
 
-def _reported(
+def reported_after(
     before: Mapping[str, ReportedAnomaly],
     metrics: Mapping[str, MetricState],
     transitions: Sequence[tuple[MetricState, Opened | Closed]],
