@@ -15,7 +15,7 @@ from ops_anomaly.aws.objects import check_name
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
-from training.sources.files import BASELINE_FILE
+from training.sources.nab import BASELINE_FILE
 from training.sources.series import TimeRange, exclude, parse_range
 
 

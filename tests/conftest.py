@@ -17,7 +17,7 @@ from training.candidates import KINDS
 from training.publishing import publish, s3_client
 from training.run import Run, Settings, StoredRun, read_run, write_run
 from training.sources import simulate_ec2_cpu
-from training.sources.files import BASELINE_FILE, Nab, cached_nab
+from training.sources.nab import BASELINE_FILE, Nab, cached_nab
 from training.sources.series import LabelledSeries
 
 SETTINGS = Settings("ec2-cpu", max_epochs=6, max_places=2)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ops_anomaly.detection.timeline import utc
-from ops_anomaly.detection.types import Series
 from training import SourceError
-from training.sources.files import LABELS, WINDOWS, Nab, read_rows
+from training.sources.nab import LABELS, WINDOWS, Nab, read_rows
 from training.sources.series import LabelledSeries, no_ranges, parse_time
 
 if TYPE_CHECKING:
@@ -115,27 +114,26 @@ def read_corpus(root: Path) -> list[NabFile]:
 def read_file(nab: Nab, name: str, labels: list[str], windows: list[list[str]]) -> NabFile:
     """Read one file of the benchmark, with its labels and windows as NAB writes them."""
     path = nab.root / "data" / name
-    rows = list(read_rows(path))
-    times = np.array([time for _, _, time, _ in rows], np.int64)
-    values = np.array([value for _, _, _, value in rows])
-    is_later = np.ones(len(times), bool)
-    is_later[1:] = times[1:] > np.maximum.accumulate(times)[:-1]
+    rows = read_rows(path)
     where = f"NAB's labels of {name}"
     limits = [[parse_time(time, where) for time in window] for window in windows]
     series = LabelledSeries(
         name=path.stem,
         origin=f"NAB {name}",
-        series=Series(times[is_later], values[is_later]),
+        series=rows.series,
         labels=np.array([parse_time(time, where) for time in labels], np.int64),
         windows=np.array(limits, np.int64).reshape(-1, 2),
     )
     return NabFile(
         name=name,
-        texts=[text for _, text, _, _ in rows],
-        values=values,
+        texts=rows.texts,
+        values=rows.values,
         series=series,
-        rows=np.flatnonzero(is_later),
-        windows=[(row_of(times, first, name), row_of(times, last, name)) for first, last in limits],
+        rows=np.flatnonzero(rows.is_later),
+        windows=[
+            (row_of(rows.times, first, name), row_of(rows.times, last, name))
+            for first, last in limits
+        ],
     )
 
 

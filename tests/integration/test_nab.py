@@ -28,7 +28,7 @@ from training import SourceError
 from training.candidates.contextual import fit_contextual
 from training.comparison import evaluate_candidate
 from training.sources import simulate_ec2_cpu
-from training.sources.files import LABELS, WINDOWS
+from training.sources.nab import LABELS, WINDOWS
 from training.sources.series import LabelledSeries
 
 

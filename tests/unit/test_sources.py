@@ -1,4 +1,4 @@
-"""Series from files, with errors that name the line; NAB; the simulated series."""
+"""Which series a run takes: a file with its labels, NAB, the simulation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.support.fakes import small_forest
 from training import SourceError, sources
 from training.backtest import false_alarms
 from training.sources import INCIDENTS, SourceOptions, obtain_series, simulate_ec2_cpu
-from training.sources.files import BASELINE_FILE, LABELS, WINDOWS, Nab, read_csv_series
+from training.sources.files import ReadOptions, read_labelled_file
+from training.sources.nab import BASELINE_FILE, LABELS, WINDOWS, Nab
 from training.sources.series import LabelledSeries, label_windows
 
 START = datetime(2026, 1, 1)
@@ -31,68 +32,12 @@ def write(path: Path, lines: list[str], header: str = "timestamp,value") -> Path
     return path
 
 
-def test_a_csv_file_is_read(tmp_path: Path) -> None:
-    series = read_csv_series(write(tmp_path / "cpu.csv", rows()))
-    assert len(series) == 400
-    assert series.values[:3].tolist() == [0.0, 0.1, 0.2]
-    assert series.series.step == 300_000
-    assert series.labels is None
-    assert series.windows.shape == (0, 2)
-
-
-def test_times_with_an_offset_become_utc(tmp_path: Path) -> None:
-    lines = [f"{START + timedelta(minutes=5 * i)}+02:00,1" for i in range(300)]
-    series = read_csv_series(write(tmp_path / "cpu.csv", lines))
-    assert utc(int(series.times[0])) == "2025-12-31T22:00:00Z"
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("2026-01-01 08:20:00,abc", "line 102: value 'abc' is not a number"),
-        ("2026-01-01 08:20:00,", "line 102: value '' is not a number"),
-        ("2026-01-01 08:20:00,nan", "line 102: value 'nan'"),
-        ("2026-01-01 08:20:00,inf", "line 102: value 'inf'"),
-        ("2026-01-01 08:20:00,1e39", "line 102: value '1e39'"),
-        ("2026-01-01 08:20:00", "line 102: value '' is not a number"),
-        ("yesterday,1", "line 102: 'yesterday' is not a time"),
-        ("2026-01-01 08:15:00,1", "line 102: 2026-01-01 08:15:00 repeats the time"),
-        ("2026-01-01 08:00:00,1", "line 102: 2026-01-01 08:00:00 is earlier"),
-    ],
-)
-def test_a_bad_row_is_named_by_its_line(tmp_path: Path, line: str, message: str) -> None:
-    lines = rows()
-    lines[100] = line
-    with pytest.raises(SourceError, match=message):
-        read_csv_series(write(tmp_path / "cpu.csv", lines))
-
-
-@pytest.mark.parametrize("header", ["time,value", "timestamp;value", ""])
-def test_a_file_without_the_columns_is_refused(tmp_path: Path, header: str) -> None:
-    with pytest.raises(SourceError, match="line 1: the header must name timestamp and value"):
-        read_csv_series(write(tmp_path / "cpu.csv", rows(), header))
-
-
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "cpu.csv"
-    path.write_bytes(b"timestamp,value\n\xff\xfe")
-    with pytest.raises(SourceError, match="can't be read"):
-        read_csv_series(path)
-    with pytest.raises(SourceError, match="can't be read"):
-        read_csv_series(tmp_path / "missing.csv")
-
-
-def test_a_series_of_one_reading_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="has 1 readings; at least 2"):
-        read_csv_series(write(tmp_path / "cpu.csv", rows(1)))
-
-
 def test_labels_are_times_or_windows(tmp_path: Path) -> None:
     path = write(tmp_path / "cpu.csv", rows())
     labels = tmp_path / "labels.json"
     window = ["2026-01-02 00:00:00", "2026-01-02 02:00:00"]
     labels.write_text(json.dumps(["2026-01-01 10:00:00", window]))
-    series = read_csv_series(path, labels)
+    series = read_labelled_file(path, labels)
     labelled = ["2026-01-01T10:00:00Z", "2026-01-02T01:00:00Z"]
     assert [*map(utc, series.labels.tolist())] == labelled
     # a bare time gets NAB's window: 10 % of 400 readings, 20 to either side
@@ -102,7 +47,7 @@ def test_labels_are_times_or_windows(tmp_path: Path) -> None:
     ]
     assert series.in_window.sum() == 41 + 25
     labels.write_text(json.dumps({"mine/cpu.csv": [window]}))
-    assert len(read_csv_series(path, labels).windows) == 1
+    assert len(read_labelled_file(path, labels).windows) == 1
 
 
 @pytest.mark.parametrize(
@@ -113,7 +58,7 @@ def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> Non
     labels = tmp_path / "labels.json"
     labels.write_text(content)
     with pytest.raises(SourceError, match="labels"):
-        read_csv_series(write(tmp_path / "cpu.csv", rows()), labels)
+        read_labelled_file(write(tmp_path / "cpu.csv", rows()), labels)
 
 
 def test_a_window_that_is_cut_is_anomalous_in_both_parts_and_to_be_found_in_neither(
@@ -132,12 +77,12 @@ def test_a_window_that_is_cut_is_anomalous_in_both_parts_and_to_be_found_in_neit
 def test_labels_belong_to_the_nearest_reading_and_must_be_within_the_series(tmp_path: Path) -> None:
     path, labels = write(tmp_path / "cpu.csv", rows()), tmp_path / "labels.json"
     labels.write_text('["2026-01-01 10:02:29", ["2026-01-02 00:00:00", "2026-01-02 00:05:00"]]')
-    series = read_csv_series(path, labels)
+    series = read_labelled_file(path, labels)
     assert series.is_label.sum() == 2
     assert utc(int(series.labels[0])) == "2026-01-01T10:00:00Z"
     labels.write_text('["2027-01-01 10:00:00"]')
     with pytest.raises(SourceError, match="2027-01-01T10:00:00Z is not within the series"):
-        read_csv_series(path, labels)
+        read_labelled_file(path, labels)
 
 
 def test_windows_stay_within_the_series() -> None:
@@ -223,3 +168,14 @@ def test_a_source_that_was_named_is_never_replaced(nowhere: None, console: Conso
         obtain_series(SourceOptions(nab_root=Path("/nowhere")), console)
     with pytest.raises(SourceError, match="--labels goes with --csv"):
         obtain_series(SourceOptions(labels=Path("labels.json")), console)
+    with pytest.raises(SourceError, match="how a file is read go with --csv"):
+        obtain_series(SourceOptions(reading=ReadOptions(timezone="UTC")), console)
+
+
+def test_of_a_file_it_is_said_what_it_was_read_as(tmp_path: Path, console: Console) -> None:
+    path = write(tmp_path / "cpu.csv", rows())
+    obtain_series(SourceOptions(csv=path), console)
+    assert console.export_text().splitlines() == [
+        "Read as CSV: 400 readings of value, 5 min apart, UTC as no zone is named",
+        "Data: file cpu.csv — 400 readings, 1.4 days, no labels",
+    ]

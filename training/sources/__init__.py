@@ -14,7 +14,8 @@ from rich.progress import Progress
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
 from training import SourceError
-from training.sources.files import BASELINE_FILE, Nab, cached_nab, download_nab, read_csv_series
+from training.sources.files import BY_ITSELF, ReadOptions, read_file, read_labelled_file
+from training.sources.nab import BASELINE_FILE, Nab, cached_nab, download_nab
 from training.sources.series import DAY_MS, LabelledSeries, label_windows, parse_time
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What the caller wants; nothing means NAB wherever it can be had, else a simulation."""
+    """What the caller wants; nothing means NAB wherever it can be had, else a simulation.
+
+    `reading` says of a file, `csv`, what it doesn't say by itself.
+    """
 
     csv: Path | None = None
     labels: Path | None = None
@@ -32,6 +36,7 @@ class SourceOptions:
     simulated: bool = False
     cloudwatch: Metric | None = None
     days: int = 14
+    reading: ReadOptions = BY_ITSELF
 
 
 def obtain_series(options: SourceOptions, console: Console) -> LabelledSeries:
@@ -53,6 +58,8 @@ def obtain_series(options: SourceOptions, console: Console) -> LabelledSeries:
 def show_series(series: LabelledSeries, console: Console) -> None:
     """Print where a series comes from, and what it is."""
     known = "no labels" if series.labels is None else f"{len(series.labels)} labelled anomalies"
+    if series.read_as:
+        console.print(escape(series.read_as))
     console.print(
         f"Data: [bold]{escape(series.origin)}[/bold] — {len(series):,} readings, "
         f"{series.days:.1f} days, {known}"
@@ -63,12 +70,16 @@ def choose_series(options: SourceOptions, console: Console) -> LabelledSeries:
     """Return the series of the one source that `options` name."""
     if options.labels and not options.csv:
         raise SourceError("--labels goes with --csv")
+    if options.reading != BY_ITSELF and not options.csv:
+        raise SourceError("options on how a file is read go with --csv")
     if sum(map(bool, (options.csv, options.simulated, options.cloudwatch))) > 1:
         raise SourceError("--csv, --cloudwatch and --simulated exclude each other; give one")
     if options.cloudwatch:
         return one_metric(options.cloudwatch, options.days, console)
     if options.csv:
-        return read_csv_series(options.csv, options.labels)
+        if options.labels:
+            return read_labelled_file(options.csv, options.labels, options.reading)
+        return read_file(options.csv, options.reading)
     if options.simulated:
         return simulate_ec2_cpu()
     return nab_or_simulated(options, console)

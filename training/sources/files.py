@@ -1,127 +1,356 @@
-"""Series in files: CSV with labels in JSON, and NAB's folder, on disk or downloaded.
+"""A series from a file or from each file of a folder, as people have them.
 
-NAB is the Numenta Anomaly Benchmark: Lavin and Ahmad, "Evaluating real-time anomaly detection
-algorithms - the Numenta Anomaly Benchmark", ICMLA 2015. MIT licence. None of it is in this
-repository; downloads are pinned, checked by their digest and cached.
+`tables` finds the form of a file and `columns` reads its cells. Here the columns and the series are
+chosen, bad rows are reported together, and one line says what was read as what: whatever is not
+clear is refused with the option that settles it.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import json
-import math
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pooch
-import requests
-from rich.progress import Progress, TaskID
 
-from ops_anomaly.detection.timeline import utc
-from ops_anomaly.detection.types import Series, ValueOutOfRangeError, check_value
+from ops_anomaly.detection.formatting import duration
+from ops_anomaly.detection.timeline import IRREGULAR, counted, utc
+from ops_anomaly.detection.types import Series
 from training import SourceError
+from training.sources.columns import (
+    Times,
+    Values,
+    is_gap,
+    is_number,
+    is_time,
+    parse_times,
+    parse_values,
+)
 from training.sources.series import LabelledSeries, label_windows, parse_time
+from training.sources.tables import TIME_NAMES, UNNAMED, Table, bare, read_table
 
 if TYPE_CHECKING:
-    from ops_anomaly.detection.types import Integers
+    from ops_anomaly.detection.types import Floats, Integers
 
-COLUMNS = ("timestamp", "value")
+SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".parquet")
+"""Names of files that a folder is searched for."""
+
+MAX_LISTED = 10
+"""Bad rows, series or files that a message lists."""
+
+TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
 
 
-def read_csv_series(path: Path, labels_path: Path | None = None) -> LabelledSeries:
-    """Read a series of one's own.
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a file doesn't say by itself; nothing is needed where it does.
+
+    Attributes
+    ----------
+    time_column, value_column : str or None
+        Headers of columns.
+    series : str or None
+        One of several series: its name, or a part of it that no other has.
+    timezone : str or None
+        Of times that name no zone, such as "Europe/Berlin"; UTC by default.
+    day_first : bool or None
+        Whether 03/04/2026 is 3 April.
+    decimal_comma : bool or None
+        Whether 1,234 is less than two.
+    """
+
+    time_column: str | None = None
+    value_column: str | None = None
+    series: str | None = None
+    timezone: str | None = None
+    day_first: bool | None = None
+    decimal_comma: bool | None = None
+
+
+BY_ITSELF = ReadOptions()
+
+
+def read_file(path: Path, options: ReadOptions = BY_ITSELF) -> LabelledSeries:
+    """Read a file of CSV, JSON or Parquet; its `read_as` says what was taken.
+
+    Readings are sorted by time; one without a value is a gap; one that is there twice is kept once.
+
+    Raises
+    ------
+    SourceError
+        Naming the file: it can't be read, an option is needed, or rows are wrong, of which it lists
+        the first ten.
+    """
+    try:
+        table = read_table(path)
+        series, read_as = series_of_table(table, options)
+    except SourceError as error:
+        raise SourceError(f"{path}: {error}") from error
+    return LabelledSeries(path.name, f"file {path.name}", series, read_as=read_as)
+
+
+def read_labelled_file(
+    path: Path, labels_path: Path, options: ReadOptions = BY_ITSELF
+) -> LabelledSeries:
+    """Read a file as `read_file` does, and its labels.
 
     Parameters
     ----------
-    path
-        CSV with a header and the columns `timestamp` (ISO 8601, UTC without an offset) and
-        `value`.
     labels_path
         JSON: a list of times and of [first, last] windows, or NAB's form, an object of such
         lists by file name.
-
-    Raises
-    ------
-    SourceError
-        Naming the file and the line that is wrong.
     """
-    series = read_readings(path)
-    origin = f"CSV file {path.name}"
-    if labels_path is None:
-        return LabelledSeries(path.name, origin, series)
+    series = read_file(path, options)
     labels, windows = read_labels(labels_path, path.name, series.times)
-    return LabelledSeries(path.name, origin, series, labels, windows)
+    return replace(series, labels=labels, windows=windows)
 
 
-def read_readings(path: Path, *, skip_repeats: bool = False) -> Series:
-    """Read the readings of a CSV file.
-
-    Parameters
-    ----------
-    skip_repeats
-        Leave out a reading that is not later than the one before, instead of refusing the file.
+def read_folder(folder: Path, options: ReadOptions = BY_ITSELF) -> dict[str, LabelledSeries]:
+    """Read each file of a folder into a series, by the file's name without its suffix.
 
     Raises
     ------
     SourceError
-        Naming the line that isn't a reading, or not later than the one before.
+        Listing the files that can't be read; or if there is none, or two have the same name.
     """
-    times: list[int] = []
-    values: list[float] = []
-    for line, text, time, value in read_rows(path):
-        if times and time <= times[-1]:
-            if skip_repeats:
-                continue
-            fault = "repeats the time of" if time == times[-1] else "is earlier than"
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise SourceError(f"{folder}: can't be read: {error.strerror}") from error
+    if not paths:
+        raise SourceError(f"{folder}: no files {', '.join(SUFFIXES)}")
+    found: dict[str, LabelledSeries] = {}
+    faults = []
+    for path in paths:
+        try:
+            series = read_file(path, options)
+        except SourceError as error:
+            faults.append(str(error))
+            continue
+        if path.stem in found:
+            faults.append(f"{path}: another file is named {path.stem} too; rename one")
+        found[path.stem] = series
+    if faults:
+        count = f"{len(faults)} of {counted(len(paths), 'file')} can't be read"
+        raise SourceError(listed(f"{folder}: {count}", faults))
+    return found
+
+
+def series_of_table(table: Table, options: ReadOptions) -> tuple[Series, str]:
+    """Return the series that the options choose, and a line on what was taken."""
+    if not table.rows and not table.faults:
+        raise SourceError(f"no readings in it; it was recognised as {table.form}")
+    time = time_column(table, options.time_column)
+    value = value_column(table, time, options.value_column)
+    table, name = choose_series(table, time, value, options.series)
+    times, values = parse_rows(table, time, value, options)
+    series, notes = in_order(times.milliseconds, values.numbers, table)
+    taken_as = ", ".join(filter(None, [described_step(series), times.taken_as, values.taken_as]))
+    line = f"Read as {table.form}: {len(series):,} readings of {name or value}, {taken_as}"
+    return series, "; ".join([line, *notes, *table.notes])
+
+
+def described_step(series: Series) -> str:
+    """Return how far readings are apart, in words; empty if there is one at most."""
+    if len(series) < 2:
+        return ""
+    steps, usual = np.diff(series.times), series.step
+    is_irregular = (np.abs(steps - usual) > 0.05 * usual).mean() > IRREGULAR
+    return f"{'mostly ' * bool(is_irregular)}{duration(usual)} apart"
+
+
+# Columns
+
+
+def time_column(table: Table, wanted: str | None) -> str:
+    """Return the header of the column of times: the one asked for, or the only one.
+
+    Raises
+    ------
+    SourceError
+        If there is none or several.
+    """
+    if wanted is not None:
+        return pick(table.header, wanted, "--time-column", "columns")
+    like = [name for name in table.header if mostly(is_time, table.column(name))]
+    named = [name for name in table.header if bare(name) in TIME_NAMES]
+    for candidates in ([name for name in named if name in like], like, named):
+        if len(candidates) == 1:
+            check_time_of_day(table, candidates[0])
+            return candidates[0]
+    if like or named:
+        return pick(like or named, None, "--time-column", "columns of times")
+    problem = f"recognised as {table.form}, but no column has times such as 2026-03-04T12:00:00Z"
+    raise SourceError(listed(f"{problem}; choose one with --time-column", table.header))
+
+
+def check_time_of_day(table: Table, time: str) -> None:
+    """Raise `SourceError` if the time of day is in another column than the date."""
+    for name in table.header:
+        if name != time and mostly(
+            lambda cell: bool(TIME_OF_DAY.fullmatch(cell)), table.column(name)
+        ):
             raise SourceError(
-                f"{path}: line {line}: {text} {fault} the reading before; sort the file and keep "
-                "one reading a time"
+                f"the time of day is in a column of its own, {name}; write date and time into one"
             )
-        times.append(time)
-        values.append(value)
-    return Series(np.array(times, np.int64), np.array(values, np.float64))
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, str, int, float]]:
-    """Yield each row's line number, its time as written and in milliseconds, and its value.
+def value_column(table: Table, time: str, wanted: str | None) -> str:
+    """Return the header of the column of values; see `time_column`."""
+    others = [name for name in table.header if name != time]
+    if wanted is not None:
+        return pick(others, wanted, "--value-column", "columns")
+    numeric = [name for name in others if mostly(is_number, table.column(name))]
+    named = [name for name in others if bare(name) == "value"]
+    with_name = [name for name in numeric if not name.startswith(UNNAMED)]
+    for candidates in (named, with_name, numeric, others):
+        if len(candidates) == 1:
+            return candidates[0]
+    if numeric:
+        return pick(numeric, None, "--value-column", "columns of values")
+    raise SourceError(listed("no column of numbers beside that of times", others))
+
+
+def pick(names: Sequence[str], wanted: str | None, option: str, noun: str) -> str:
+    """Return the one of some names that an option asks for, whole or by a part of its own.
 
     Raises
     ------
     SourceError
-        If the file can't be read, or naming the line that isn't a reading.
+        If it asks for none or several of them, or for nothing where there are several.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not set(COLUMNS) <= set(rows.fieldnames or ()):
-                raise SourceError(f"{path}: line 1: the header must name {' and '.join(COLUMNS)}")
-            for row in rows:
-                time, value = read_row(row, f"{path}: line {rows.line_num}")
-                yield rows.line_num, row["timestamp"] or "", time, value
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path} can't be read: {error}") from error
+    found = list(names)
+    if wanted is not None:
+        # a part ends where a word does: i-1 is no part of i-12
+        part = re.compile(rf"(?<![\w-]){re.escape(wanted)}(?![\w-])")
+        found = [name for name in names if name == wanted] or [*filter(part.search, names)]
+    if len(found) == 1:
+        return found[0]
+    if wanted is not None:
+        problem = f"{option} {wanted}: {'more than one' if found else 'none'} of"
+        raise SourceError(listed(f"{problem} {len(names)} {noun}", found or names))
+    raise SourceError(listed(f"{len(names)} {noun}; choose one with {option}", names))
 
 
-def read_row(row: dict[str, str | None], where: str) -> tuple[int, float]:
-    """Return one row's time in milliseconds and value, or raise `SourceError` saying where."""
-    time = parse_time(row["timestamp"] or "", where)
-    text = row["value"] or ""
-    try:
-        value = float(text)
-        check_value(value)
-    except ValueOutOfRangeError as error:
-        raise SourceError(f"{where}: value {text!r}: {error}") from error
-    except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise SourceError(f"{where}: value {text!r} is not a number; correct or delete the line")
-    return time, value
+def mostly(is_such: Callable[[str], bool], cells: Sequence[str]) -> bool:
+    """Return whether more than half of the cells that are no gaps are such."""
+    written = [cell for cell in cells if not is_gap(cell)]
+    return 2 * sum(map(is_such, written)) > len(written)
+
+
+# Series
+
+
+def choose_series(
+    table: Table, time: str, value: str, wanted: str | None
+) -> tuple[Table, str | None]:
+    """Return the rows of one series, and its name if it has one.
+
+    Raises
+    ------
+    SourceError
+        If there are several and the option doesn't choose one of them.
+    """
+    names = table.series or series_names(table, [time, value])
+    if not names and wanted is None:
+        return table, None
+    chosen = pick(list(dict.fromkeys(names)), wanted, "--series", "series")
+    rows = [row for row, name in enumerate(names) if name == chosen]
+    selected = replace(
+        table,
+        rows=[table.rows[row] for row in rows],
+        places=[table.places[row] for row in rows],
+    )
+    return selected, chosen
+
+
+def series_names(table: Table, used: Sequence[str]) -> list[str]:
+    """Return the series of each row by columns of text that is not the same throughout.
+
+    A column with empty cells, such as remarks, names no series.
+    """
+    columns = [
+        cells
+        for name in table.header
+        if name not in used
+        and len({*(cells := table.column(name))}) > 1
+        and not any(map(is_gap, cells))
+        and not mostly(is_number, cells)
+        and not mostly(is_time, cells)
+    ]
+    return [", ".join(cells) for cells in zip(*columns, strict=True)]
+
+
+# Rows
+
+
+def parse_rows(table: Table, time: str, value: str, options: ReadOptions) -> tuple[Times, Values]:
+    """Return the times and values of all rows.
+
+    Raises
+    ------
+    SourceError
+        Listing the first rows that are wrong, and what was expected.
+    """
+    cells = {"time": table.column(time), "value": table.column(value)}
+    times = parse_times(cells["time"], options.timezone, options.day_first)
+    values = parse_values(cells["value"], table.locale_unknown, options.decimal_comma)
+    faults = dict(table.faults)
+    for name, found in (("value", values.faults), ("time", times.faults)):
+        for row, fault in found.items():
+            faults[table.places[row]] = f"{name} {cells[name][row]!r}: {fault}"
+    if faults:
+        count = f"{len(faults):,} of {len(table.rows) + len(table.faults):,} rows can't be read"
+        lines = [f"{table.place_name} {place}: {faults[place]}" for place in sorted(faults)]
+        raise SourceError(listed(f"{count}; correct or delete them", lines))
+    return times, values
+
+
+def in_order(times: Integers, values: Floats, table: Table) -> tuple[Series, list[str]]:
+    """Return readings by time, one each, without gaps; and notes on what was done.
+
+    Raises
+    ------
+    SourceError
+        If a time has two values.
+    """
+    notes = []
+    steps = np.diff(times)
+    if (steps < 0).any():
+        notes.append("sorted by time" if (steps > 0).any() else "newest first")
+    order = np.argsort(times, kind="stable")
+    order = order[~np.isnan(values[order])]
+    if len(order) < len(times):
+        notes.append(f"{counted(len(times) - len(order), 'reading')} without a value left out")
+    series = Series(times[order], values[order])
+    is_repeated = np.diff(series.times, prepend=series.times[:1] - 1) == 0
+    differs = np.flatnonzero(is_repeated[1:] & (np.diff(series.values) != 0))
+    if len(differs):
+        first, second = order[differs[0]], order[differs[0] + 1]
+        raise SourceError(
+            f"{utc(int(times[first]))} has two values, {values[first]} "
+            f"({table.place_name} {table.places[first]}) and {values[second]} "
+            f"({table.place_name} {table.places[second]}); of {counted(len(differs), 'such time')} "
+            "in all. Keep one reading a time, of several series one a file; if clocks went back "
+            "there, give --timezone"
+        )
+    if is_repeated.any():
+        notes.append(f"{counted(int(is_repeated.sum()), 'repeated reading')} left out")
+    return series[~is_repeated], notes
+
+
+def listed(head: str, lines: Sequence[str]) -> str:
+    """Return a message about several things, with the first of them a line each."""
+    more = len(lines) - MAX_LISTED
+    end = [f"and {more:,} more"] if more > 0 else []
+    return "\n  ".join([f"{head}:", *lines[:MAX_LISTED], *end])
+
+
+# Labels
 
 
 def read_labels(path: Path, file_name: str, times: Integers) -> tuple[Integers, Integers]:
@@ -182,194 +411,3 @@ def nearest(times: Integers, wanted: Integers) -> Integers:
     is_before_nearer = wanted - times[after - 1] < times[after] - wanted
     found: Integers = times[np.where(is_before_nearer, after - 1, after)]
     return found
-
-
-BASELINE_FILE = "realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv"
-"""The series of the baseline experiment: CPU utilisation of an EC2 instance."""
-
-LABELS = "labels/combined_labels.json"
-WINDOWS = "labels/combined_windows.json"
-
-
-@dataclass(frozen=True)
-class Nab:
-    """A folder laid out as NAB is: `data/` and `labels/`."""
-
-    root: Path
-
-    def __post_init__(self) -> None:
-        for part in ("data", LABELS, WINDOWS):
-            if not (self.root / part).exists():
-                raise SourceError(
-                    f"{self.root} is not laid out as NAB is: {part} is missing. Point NAB_ROOT, "
-                    "or the command's option, to the folder that holds data/ and labels/"
-                )
-
-    def series(self, file: str = BASELINE_FILE) -> LabelledSeries:
-        """Read one file with its labels and windows.
-
-        Parameters
-        ----------
-        file
-            Path below `data/`, such as "realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv".
-
-        Raises
-        ------
-        SourceError
-            If the file is not there, or the label files don't list it.
-        """
-        path = self.root / "data" / file
-        if not path.is_file():
-            raise SourceError(f"NAB at {self.root} has no file {file}")
-        labels, windows = self.marks(file)
-        where = f"NAB's labels for {file}"
-        return LabelledSeries(
-            name=path.stem,
-            origin=f"NAB {file}",
-            # four of its files repeat the hour in which daylight saving ends
-            series=read_readings(path, skip_repeats=True),
-            labels=np.array([parse_time(label, where) for label in labels], np.int64),
-            windows=np.array(
-                [[parse_time(end, where) for end in window] for window in windows], np.int64
-            ).reshape(-1, 2),
-        )
-
-    def marks(self, file: str) -> tuple[list[str], list[list[str]]]:
-        """Return the labels and the windows of a file, as NAB writes them."""
-        try:
-            labels = json.loads((self.root / LABELS).read_text(encoding="utf-8"))
-            windows = json.loads((self.root / WINDOWS).read_text(encoding="utf-8"))
-            return labels[file], windows[file]
-        except (OSError, ValueError, KeyError) as error:
-            raise SourceError(f"NAB at {self.root} has no labels for {file}: {error!r}") from error
-
-
-COMMIT = "ea702d75cc2258d9d7dd35ca8e5e2539d71f3140"
-URL = f"https://raw.githubusercontent.com/numenta/NAB/{COMMIT}/"
-GIVE_UP_SECONDS = 8.0
-
-# file -> SHA-256 of the CSV file, and of the JSON of its [labels, windows]: the label files as a
-# whole cover all of NAB, of which only these series are used here.
-CHECKSUMS = {
-    "realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv": (
-        "ab446fbd8b9f37507eb2fdb06315826d8daeef02e241133ce06e0ee571ba53d9",
-        "6c8004fe680461a63282b52b95a74a3eb174bd006fc96814660523a7754ddd7d",
-    ),
-    "realAWSCloudwatch/ec2_cpu_utilization_5f5533.csv": (
-        "01613e6f632d067f11a5dfd40a188b0789752b388d9bc77a398bd06333878a76",
-        "17f086ec739dfb439b2e1979ccd0024648c2749e0a18119cd6da85eb52264676",
-    ),
-    "realAWSCloudwatch/ec2_cpu_utilization_825cc2.csv": (
-        "d768419037c9db269343822957314f57ee21a7d9a4d41df2add0d1ba45ba84de",
-        "66c64cfd91d2c3db1718fe1a407764ef21c2ce7cac365b7206f802a85c960cfe",
-    ),
-    "realAWSCloudwatch/ec2_cpu_utilization_c6585a.csv": (
-        "d936cea74682ed43ac96b778352d7de294c0b0c168f4a7e6817162346cdb28c1",
-        "a683096011db3975a1e401e33b0047d1f2677a11efe85ef12806f016ae039795",
-    ),
-}
-
-
-def cache_root() -> Path:
-    """Return where downloaded files are kept, laid out as NAB is."""
-    return Path(pooch.os_cache("ops-anomaly")) / "nab" / COMMIT
-
-
-def cached_nab(file: str) -> Nab | None:
-    """Return NAB from the cache if `file` was downloaded before, intact."""
-    root = cache_root()
-    if not all((root / part).is_file() for part in (f"data/{file}", LABELS, WINDOWS)):
-        return None
-    nab = Nab(root)
-    return nab if is_intact(nab, file) else None
-
-
-def download_nab(file: str, progress: Progress) -> Nab:
-    """Download `file` and the labels into the cache.
-
-    Raises
-    ------
-    SourceError
-        If there is no checksum for the file, no connection (within `GIVE_UP_SECONDS`), or the
-        download is not the pinned one.
-    """
-    if file not in CHECKSUMS:
-        raise SourceError(
-            f"{file} can't be downloaded, as there is no checksum for it here; point NAB_ROOT to a "
-            "copy of NAB"
-        )
-    if not is_reachable(URL + LABELS):
-        raise SourceError("the download of NAB is out of reach from here")
-    root = cache_root()
-    for part in (f"data/{file}", LABELS, WINDOWS):
-        target = root / part
-        target.unlink(missing_ok=True)  # damaged, or of another download
-        bar = ProgressBar(progress, progress.add_task(f"NAB {part}", total=None))
-        try:
-            pooch.retrieve(
-                URL + part,
-                known_hash=CHECKSUMS[file][0] if part.startswith("data/") else None,
-                fname=target.name,
-                path=target.parent,
-                downloader=pooch.HTTPDownloader(progressbar=bar, timeout=GIVE_UP_SECONDS),
-            )
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors
-            raise SourceError(f"the download of NAB failed: {error}") from error
-    nab = Nab(root)
-    if not is_intact(nab, file):
-        raise SourceError(f"the downloaded labels of {file} are not those that were pinned")
-    return nab
-
-
-def is_intact(nab: Nab, file: str) -> bool:
-    """Return whether a file and its labels are those that were pinned."""
-    csv_digest, labels_digest = CHECKSUMS.get(file, ("", ""))
-    try:
-        marks = json.dumps(list(nab.marks(file))).encode()
-    except SourceError:
-        return False
-    data = (nab.root / "data" / file).read_bytes()
-    return (
-        hashlib.sha256(data).hexdigest() == csv_digest
-        and hashlib.sha256(marks).hexdigest() == labels_digest
-    )
-
-
-def is_reachable(url: str) -> bool:
-    """Request the head of `url`, for `GIVE_UP_SECONDS` at most.
-
-    The request's own time-out doesn't bound the look-up of the name, so it runs in a thread that
-    is left behind if it is late.
-    """
-    succeeded = threading.Event()
-
-    def request() -> None:
-        try:
-            requests.head(url, timeout=GIVE_UP_SECONDS, allow_redirects=True).raise_for_status()
-        except requests.RequestException:
-            return
-        succeeded.set()
-
-    thread = threading.Thread(target=request, daemon=True)
-    thread.start()
-    thread.join(GIVE_UP_SECONDS)
-    return succeeded.is_set()
-
-
-class ProgressBar:
-    """What pooch needs of a progress bar, on a rich one."""
-
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.progress, self.task = progress, task
-        self.total: float | None = None
-
-    def update(self, advance: int) -> None:
-        """Advance by so many bytes."""
-        self.progress.update(self.task, advance=advance, total=self.total)
-
-    def reset(self) -> None:
-        """Start again at zero, as pooch does before it fills the bar."""
-        self.progress.reset(self.task, total=self.total)
-
-    def close(self) -> None:
-        """Do nothing: the display is closed by its owner."""

@@ -51,6 +51,8 @@ class LabelledSeries:
         First and last time of ranges whose readings count as anomalous, but in which nothing is
         to be found: incidents that were excluded, and windows that reach beyond this part of a
         longer series.
+    read_as : str
+        What a file was read as, in a line for people; empty of other sources.
     """
 
     name: str
@@ -59,6 +61,7 @@ class LabelledSeries:
     labels: Integers | None = None
     windows: Integers = field(default_factory=no_ranges)
     left_out: Integers = field(default_factory=no_ranges)
+    read_as: str = ""
 
     def __post_init__(self) -> None:
         if len(self.series) < MIN_LENGTH:
