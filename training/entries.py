@@ -56,9 +56,9 @@ def _notified(options: Options) -> str:
 def _least(limits: IgnoreBelow | None) -> str:
     if limits is None:
         return ""
-    absolute = "" if limits.absolute is None else number(limits.absolute)
-    percent = "" if limits.percent is None else f"{number(limits.percent)} %"
-    return f" of at least {' and '.join(filter(None, (absolute, percent)))}"
+    least = [] if limits.absolute is None else [number(limits.absolute)]
+    least += [] if limits.percent is None else [f"{number(limits.percent)} %"]
+    return " of " + " and ".join(f"at least {each}" for each in least)
 
 
 def _silence(options: Options) -> str:

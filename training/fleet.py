@@ -5,6 +5,7 @@ Each model is trained on the fullest of its entry's metrics.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,13 +13,12 @@ from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.markup import escape
-from rich.padding import Padding
 from rich.table import Table
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
+from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, muted_until
 from ops_anomaly.watcher.watch_file import WatchFile
 from training import SourceError
 from training.console import NOTHING, age, new_table, print_table
@@ -128,6 +128,11 @@ Models = Mapping[str, PublishedModel]
 """By name, as far as they are published."""
 
 
+def is_old(trained_until: datetime) -> bool:
+    """Return whether a model was trained on data of long ago."""
+    return (datetime.now(UTC) - trained_until).days > OLD_DAYS
+
+
 def alerts_a_week(watched: Watched, models: Models) -> float | None:
     """Return how many false alerts to expect of an entry, or None where its model can't say.
 
@@ -205,7 +210,7 @@ def fleet_table(fleet: Sequence[Watched], models: Models) -> Table:
 
 def show_entries(fleet: Sequence[Watched], console: Console) -> None:
     """Print what each entry stands for, and its rules; what all of them have in common once."""
-    now = 1000 * int(datetime.now(UTC).timestamp())
+    now = milliseconds_now()
     rows = [
         entry_rows(each.options, {metric.period for metric in each.metrics}, now) for each in fleet
     ]
@@ -225,14 +230,17 @@ def show_entries(fleet: Sequence[Watched], console: Console) -> None:
 
 
 def show_rows(rows: Sequence[tuple[str, str]], console: Console) -> None:
-    """Print labels and texts in two columns."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(width=len("notifies of"))
-    grid.add_column(overflow="fold")
+    """Print labels and texts in two columns; URLs and ARNs stay whole."""
     for label, text in rows:
-        grid.add_row(label, escape(text))
-    if rows:
-        console.print(Padding(grid, (0, 0, 0, 6)), highlight=False)
+        lines = textwrap.wrap(
+            text,
+            console.width,
+            initial_indent=f"      {label:<13}",
+            subsequent_indent=19 * " ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def in_words(watched: Watched) -> str:
@@ -278,6 +286,7 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
         )
     for watched in fleet:
         yield from overlaps(watched)
+        yield from gapless_mutes(watched)
         model = (models or {}).get(watched.options.model or "")
         if model:
             yield from misfits(watched, model)
@@ -291,6 +300,19 @@ def overlaps(watched: Watched) -> Iterator[str]:
             f"{watched.options.name} and {owner} both match {one_of(metrics)}: {owner} comes "
             f"first, so its options hold, and those of {watched.options.name} do not."
         )
+
+
+def gapless_mutes(watched: Watched) -> Iterator[str]:
+    """Yield whether the windows of an entry's mutes follow each other for more than a year."""
+    now = milliseconds_now()
+    ends = [muted_until(watched.options.mute, metric, now) for metric in watched.metrics[:1]]
+    if any(end is not None and end > now + MAX_WINDOW_MS for end in ends):
+        yield f"{watched.options.name}: its mutes leave no gap, so nobody is ever notified of it."
+
+
+def milliseconds_now() -> int:
+    """Return the time, to the second."""
+    return 1000 * int(datetime.now(UTC).timestamp())
 
 
 def misfits(watched: Watched, model: PublishedModel) -> Iterator[str]:
@@ -309,7 +331,7 @@ def misfits(watched: Watched, model: PublishedModel) -> Iterator[str]:
             "period: ops-anomaly train --watch FILE"
         )
     until = model.trained_until
-    if until and (datetime.now(UTC) - until).days > OLD_DAYS:
+    if until and is_old(until):
         yield (
             f"{entry}: what its model {name} was trained on ended {age(until)} ago, on "
             f"{until:%Y-%m-%d}. Train it again: ops-anomaly train --watch FILE"

@@ -136,7 +136,7 @@ def watch_schema() -> dict[str, Any]:
 def _described(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a struct with the descriptions of its docstring."""
     kind = vars(watch_file)[name]
-    descriptions = dict(chain.from_iterable(map(_documented, kind.__mro__)))
+    descriptions = dict(chain.from_iterable(map(_documented, reversed(kind.__mro__))))
     return schema | {
         "description": " ".join(_paragraphs(kind)[0].split()),
         "properties": {

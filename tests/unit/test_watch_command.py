@@ -200,7 +200,7 @@ def rows_of(period: int = 300, **options: Any) -> list[tuple[str, str]]:
         (
             {"alert_on": "rises", "ignore_below": {"absolute": 5, "percent": 12.5}},
             "notifies of",
-            "rises of at least 5 and 12.5 %",
+            "rises of at least 5 and at least 12.5 %",
         ),
         (
             {"ignore_below": {"percent": 10}, "min_severity": 0.8, "sustained": 2},
@@ -281,12 +281,21 @@ def test_what_all_entries_have_in_common_is_shown_once() -> None:
     assert text.index("alert") < text.index("falls") < text.index("all entries:")
 
 
-def test_rules_are_wrapped_at_80_columns() -> None:
+def test_rules_are_wrapped_at_80_columns_and_urls_stay_whole() -> None:
     tags = {f"tag-{number}": "a value of some length" for number in range(9)}
-    text = entries_shown(ENTRY | {"tags": tags, "runbook": "https://example.com/" + 99 * "x"})
-    rules = text[text.index("runbook") : text.index("1 metrics")]
-    assert max(map(len, rules.splitlines())) <= 80
-    assert "tag-8=a value of some length" in " ".join(rules.split())
+    url = "https://example.com/" + "-".join(9 * ["runbook"])
+    text = entries_shown(ENTRY | {"tags": tags, "runbook": url})
+    rules = text[text.index("runbook ") : text.index("1 metrics")].splitlines()
+    assert max(len(line) for line in rules if url not in line) <= 80
+    assert sum(url in line for line in rules) == 1
+    assert "tag-8=a value of some length" in " ".join(text.split())
+
+
+def test_mutes_without_a_gap_are_named() -> None:
+    halves = [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "24:00"}]
+    said = "web: its mutes leave no gap, so nobody is ever notified of it."
+    assert said in entries_shown(ENTRY | {"mute": halves})
+    assert "no gap" not in entries_shown(ENTRY | {"mute": halves[:1]})
 
 
 def test_of_two_entries_for_one_metric_the_preview_says_which_one_holds() -> None:
