@@ -11,7 +11,7 @@ SAMCONFIG := .aws-sam/samconfig.yaml
 SAM := SAM_CLI_TELEMETRY=0 $(BIN)/uv tool run --from aws-sam-cli==1.170.0 sam
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast bench lint format openapi schema validate build deploy clean always
+.PHONY: help install demo test test-fast bench lint format openapi docs schema validate build deploy clean always
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,12 @@ openapi: $(INSTALLED)  ## write openapi.json from the code
 schema: $(INSTALLED)  ## write the watch file's schema for editors from the code
 	@$(BIN)/ops-anomaly watch --schema > docs/watch.schema.json
 
+# With --quiet, warnings would not count.
+docs: $(INSTALLED)  ## the documentation as a site in .site, every link checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/uv run --isolated --no-project --quiet \
+		--with-requirements docs/requirements.txt mkdocs build --strict
+	@echo 'Built .site; to read it: $(BIN)/python -m http.server --bind 127.0.0.1 --directory .site'
+
 validate: $(INSTALLED)  ## check the template, what SAM makes of it, and its policies
 	@$(SAM) validate --lint
 	@$(BIN)/python -m pytest --quiet tests/contract/test_template*.py
@@ -86,5 +92,5 @@ $(SAMCONFIG): samconfig.toml always
 	@$(BIN)/python -c "$$ADD_ARCHITECTURE" > $@
 
 clean:  ## remove all that these targets made
-	@rm -rf .venv .venv-bench .aws-sam runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	@rm -rf .venv .venv-bench .aws-sam .site runs .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib.util
 import re
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -86,3 +91,67 @@ def test_parameters_are_those_of_the_template() -> None:
     rows = re.findall(r"^\| (`[A-Z].*?`) \|", table, re.MULTILINE)
     names = re.findall(r"`(\w+)`", " ".join(rows))
     assert [name for name in names if f"\n  {name}:\n" not in template] == []
+
+
+class TestSite:
+    """What `make docs` builds, as far as it can be seen without MkDocs."""
+
+    @pytest.fixture
+    def site(self) -> ModuleType:
+        spec = importlib.util.spec_from_file_location("docs_site", ROOT / "docs" / "site.py")
+        assert spec
+        assert spec.loader
+        site = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(site)
+        return site
+
+    def test_every_page_is_in_the_navigation(self, site: ModuleType) -> None:
+        nav = navigated(site.expanded(site_config()["nav"]))
+        docs = ROOT / "docs"
+        pages = {path.relative_to(docs).as_posix() for path in docs.rglob("*.md")}
+        schemas = {path.relative_to(docs).with_suffix(".md").as_posix() for path in json_files()}
+        assert set(nav) == pages | schemas | set(site.ROOT_PAGES.values())
+        assert len(nav) == len(set(nav))
+
+    def test_examples_run(self, site: ModuleType) -> None:
+        outcome = doctest.testmod(site)
+        assert (outcome.failed, outcome.attempted) == (0, 3)
+
+    def test_links_between_folders_and_to_the_root(self, site: ModuleType) -> None:
+        page = "[a](../architecture.md#packages) [b](../../README.md) ![c](../bench.png) [d](#here)"
+        assert site.site_links(page, "decisions/0001-msgspec.md", None) == (
+            "[a](../architecture.md#packages) [b](../index.md) ![c](../bench.png) [d](#here)"
+        )
+
+    def test_code_and_the_web_are_left_alone(self, site: ModuleType) -> None:
+        page = "[a](https://example.com/x.md)\n```json\n[b](LICENSE)\n```\n[`c`](LICENSE)"
+        assert site.site_links(page, "index.md", None) == page.replace("[`c`](LICENSE)", "`c`")
+
+    def test_a_json_file_is_shown_and_can_be_downloaded(self, site: ModuleType) -> None:
+        page = site.json_page("policies/read.json")
+        assert page.startswith("# read.json\n\n[Download](read.json)\n\n```json\n{\n")
+
+
+def json_files() -> list[Path]:
+    return sorted((ROOT / "docs").rglob("*.json"))
+
+
+def site_config() -> dict[str, Any]:
+    """Return mkdocs.yml, with nothing in place of what only MkDocs can load."""
+
+    class Loader(yaml.SafeLoader):
+        """A loader that knows every tag."""
+
+    Loader.add_multi_constructor("!", lambda *_: None)
+    Loader.add_multi_constructor("tag:yaml.org,2002:python/", lambda *_: None)
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    config: dict[str, Any] = yaml.load(text, Loader)
+    return config
+
+
+def navigated(nav: Any) -> list[str]:
+    """Return the pages of a navigation, in order."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav
+    return [page for part in parts for page in navigated(part)]
