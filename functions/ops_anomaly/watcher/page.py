@@ -15,8 +15,9 @@ from html import escape
 from typing import TYPE_CHECKING, NamedTuple
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.charts import Theme, chart, sparkline, stylesheet
+from ops_anomaly.charts import Theme, chart, sparkline
 from ops_anomaly.detection.formatting import duration, number
+from ops_anomaly.pages import LEGEND, document, severity_label, stylesheet, time_of_day
 from ops_anomaly.watcher.incidents import KEPT_MS
 from ops_anomaly.watcher.mutes import milliseconds, muted_until
 from ops_anomaly.watcher.notifications import basis, normal_range, percent, title_of
@@ -39,9 +40,6 @@ MAX_RANKED, MAX_NAMED, MAX_ENTRIES, MAX_FEEDBACK = 8, 50, 3, 5
 REFRESH_SECONDS = 60
 """Incidents change once a minute."""
 
-STRONG = 0.8
-"""Severity from which an incident is shown as a severe one."""
-
 DESCRIPTION = """
 ## Incidents
 
@@ -61,55 +59,10 @@ None.
 """What CloudWatch shows of the widget when somebody adds it to a dashboard."""
 
 STYLES = """
-.oa{font:14px/1.45 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--oa-ink);
-background:var(--oa-surface);text-align:left;overflow-wrap:anywhere;
-container:oa/inline-size}
-.oa h1,.oa h2,.oa h3,.oa p,.oa ul{margin:0;padding:0;color:inherit;line-height:1.3}
-.oa h1{font-size:22px}
-.oa h2{font-size:13px;font-weight:600;color:var(--oa-muted);margin:28px 0 10px}
-.oa h3{font-size:16px;font-weight:600}
-.oa a.oa-link{color:var(--oa-reading)}
-.oa-muted,.oa .oa-muted{color:var(--oa-muted);font-weight:400}
-.oa-top{display:flex;flex-wrap:wrap;gap:4px 24px;justify-content:space-between;
-align-items:baseline}
-.oa-legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:12px;color:var(--oa-muted);
-margin:6px 0 16px}
-.oa-legend span{white-space:nowrap}
-.oa-legend i{display:inline-block;width:16px;height:0;margin-right:6px;vertical-align:middle;
-border-top:2px solid var(--oa-reading)}
-.oa-legend .oa-is-expected{border-top:2px dashed var(--oa-expected)}
-.oa-legend .oa-is-band{height:9px;border:0;background:var(--oa-band)}
-.oa-legend .oa-is-shade{height:9px;border:0;background:var(--oa-shade)}
-.oa-legend .oa-is-unusual{width:6px;height:6px;border:0;border-radius:3px;
-background:var(--oa-alert)}
-.oa-card{border:1px solid var(--oa-rule);border-left:4px solid var(--oa-alert);border-radius:8px;
-padding:14px 18px 16px;margin:0 0 14px}
 .oa-closed{border-left-color:var(--oa-rule);padding:10px 18px}
 .oa-closed[open]{padding-bottom:16px}
 .oa-closed>summary{cursor:pointer}
-.oa-head{display:flex;gap:16px;justify-content:space-between;align-items:flex-start}
 .oa-closed>summary .oa-head{display:inline-flex;width:calc(100% - 24px);vertical-align:top}
-.oa .oa-what{margin-top:2px}
-.oa .oa-why{margin:2px 0 10px;color:var(--oa-muted)}
-.oa-why::first-letter{text-transform:uppercase}
-.oa-aside{display:flex;flex:none;gap:16px;align-items:center}
-.oa-pill{flex:none;font-size:12px;line-height:20px;padding:0 8px;border-radius:10px;
-border:1px solid var(--oa-alert);color:var(--oa-alert);white-space:nowrap}
-.oa-strong{background:var(--oa-alert);color:var(--oa-surface)}
-.oa-over{border-color:var(--oa-rule);background:none;color:var(--oa-muted)}
-.oa .oa-figure .oa-chart{width:100%}
-.oa table{border-collapse:collapse;width:100%;margin:10px 0 0;font-size:13px;color:inherit;
-background:none}
-.oa th,.oa td{padding:4px 12px 4px 0;border:0;border-top:1px solid var(--oa-rule);text-align:left;
-vertical-align:middle;font-weight:400;color:inherit;background:none}
-.oa th{font-size:12px;color:var(--oa-muted);border-top:0}
-.oa .oa-number{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}
-.oa td:last-child,.oa th:last-child{padding-right:0}
-.oa-facts{margin-top:12px;font-size:13px}
-.oa-facts>div{display:flex;gap:12px;padding:2px 0}
-.oa-facts>div>span:first-child{flex:0 0 72px;color:var(--oa-muted)}
-.oa-tag{display:inline-block;padding:0 7px;margin:0 4px 2px 0;border:1px solid var(--oa-rule);
-border-radius:4px;font-size:12px}
 .oa-undone{text-decoration:line-through}
 .oa-buttons{display:flex;flex-wrap:wrap;gap:8px;margin-top:14px;align-items:flex-start}
 .oa-confirm{position:relative}
@@ -123,45 +76,10 @@ border:1px solid var(--oa-expected);border-radius:8px;background:var(--oa-surfac
 box-shadow:0 6px 20px #0003}
 .oa-confirm form p{margin-bottom:12px}
 .oa-confirm button{background:var(--oa-reading);border-color:var(--oa-reading);
-color:var(--oa-surface)}
-.oa-confirm button,.oa-pill.oa-strong{font-weight:600}
-.oa-empty{border:1px dashed var(--oa-expected);border-radius:8px;padding:22px;text-align:center}
-.oa-empty p{max-width:60ch;margin:6px auto 0;color:var(--oa-muted)}
-.oa-more{font-size:13px;color:var(--oa-muted)}
-.oa details.oa-more{margin-top:8px}
-.oa details.oa-more summary{cursor:pointer}
+color:var(--oa-surface);font-weight:600}
 .oa cwdb-action{display:none}
-@container oa (max-width:600px){.oa-wide,.oa-aside .oa-chart{display:none}
-.oa-card{padding-left:14px;padding-right:14px}
-.oa-confirm{position:static}.oa-buttons{position:relative}.oa-confirm form{top:40px}}
-"""
-
-DOCUMENT = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="refresh" content="{refresh}">
-<title>{title}</title>
-<style>{styles}
-body{{margin:0}}
-.oa{{min-height:100vh;box-sizing:border-box;padding:24px max(16px,calc(50% - 480px)) 48px}}
-</style>
-</head>
-<body class="oa">
-<main>
-{content}
-</main>
-</body>
-</html>
-"""
-
-LEGEND = """
-<div class="oa-legend"><span><i></i>reading</span>
-<span><i class="oa-is-expected"></i>expected</span>
-<span><i class="oa-is-band"></i>normal range</span>
-<span><i class="oa-is-unusual"></i>unusual</span>
-<span><i class="oa-is-shade"></i>incident</span></div>
+@container oa (max-width:600px){.oa-confirm{position:static}.oa-buttons{position:relative}
+.oa-confirm form{top:40px}}
 """
 
 EMPTY = """
@@ -223,8 +141,7 @@ class View:
 
     def when(self, time: int) -> str:
         """Return a time as people write it."""
-        moment = datetime.fromtimestamp(time / 1000, self.zone)
-        return f"{moment:%a} {moment.day} {moment:%b}, {moment:%H:%M}"
+        return time_of_day(time, self.zone)
 
     def said_of(self, incident: Incident) -> list[Feedback]:
         """Return the feedback on an incident, oldest first."""
@@ -255,11 +172,11 @@ def page(
     """
     view = View(board, now, entries, feedback, zone, lambda choice: form_button(choice, action))
     count = len(open_incidents(board))
-    return DOCUMENT.format(
-        refresh=REFRESH_SECONDS,
-        title=f"({count}) Incidents" if count else "Incidents",
-        styles=stylesheet() + STYLES,
-        content=f"<h1>Incidents</h1>{content(view)}",
+    return document(
+        f"({count}) Incidents" if count else "Incidents",
+        f"<h1>Incidents</h1>{content(view)}",
+        styles=STYLES,
+        refresh_seconds=REFRESH_SECONDS,
     )
 
 
@@ -358,15 +275,17 @@ def summary(view: View, is_open: int, is_over: int) -> str:
 
 def open_card(incident: Incident, view: View) -> str:
     """Return an open incident in full."""
-    leader = incident.members[0]
+    peak = incident.members[0].anomaly.peak
+    bounds = normal_range(peak.lower, peak.upper)
     lasted = duration(max(view.now - incident.first_seen, 0))
     since = f"since {view.when(incident.first_seen)} ({lasted})"
     snoozed = incident.snoozed_until or 0
     silent = f"; snoozed until {view.when(snoozed)}" if snoozed > view.now else ""
     return (
         f'<article class="oa-card" id="{escape(incident.id)}">'
-        f'<div class="oa-head"><h3>{name_of(incident)}</h3>{pill(incident)}</div>'
-        f'<p class="oa-what">{what(leader.anomaly.peak)}, {since}{silent}</p>'
+        f'<div class="oa-head"><h3>{name_of(incident)}</h3>'
+        f"{severity_label(incident.severity)}</div>"
+        f'<p class="oa-what">{what(peak)}{bounds}, {since}{silent}</p>'
         f"{details(incident, view)}</article>"
     )
 
@@ -381,7 +300,8 @@ def closed_card(incident: Incident, view: View) -> str:
         f'<div class="oa-head"><div><h3>{name_of(incident)}</h3>'
         f'<p class="oa-what oa-muted">{what(incident.members[0].anomaly.peak)}; '
         f"{escape(CLOSED.get(incident.close_reason or '', 'over'))} {ended}</p></div>"
-        f'<div class="oa-aside">{small_chart(incident.members[0])}{pill(incident)}</div></div>'
+        f'<div class="oa-aside">{small_chart(incident.members[0])}'
+        f"{severity_label(incident.severity, is_over=True)}</div></div>"
         f"</summary>{details(incident, view)}</details>"
     )
 
@@ -410,23 +330,11 @@ def name_of(incident: Incident) -> str:
     return f"{escape(title_of(Metric.parse(incident.members[0].metric)))}{more}"
 
 
-def pill(incident: Incident) -> str:
-    """Return the severity of an incident."""
-    is_over = incident.closed_at is not None
-    kind = " oa-over" if is_over else " oa-strong" if incident.severity >= STRONG else ""
-    return (
-        f'<span class="oa-pill{kind}"><span class="oa-wide">severity </span>'
-        f"{incident.severity:.2f}</span>"
-    )
-
-
 def what(peak: Peak) -> str:
     """Return what has happened, and by how much."""
-    expected = "" if peak.expected is None else f"expected {number(peak.expected)}"
-    if peak.value is None:
-        return f"<b>No data</b>{f', {expected}' if expected else ''}"
-    bounds = f"{expected}{normal_range(peak.lower, peak.upper)}"
-    return f"<b>{number(peak.value)}</b>{f', {bounds}' if bounds else ''}"
+    value = "No data" if peak.value is None else number(peak.value)
+    expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
+    return f"<b>{value}</b>{expected}"
 
 
 def details(incident: Incident, view: View) -> str:
