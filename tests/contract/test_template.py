@@ -34,9 +34,11 @@ SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
 # All that the functions' roles may do, by action; each on these resources and no others.
 BUCKET = "arn:${AWS::Partition}:s3:::${ModelBucket}"
-MODELS, WATCH, STATE, ALARM_STATE = (
-    {"Fn::Sub": f"{BUCKET}/{prefix}/*"} for prefix in ("models", "watch", "state", "state/alarms")
+MODELS, WATCH, FEEDBACK, STATE, ALARM_STATE = (
+    {"Fn::Sub": f"{BUCKET}/{prefix}/*"}
+    for prefix in ("models", "watch", "feedback", "state", "state/alarms")
 )
+INCIDENTS, FLEET = ({"Fn::Sub": f"{BUCKET}/state/{name}.json"} for name in ("incidents", "fleet"))
 DEAD_LETTERS, SHARD_QUEUE, ALARM_QUEUE = (
     {"Fn::GetAtt": [name, "Arn"]} for name in ("DeadLetters", "ShardQueue", "AlarmQueue")
 )
@@ -49,7 +51,7 @@ MAY = {
     "KeyFunction": {},
     "WatchFunction": MAY_NOTIFY
     | {
-        "s3:GetObject": [MODELS, WATCH, STATE],
+        "s3:GetObject": [MODELS, WATCH, FEEDBACK, STATE],
         "s3:PutObject": [STATE],
         "cloudwatch:GetMetricData": ["*"],
         "cloudwatch:ListMetrics": ["*"],
@@ -69,6 +71,11 @@ MAY = {
         "sqs:DeleteMessage": [ALARM_QUEUE],
         "sqs:GetQueueAttributes": [ALARM_QUEUE],
     },
+    "ConsoleFunction": {
+        "s3:GetObject": [INCIDENTS, FLEET, FEEDBACK],
+        "s3:PutObject": [FEEDBACK],
+        "sqs:SendMessage": [DEAD_LETTERS],
+    },
 }
 MAY_MANAGED = {"service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
 
@@ -80,6 +87,7 @@ LOG_NAMES = {
     "KeyFunction": "key",
     "WatchFunction": "watch",
     "AlarmFunction": "alarms",
+    "ConsoleFunction": "console",
 }
 
 

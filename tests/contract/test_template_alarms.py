@@ -28,6 +28,7 @@ DEPLOYED = [name for name in FUNCTIONS if name in RESOURCES]
 
 ALARMS = of_type("AWS::CloudWatch::Alarm", RESOURCES)
 HEARTBEAT = "WatchStoppedAlarm"
+HEARTBEATS = {HEARTBEAT: "Ticks", "IncidentsStoppedAlarm": "IncidentRuns"}
 GROWTH = {name for name, alarm in ALARMS.items() if "Metrics" in alarm}
 PERIODS = TEMPLATE["Parameters"]["WatchPeriodSeconds"]["AllowedValues"]
 DAY = 86_400
@@ -80,7 +81,7 @@ def test_an_alarm_notifies_the_alert_topic_or_the_one_that_is_named(
     assert alarm["AlarmActions"] == actions
     if name not in GROWTH:  # it is OK when no more arrive, which is no news
         assert alarm["OKActions"] == actions
-    if name == HEARTBEAT:
+    if name in HEARTBEATS:
         assert alarm["InsufficientDataActions"] == actions
 
 
@@ -110,17 +111,18 @@ def test_the_alert_topic_can_have_a_key_of_ones_own() -> None:
 # --- missing data -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(ALARMS.keys() - {HEARTBEAT}))
+@pytest.mark.parametrize("name", sorted(ALARMS.keys() - HEARTBEATS.keys()))
 def test_missing_data_is_no_fault(name: str) -> None:
     assert ALARMS[name]["TreatMissingData"] == "notBreaching"
     assert ALARMS[name]["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
 
 
-def test_a_watcher_that_stops_notifies_but_one_that_has_not_begun_does_not() -> None:
+@pytest.mark.parametrize("heartbeat", HEARTBEATS)
+def test_a_watcher_that_stops_notifies_but_one_that_has_not_begun_does_not(heartbeat: str) -> None:
     # A new alarm is in INSUFFICIENT_DATA, and actions need a change of state. Missing data that
     # is a breach would make it ALARM before the first tick.
-    alarm = ALARMS[HEARTBEAT]
-    assert watching(NAMESPACE, "Ticks", services()["WatchFunction"]) == [HEARTBEAT]
+    alarm = ALARMS[heartbeat]
+    assert watching(NAMESPACE, HEARTBEATS[heartbeat], services()["WatchFunction"]) == [heartbeat]
     assert alarm["TreatMissingData"] == "missing"
     assert alarm["InsufficientDataActions"]
     assert alarm["Statistic"] == "Sum"
@@ -128,13 +130,13 @@ def test_a_watcher_that_stops_notifies_but_one_that_has_not_begun_does_not() -> 
 
 
 def test_a_disabled_watcher_has_no_heartbeat_alarm() -> None:
-    assert HEARTBEAT not in deployed(WatchState="DISABLED")
+    assert not HEARTBEATS.keys() & deployed(WatchState="DISABLED").keys()
 
 
 @pytest.mark.parametrize("period", PERIODS)
 def test_alarms_on_ticks_have_their_period(period: int) -> None:
     resources = deployed(WatchPeriodSeconds=str(period))
-    for name in (HEARTBEAT, "AlertsUndeliveredAlarm", "FleetListFailedAlarm"):
+    for name in (HEARTBEAT, "FleetListFailedAlarm"):
         alarm = resources[name]["Properties"]
         assert alarm["Period"] == str(period)  # there is no data in between
         assert alarm["EvaluationPeriods"] == 3

@@ -27,6 +27,7 @@ CHANGED = {
     "EventBus": "Own",
     "AlertEmail": "ops@example.com",
     "AlertTopicKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/0123",
+    "EntryTopicArns": "arn:aws:sns:eu-west-1:123456789012:shop",
     "Deployment": "Canary10Percent15Minutes",
     "Dashboard": "No",
 }

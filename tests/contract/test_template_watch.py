@@ -29,9 +29,16 @@ MAPPINGS = of_type("AWS::Lambda::EventSourceMapping", RESOURCES)
 FORTNIGHT = 14 * 86_400
 WATCHERS = ("WatchFunction", "AlarmFunction")
 
-[SCHEDULE] = of_type("AWS::Scheduler::Schedule", RESOURCES).values()
-[RULE] = of_type("AWS::Events::Rule", RESOURCES).values()
+SCHEDULE, EVERY_MINUTE = (
+    RESOURCES[f"WatchFunction{name}"]["Properties"] for name in ("Tick", "Incidents")
+)
+RULES = of_type("AWS::Events::Rule", RESOURCES)
+RULE = RULES["AlarmRule"]
 [RULE_TARGET] = RULE["Targets"]
+INVOKED = [
+    *(each["Target"] for each in of_type("AWS::Scheduler::Schedule", RESOURCES).values()),
+    *(target for rule in RULES.values() for target in rule["Targets"]),
+]
 
 
 def policy_of(kind: str, attribute: str, name: str) -> list[dict[str, Any]]:
@@ -44,14 +51,14 @@ def policy_of(kind: str, attribute: str, name: str) -> list[dict[str, Any]]:
 # --- no event is lost silently ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", [SCHEDULE["Target"], RULE_TARGET], ids=["schedule", "rule"])
+@pytest.mark.parametrize("target", INVOKED)
 def test_an_event_that_is_not_delivered_is_retried_and_kept(target: dict[str, Any]) -> None:
     assert {"MaximumEventAgeInSeconds", "MaximumRetryAttempts"} == set(target["RetryPolicy"])
     [queue, _] = target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"]
     assert queue == "DeadLetters"
 
 
-@pytest.mark.parametrize("function", WATCHERS)
+@pytest.mark.parametrize("function", [*WATCHERS, "ConsoleFunction"])
 def test_an_event_that_fails_is_retried_and_kept(function: str) -> None:
     configs = of_type("AWS::Lambda::EventInvokeConfig", RESOURCES).values()
     [config] = [each for each in configs if each["FunctionName"] == {"Ref": function}]
@@ -169,6 +176,15 @@ def test_the_schedule_is_punctual_and_can_be_disabled() -> None:
     assert SCHEDULE["State"] == "ENABLED"
     disabled = deployed(WatchState="DISABLED")["WatchFunctionTick"]["Properties"]
     assert disabled["State"] == "DISABLED"
+
+
+def test_incidents_are_brought_up_to_date_every_minute() -> None:
+    assert json.loads(EVERY_MINUTE["Target"]["Input"]) == {"watch": "incidents"}
+    assert EVERY_MINUTE["Target"]["Arn"] == {"Fn::GetAtt": ["WatchFunction", "Arn"]}
+    assert EVERY_MINUTE["ScheduleExpression"] == "cron(* * * * ? *)"
+    assert EVERY_MINUTE["FlexibleTimeWindow"] == {"Mode": "OFF"}
+    disabled = deployed(WatchState="DISABLED")["WatchFunctionIncidents"]["Properties"]
+    assert (EVERY_MINUTE["State"], disabled["State"]) == ("ENABLED", "DISABLED")
 
 
 def test_a_missed_tick_is_retried_until_the_next_one() -> None:

@@ -1,4 +1,4 @@
-"""The two Lambda functions: environment, clients and bucket are handed to the watcher here."""
+"""The three Lambda functions: environment, clients and bucket are handed to the watcher here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.aws.objects import S3ObjectStore
+from ops_anomaly.aws.settings import BucketSettings
+from ops_anomaly.watcher.console import Console
+from ops_anomaly.watcher.fleet import FleetList
 from ops_anomaly.watcher.service import (
     AlarmSettings,
     AlarmWatcher,
@@ -81,3 +84,17 @@ def watch_handler(event: Any, context: LambdaContext) -> None:
 def alarm_handler(event: Any, context: LambdaContext) -> None:
     """Handle a CloudWatch alarm that has changed."""
     alarm_watcher().dispatch(event)
+
+
+@cache
+def console() -> Console:
+    """Return what shows incidents, once an instance."""
+    settings = BucketSettings.from_environment(os.environ)
+    store = S3ObjectStore(settings.bucket)
+    return Console(store, FleetList(store, telemetry.state_rebuilt), telemetry, clock)
+
+
+@metrics.log_metrics
+def console_handler(event: Any, context: LambdaContext) -> str | None:
+    """Show the incidents on a dashboard, or take feedback on one."""
+    return console().dispatch(event, context.invoked_function_arn)

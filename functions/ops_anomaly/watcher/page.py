@@ -50,7 +50,7 @@ Open, recent and muted incidents of the anomaly watcher, each with a chart, the 
 * **Snooze**: no messages about this incident for four hours.
 * **Undo**: takes back what was said of this incident.
 
-What a button does is confirmed first, and kept with the name of whoever did it.
+What a button does is confirmed first, and shown with the incident afterwards.
 
 ### Widget parameters
 
