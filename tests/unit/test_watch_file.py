@@ -351,7 +351,7 @@ def test_a_silence_that_would_not_be_found_is_refused_with_what_to_write(
         watch_file(entry(when_silent=when_silent))
 
 
-def test_a_selector_of_long_periods_may_be_silent_for_longer_than_a_day() -> None:
+def test_silence_of_a_selector_of_long_periods_may_be_longer_than_a_day() -> None:
     watch_file(selector(period=86_400, when_silent="notify after 3d"))
 
 

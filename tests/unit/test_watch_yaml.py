@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,28 @@ def test_every_field_of_the_schema_has_a_description() -> None:
     assert schema["$defs"]["ExactEntry"]["properties"]["owner"]["description"] == (
         "Who is responsible; in every message and event."
     )
+
+
+DOCS = (ROOT / "docs/watcher.md").read_text()
+
+
+def test_the_documentation_has_every_field() -> None:
+    section = DOCS[DOCS.index("## Watch file") : DOCS.index("## Incidents")]
+    for kind in watch_schema()["$defs"].values():
+        assert [name for name in kind["properties"] if f"`{name}" not in section] == []
+
+
+def test_the_documentation_s_example_is_a_valid_watch_file(tmp_path: Path) -> None:
+    [example] = re.findall(
+        r"^```yaml\n(# yaml-language-server.*?)^```", DOCS, re.DOTALL | re.MULTILINE
+    )
+    orders, errors = read(tmp_path / "watch.yaml", example).entries
+    assert (orders.owner, orders.fills_zeros, errors.ignore_below.absolute) == (
+        "operations",
+        True,
+        5,
+    )
+    assert [mute.reason for mute in orders.mute] == ["maintenance"]
 
 
 EXAMPLE = (ROOT / "watch.yaml").read_text()
