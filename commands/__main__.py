@@ -1,13 +1,11 @@
-"""Train models, publish the winner, list versions, roll back; publish a watch file; check a stack.
-
-First: train, open runs/ec2-cpu/report.html, publish runs/ec2-cpu --bucket B.
-"""
+"""Train a model of a metric, publish it, watch a fleet, and roll back."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -19,11 +17,65 @@ from commands.watch import watch
 from ops_anomaly.aws.errors import InvalidModelNameError
 from training import TrainingError
 
+EXAMPLES = {
+    train: (
+        "train --csv web-cpu.csv --name web-1-cpu",
+        "train --name web-1-cpu --days 14 \\\n"
+        '      --cloudwatch "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"',
+    ),
+    publish: (
+        "publish runs/web-1-cpu --bucket my-models",
+        "publish runs/web-1-cpu --bucket my-models --expect Qx7dWmT2",
+    ),
+    models: ("models --bucket my-models", "models web-1-cpu --bucket my-models --json"),
+    rollback: ("rollback web-1-cpu --to Qx7dWmT2 --bucket my-models",),
+    watch: ("watch watch.yaml", "watch watch.yaml --bucket my-models"),
+    smoke: ("smoke --stack ops-anomaly-dev",),
+}
+"""Of each command, in the order in which they are listed."""
+
+EXIT_CODES = """Exit codes: 0 done; 1 an error, which says what to do, or a part of a stack that
+smoke found failing; 2 a wrong option."""
+
+KEEP_LINES = "\b\n"
+"""Has click print a paragraph as it is."""
+
+
+def example_lines(heading: str, examples: Iterable[str]) -> str:
+    """Return examples as the help has them."""
+    return KEEP_LINES + "\n".join([heading, *(f"  ops-anomaly {each}" for each in examples)])
+
+
 app = typer.Typer(
-    help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    help=__doc__,
+    epilog=example_lines("First steps:", [EXAMPLES[each][0] for each in (train, publish, watch)])
+    + f"\n\n{EXIT_CODES}",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help, the same in a terminal and in a pipe
 )
-for command in (train, publish, models, rollback, watch, smoke):
-    app.command()(command)
+for command, examples in EXAMPLES.items():
+    app.command(epilog=example_lines("Examples:", examples))(command)
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version, where `--version` asks for it."""
+    if wanted:
+        typer.echo(f"ops-anomaly {version('ops-anomaly')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that come before a command."""
 
 
 def command_line() -> Any:
@@ -52,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command_line()(arguments, prog_name="ops-anomaly")
     except (TrainingError, SmokeError, InvalidModelNameError) as error:
         # what a message quotes must not be taken for markup
-        Console(stderr=True).print(f"Error: {error}", style="red", markup=False, highlight=False)
+        console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
+        console.print(f"Error: {error}", style="red", markup=False, highlight=False)
         return 1
     return 0
 

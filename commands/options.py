@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,9 +11,11 @@ from rich.console import Console
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
 
-console = Console()
+console = Console(soft_wrap=not sys.stdout.isatty())
+"""In a pipe lines are as long as they are."""
 
 Bucket = Annotated[str, typer.Option(envvar="MODEL_BUCKET", help="The stack's versioned bucket.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 EndpointUrl = Annotated[
     str | None,
     typer.Option(envvar="AWS_ENDPOINT_URL", help="S3 elsewhere than AWS: the laptop's bucket."),

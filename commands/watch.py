@@ -39,10 +39,15 @@ def watch(
         ),
     ] = False,
 ) -> None:
-    """Check a watch file, show what it matches and costs, and publish it with --bucket."""
+    """Check a watch file, and publish it with --bucket.
+
+    Shows what it matches and costs, how many false alerts to expect, and where a model does not
+    fit the metrics of its entry.
+    """
     from training.fleet import fleet_record, resolve_watch_file, show_fleet
-    from training.publishing import publish_watch_file, s3_client, watched_models
+    from training.publishing import publish_watch_file
     from training.sources.cloudwatch import cloudwatch_client
+    from training.versions import s3_client, watched_models
     from training.watch_yaml import read_watch_file
 
     watch_file = read_watch_file(file)

@@ -30,10 +30,11 @@ from local.stack import (
 from ops_anomaly.api.schemas import MAX_POINTS
 from ops_anomaly.detection.timeline import utc
 from training import RunError
-from training.publishing import publish_run, publish_watch_file, s3_client
+from training.publishing import publish_run, publish_watch_file
 from training.run import Settings, StoredRun, fingerprint, read_run
 from training.sources import SourceOptions, obtain_series
 from training.sources.series import LabelledSeries
+from training.versions import s3_client
 from training.watch_yaml import read_watch_file
 
 SETTINGS = Settings(MODEL)
@@ -71,7 +72,7 @@ def demo(
         isolate_from_aws()
         endpoint_url = started.enter_context(local_bucket())
         use_local_bucket(endpoint_url, BUCKET, MODEL, TTL_SECONDS)
-        publish_run(s3_client(endpoint_url), BUCKET, run, None, console)
+        publish_run(s3_client(endpoint_url), BUCKET, run, console)
 
         show_step(console, 3, "The API")
         url = started.enter_context(serve(api_handler(), listener))

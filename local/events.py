@@ -43,8 +43,9 @@ from ops_anomaly.watcher.events import (
     recognise,
 )
 from training import RunError
-from training.publishing import publish_run, publish_watch_file, s3_client
+from training.publishing import publish_run, publish_watch_file
 from training.run import read_run
+from training.versions import s3_client
 from training.watch_yaml import read_watch_file
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def read_event(path: Path) -> Any:
 def send_request(event: dict[str, Any], endpoint_url: str, console: Console) -> dict[str, Any]:
     """Return the API's response, by the model of the last run if there is one."""
     try:
-        publish_run(s3_client(endpoint_url), BUCKET, read_run(RUN_FOLDER), None, console)
+        publish_run(s3_client(endpoint_url), BUCKET, read_run(RUN_FOLDER), console)
     except RunError:
         console.print(f"[yellow]No model in {RUN_FOLDER}: make one with make demo ONCE=1[/yellow]")
     # reads the environment when it is imported

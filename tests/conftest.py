@@ -14,11 +14,12 @@ from hypothesis import settings
 
 from local.stack import CREDENTIALS, local_bucket
 from training.candidates import KINDS
-from training.publishing import publish, s3_client
+from training.publishing import publish
 from training.run import Run, Settings, StoredRun, read_run, write_run
 from training.sources import simulate_ec2_cpu
 from training.sources.nab import BASELINE_FILE, Nab, cached_nab
 from training.sources.series import LabelledSeries
+from training.versions import s3_client
 
 SETTINGS = Settings("ec2-cpu", max_epochs=6, max_places=2)
 """Of the run that tests share: its figures are no matter, but it has all the parts."""

@@ -67,7 +67,7 @@ def age(time: datetime, now: datetime | None = None) -> str:
     for unit, length in (("year", 525_960), ("month", 43_830), ("day", 1_440), ("hour", 60)):
         if minutes >= (2 if unit in ("year", "month") else 1) * length:
             return counted(minutes // length, unit)
-    return counted(max(minutes, 0), "minute")
+    return counted(minutes, "minute") if minutes >= 1 else "seconds"
 
 
 def counted(count: int, unit: str) -> str:

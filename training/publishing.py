@@ -5,28 +5,18 @@ Every write is conditional: it is refused when somebody else wrote in between.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from ops_anomaly.aws.errors import CorruptIndexError, ServiceError, translate_aws_errors
+from ops_anomaly.aws.errors import CorruptIndexError
 from ops_anomaly.aws.models import parse_index, write_index
 from ops_anomaly.aws.objects import (
     CREATED_METADATA,
     DIGEST_METADATA,
     INDEX_KEY,
-    NAME_PATTERN,
     WATCH_KEY,
     WRITE_ATTEMPTS,
     WRITE_ID_METADATA,
@@ -34,19 +24,26 @@ from ops_anomaly.aws.objects import (
     new_write_id,
     run_prefix,
 )
-from ops_anomaly.detection.artifact import Manifest, digest, read_manifest, unpack
+from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.watch_file import WatchFile, write_watch_file
 from training import PublishConflictError, PublishError
-from training.candidates import TITLES
-from training.console import NOTHING, new_table
-from training.fleet import PublishedModel
 from training.run import StoredRun, is_of_a_run
+from training.versions import (
+    Version,
+    describe,
+    describe_training,
+    find_version,
+    http_status,
+    is_missing,
+    list_models,
+    publish_errors,
+    read_artifact,
+    read_version,
+)
 
 INDEX_ATTEMPTS = 5
 """Tries at adding a name to the index, while others add theirs."""
-
-MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -57,20 +54,58 @@ BINARY = "application/octet-stream"
 
 
 def publish_run(
-    s3: Any, bucket: str, run: StoredRun, kind: str | None, console: Console
-) -> Version:
-    """Publish a run's winner, or the candidate named, and print what was live before."""
+    s3: Any,
+    bucket: str,
+    run: StoredRun,
+    console: Console,
+    *,
+    kind: str | None = None,
+    expect: str | None = None,
+) -> tuple[Version | None, Version]:
+    """Publish a run's winner, or the candidate named; print and return what was live, and is now.
+
+    Parameters
+    ----------
+    kind
+        Of the candidate to publish.
+    expect
+        VersionId of the only version to replace, or how it begins.
+
+    Raises
+    ------
+    PublishConflictError
+        If another version than the expected one is live, or somebody published in between.
+    PublishError
+        If there is no such version, or the bucket refuses.
+    """
     name, kind = run.record["name"], kind or run.winner
     check_bucket(s3, bucket)
     champion = read_version(s3, bucket, name)
+    check_expected(s3, bucket, name, champion, expect)
     if champion:
-        console.print(f"Live until now: {describe(champion)}")
+        console.print(f"Live until now: {describe(champion)}", highlight=False)
     live = publish(s3, bucket, name, run, kind, champion)
     console.print(f"Published [bold]s3://{escape(bucket)}/{model_key(name)}[/bold]")
-    console.print(f"  model      {describe(live)}")
-    console.print(f"  VersionId  {live.version_id}")
-    console.print(f"  SHA-256    {live.digest}")
-    return live
+    console.print(f"  model      {describe(live)}", highlight=False)
+    console.print(f"  trained on {describe_training(live)}", highlight=False)
+    console.print(f"  VersionId  {live.version_id}", highlight=False)
+    console.print(f"  SHA-256    {live.digest}", highlight=False)
+    return champion, live
+
+
+def check_expected(
+    s3: Any, bucket: str, name: str, champion: Version | None, expect: str | None
+) -> None:
+    """Raise `PublishConflictError` if another version is live than the expected one, if any is."""
+    if expect is None:
+        return
+    expected = find_version(s3, bucket, name, expect)
+    if champion is None or champion.version_id != expected:
+        live = f"{champion.version_id} ({describe(champion)})" if champion else "none"
+        raise PublishConflictError(
+            f"nothing was written: {name} is expected to be at version {expected}; live is {live}. "
+            f"Compare with it, then decide again: ops-anomaly models {name}"
+        )
 
 
 def publish(
@@ -171,26 +206,35 @@ def read_index(s3: Any, bucket: str) -> tuple[list[str] | None, str | None]:
         raise
 
 
-def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
+def roll_back(
+    s3: Any, bucket: str, name: str, version_id: str, expect: str | None = None
+) -> tuple[Version | None, Version]:
     """Make an older version live again, by copying it over the head.
+
+    Parameters
+    ----------
+    version_id, expect
+        Of the version to go back to, and of the only one to replace; or how they begin.
+
+    Returns
+    -------
+    tuple of Version
+        What was live, and what is now.
 
     Raises
     ------
     PublishConflictError
-        If somebody published in between.
+        If another version than the expected one is live, or somebody published in between.
     PublishError
         If there is no such version, it is already live, or it can't be served.
     """
     check_bucket(s3, bucket)
+    version_id = find_version(s3, bucket, name, version_id)
     champion = read_version(s3, bucket, name)
-    older = read_version(s3, bucket, name, version_id) if version_id else None
-    if older is None:
-        raise PublishError(
-            f"{name} has no version {version_id}; list them with: ops-anomaly models"
-        )
+    check_expected(s3, bucket, name, champion, expect)
     if champion and champion.version_id == version_id:
         raise PublishError(f"version {version_id} of {name} is already live")
-    older.check_usable()
+    older = usable_version(s3, bucket, name, version_id)
     copied = write_if_unchanged(
         f"rolling {name} back",
         s3,
@@ -202,7 +246,20 @@ def roll_back(s3: Any, bucket: str, name: str, version_id: str) -> Version:
         Metadata=older.metadata,
         MetadataDirective="REPLACE",
     )
-    return written_version(s3, bucket, name, copied)
+    return champion, written_version(s3, bucket, name, copied)
+
+
+def usable_version(s3: Any, bucket: str, name: str, version_id: str) -> Version:
+    """Return a version; raise `PublishError` if it has been deleted or could not be served."""
+    version = read_version(s3, bucket, name, version_id)
+    data = read_artifact(s3, bucket, name, version_id)
+    if version is None or data is None:
+        raise PublishError(f"version {version_id} of {name} has been deleted")
+    try:
+        unpack(data, version.digest)
+    except ArtifactError as error:
+        raise PublishError(f"version {version_id} can't be served: {error}") from error
+    return version
 
 
 def written_version(s3: Any, bucket: str, name: str, version_id: str) -> Version:
@@ -213,126 +270,6 @@ def written_version(s3: Any, bucket: str, name: str, version_id: str) -> Version
             f"version {version_id} of {name} was written, and has been deleted since"
         )
     return written
-
-
-def describe(version: Version) -> str:
-    """Return in a few words what a version is."""
-    manifest = version.manifest
-    if manifest is None:
-        return "unreadable artifact"
-    f1 = manifest.figures.get("f1")
-    kind = TITLES.get(manifest.kind, manifest.kind)
-    figure = NOTHING if f1 is None else f"{f1:.2f}"
-    return f"{kind}, trained {version.created or 'at an unknown time'}, F1 {figure}"
-
-
-def versions_table(s3: Any, bucket: str, name: str) -> Table:
-    """Return a table of every version of a model, newest first; it fits 80 columns."""
-    live = read_version(s3, bucket, name)
-    columns = ("", "VersionId", "published", "kind", "F1")
-    table = new_table(f"{name} (* is live)", None, *columns)
-    for version in list_versions(s3, bucket, name):
-        manifest = version.manifest
-        f1 = manifest.figures.get("f1") if manifest else None
-        table.add_row(
-            "*" if live and version.version_id == live.version_id else "",
-            version.version_id,
-            f"{version.published:%Y-%m-%d}",
-            manifest.kind if manifest else "unreadable",
-            NOTHING if f1 is None else f"{f1:.2f}",
-        )
-    return table
-
-
-@dataclass(frozen=True)
-class Version:
-    """One published version of a model: the object and its metadata."""
-
-    version_id: str
-    etag: str
-    published: datetime
-    metadata: Mapping[str, str]
-    data: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 that was recorded when it was published, or empty."""
-        return self.metadata.get(DIGEST_METADATA, "")
-
-    @property
-    def created(self) -> str:
-        """When it was trained, ISO 8601, or empty."""
-        return self.metadata.get(CREATED_METADATA, "")
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """The artifact's manifest, or None where it can't be read."""
-        try:
-            return read_manifest(self.data)
-        except ArtifactError:
-            return None
-
-    def check_usable(self) -> None:
-        """Raise `PublishError` if the artifact could not be served."""
-        try:
-            unpack(self.data, self.digest)
-        except ArtifactError as error:
-            raise PublishError(f"version {self.version_id} can't be served: {error}") from error
-
-
-def read_version(s3: Any, bucket: str, name: str, version_id: str | None = None) -> Version | None:
-    """Return a version of a model, the live one by default; None where there is none.
-
-    Raises
-    ------
-    PublishError
-        If the bucket refuses.
-    """
-    which = {"VersionId": version_id} if version_id else {}
-    try:
-        with publish_errors(f"reading {name}"):
-            response = s3.get_object(Bucket=bucket, Key=model_key(name), **which)
-            data = response["Body"].read()
-    except PublishError as error:
-        if is_missing(error.__cause__, with_version=version_id is not None):
-            return None
-        raise
-    return Version(
-        version_id=response.get("VersionId", ""),
-        etag=response["ETag"],
-        published=response["LastModified"],
-        metadata=response["Metadata"],
-        data=data,
-    )
-
-
-def list_versions(s3: Any, bucket: str, name: str) -> list[Version]:
-    """Return every version of a model, newest first."""
-    key = model_key(name)
-    with publish_errors(f"listing the versions of {name}"):
-        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
-        ids = [
-            each["VersionId"]
-            for page in pages
-            for each in page.get("Versions", ())
-            if each["Key"] == key
-        ]
-    found = (read_version(s3, bucket, name, version_id) for version_id in ids)
-    return [version for version in found if version is not None]
-
-
-def list_models(s3: Any, bucket: str) -> list[str]:
-    """Return the names of the models in the bucket, sorted; other keys are ignored."""
-    with publish_errors(f"listing bucket {bucket}"):
-        pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix="models/", Delimiter="/"
-        )
-        found = [
-            prefix["Prefix"].split("/")[1]
-            for page in pages
-            for prefix in page.get("CommonPrefixes", ())
-        ]
-    return sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
 
 
 def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | None:
@@ -375,31 +312,6 @@ def check_models(s3: Any, bucket: str, watch_file: WatchFile) -> None:
         )
 
 
-def watched_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, PublishedModel]:
-    """Return what is to be known of the models that a watch file names.
-
-    A model that is not published, or can't be read, is left out: `check_models` and the watcher
-    report that.
-    """
-    models = {}
-    for name in {entry.model for entry in watch_file.entries if entry.model}:
-        version = read_version(s3, bucket, name)
-        if version is None:
-            continue
-        try:
-            detector, manifest = unpack(version.data, digest(version.data))
-        except ArtifactError:
-            continue
-        data = manifest.training_data
-        models[name] = PublishedModel(
-            kind=TITLES.get(manifest.kind, manifest.kind),
-            has_sensitivity=detector.has_sensitivity,
-            step_ms=data.get("step_ms"),
-            trained_until=datetime.fromisoformat(data["last"]) if "last" in data else None,
-        )
-    return models
-
-
 def read_live(s3: Any, bucket: str) -> tuple[bytes | None, str | None]:
     """Return the live watch file and its ETag; None and None where there is none."""
     try:
@@ -410,13 +322,6 @@ def read_live(s3: Any, bucket: str) -> tuple[bytes | None, str | None]:
         if is_missing(error.__cause__, with_version=False):
             return None, None
         raise
-
-
-def s3_client(endpoint_url: str | None) -> Any:
-    """Return an S3 client, for AWS or for the endpoint given."""
-    style = {"addressing_style": "path"} if endpoint_url else {}
-    with publish_errors("S3 can't be used"):
-        return boto3.client("s3", endpoint_url=endpoint_url, config=Config(s3=style))
 
 
 def check_bucket(s3: Any, bucket: str) -> None:
@@ -493,34 +398,6 @@ def version_written(s3: Any, bucket: str, key: str, write_id: str) -> str | None
     return str(response["VersionId"]) if is_own else None
 
 
-@contextmanager
-def publish_errors(action: str) -> Iterator[None]:
-    """Turn the errors of boto3 into a `PublishError` that says what was tried."""
-    try:
-        with translate_aws_errors(action):
-            yield
-    except ServiceError as error:
-        raise PublishError(str(error)) from error.__cause__
-    except ValueError as error:  # the endpoint is not a URL, or the bucket's name not valid
-        raise PublishError(f"{action}: {error}") from error
-
-
-def http_status(error: BaseException | None) -> int | None:
-    """Return the HTTP status of an error of the client, where it has one."""
-    if isinstance(error, ClientError):
-        return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-    return None
-
-
 def is_unanswered(status: int | None) -> bool:
     """Return whether a request may have been carried out although it failed."""
     return status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-
-
-def is_missing(error: BaseException | None, *, with_version: bool) -> bool:
-    """Return whether an error means that the object is missing."""
-    if not isinstance(error, ClientError):
-        return False
-    code = error.response["Error"]["Code"]
-    # to S3, a VersionId that it can't have issued is an invalid argument
-    return code in MISSING or (with_version and code == "InvalidArgument")

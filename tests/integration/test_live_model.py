@@ -11,8 +11,9 @@ import requests
 from ops_anomaly.aws.objects import DIGEST_METADATA, model_key
 from tests.conftest import Bucket
 from tests.integration.conftest import TTL_SECONDS, RunningApi
-from training.publishing import list_versions, publish, read_version, roll_back
+from training.publishing import publish, roll_back
 from training.run import StoredRun
+from training.versions import read_artifact, read_history, read_version
 
 MODEL = "ec2-cpu"
 KINDS = ["value-forest", "lstm-autoencoder", "contextual"]
@@ -64,11 +65,11 @@ def test_publishing_and_rolling_back_take_effect_within_the_ttl(
     assert api.version() == first.version_id
     second = publish_kind(bucket, stored_run, KINDS[1])
     assert within_ttl(lambda: api.version() == second.version_id)
-    back = roll_back(bucket.s3, bucket.name, MODEL, first.version_id)
+    _, back = roll_back(bucket.s3, bucket.name, MODEL, first.version_id)
     assert back.digest == first.digest
     assert within_ttl(lambda: api.version() == back.version_id)
     # every version is still listed
-    versions = list_versions(bucket.s3, bucket.name, MODEL)
+    versions = read_history(bucket.s3, bucket.name, MODEL).versions
     assert [version.version_id for version in versions] == [
         back.version_id,
         second.version_id,
@@ -86,7 +87,7 @@ def test_a_corrupt_artifact_is_refused_and_the_old_model_stays(
 ) -> None:
     good = publish_kind(bucket, stored_run, KINDS[0])
     assert api.version() == good.version_id
-    data, metadata = bytearray(good.data), dict(good.metadata)
+    data, metadata = bytearray(read_artifact(bucket.s3, bucket.name, MODEL)), dict(good.metadata)
     if damage == "flipped":
         data[-1] ^= 1
     elif damage == "truncated":

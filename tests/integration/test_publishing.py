@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -13,27 +15,25 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from rich.console import Console
 
+from commands.models import LAST
 from ops_anomaly.aws.objects import INDEX_KEY, WRITE_ATTEMPTS, WRITE_ID_METADATA, model_key
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
+from tests.support.command import command
 from tests.support.forwarding import running
 from tests.support.lost_responses import How, LostResponses
 from tests.support.roles import EnforcedRole, actions, published_policy
 from training import PublishConflictError, PublishError
 from training.publishing import (
     check_bucket,
-    list_models,
-    list_versions,
     publish,
     publish_run,
     publish_watch_file,
-    read_version,
     roll_back,
-    s3_client,
-    versions_table,
     write_if_unchanged,
 )
 from training.run import StoredRun
+from training.versions import Version, list_models, read_history, read_version, s3_client
 
 FOREST, LSTM = "value-forest", "lstm-autoencoder"
 
@@ -41,6 +41,10 @@ FOREST, LSTM = "value-forest", "lstm-autoencoder"
 def publish_to(bucket: Bucket, run: StoredRun, kind: str = FOREST, name: str = "ec2-cpu"):
     champion = read_version(bucket.s3, bucket.name, name)
     return publish(bucket.s3, bucket.name, name, run, kind, champion)
+
+
+def versions_of(bucket: Bucket) -> list[Version]:
+    return list(read_history(bucket.s3, bucket.name, "ec2-cpu").versions)
 
 
 def test_of_two_concurrent_publishers_one_is_refused(bucket: Bucket, stored_run: StoredRun) -> None:
@@ -91,11 +95,114 @@ def test_a_bucket_without_versions_is_refused(bucket: Bucket) -> None:
         check_bucket(bucket.s3, "no-such-bucket")
 
 
+def test_a_version_is_named_by_a_prefix_that_is_unique(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    good = publish_to(bucket, stored_run).version_id
+    put = {"Bucket": bucket.name, "Key": model_key("ec2-cpu"), "Body": b""}
+    # of 17 hexadecimal numbers, two begin alike
+    ids = [good, *(bucket.s3.put_object(**put)["VersionId"] for _ in range(16))]
+    first = next(each for each in ids if sum(each[0] == other[0] for other in ids) > 1)
+    with pytest.raises(PublishError, match=f"versions of ec2-cpu begin with '{first[0]}'") as error:
+        roll_back(bucket.s3, bucket.name, "ec2-cpu", first[0])
+    matching = {each for each in ids if each.startswith(first[0])}
+    assert {each for each in ids if each in str(error.value)} == matching
+    with pytest.raises(PublishError, match="no version that begins with 'x'") as error:
+        roll_back(bucket.s3, bucket.name, "ec2-cpu", "x")
+    assert ids[-1] in str(error.value)
+    assert "... and 7 older" in str(error.value)
+    with pytest.raises(PublishError, match="has no model web; it has: ec2-cpu"):
+        roll_back(bucket.s3, bucket.name, "web", first)
+    _, live = roll_back(bucket.s3, bucket.name, "ec2-cpu", good[:20])
+    assert versions_of(bucket)[0] == live
+
+
+def test_what_is_not_expected_to_be_live_is_not_replaced(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    first, second = publish_to(bucket, stored_run), publish_to(bucket, stored_run, LSTM)
+    console = Console(file=StringIO())
+    with pytest.raises(PublishConflictError, match=f"live is {second.version_id} .LSTM auto"):
+        publish_run(bucket.s3, bucket.name, stored_run, console, expect=first.version_id[:8])
+    with pytest.raises(PublishConflictError, match="nothing was written"):
+        roll_back(bucket.s3, bucket.name, "ec2-cpu", first.version_id, expect=first.version_id)
+    with pytest.raises(PublishError, match="no version that begins with 'v1'"):
+        publish_run(bucket.s3, bucket.name, stored_run, console, expect="v1")
+    assert versions_of(bucket) == [second, first]
+    _, third = publish_run(bucket.s3, bucket.name, stored_run, console, expect=second.version_id)
+    assert versions_of(bucket)[0] == third
+
+
+@pytest.mark.parametrize("expects", [True, False])
+def test_who_publishes_between_the_reading_and_the_writing_wins(
+    bucket: Bucket, stored_run: StoredRun, expects: bool
+) -> None:
+    first, theirs = publish_to(bucket, stored_run), []
+
+    def publish_too(**_: Any) -> None:
+        if not theirs:
+            theirs.append(publish_to(bucket, stored_run, LSTM))
+
+    s3 = bucket.s3
+    s3.meta.events.register("before-call.s3.PutObject", publish_too)
+    with pytest.raises(PublishConflictError, match="somebody else"):
+        publish_run(
+            s3,
+            bucket.name,
+            stored_run,
+            Console(file=StringIO()),
+            expect=first.version_id if expects else None,
+        )
+    assert versions_of(bucket) == [*theirs, first]
+
+
+def test_the_command_that_undoes_a_publish_is_printed(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    folder, here = str(stored_run.folder), ("--bucket", bucket.name)
+    elsewhere = (*here, "--endpoint-url", bucket.endpoint_url)
+    assert "nothing to go back to" in command("publish", folder, *elsewhere).stdout
+    second = command("publish", folder, *elsewhere, "--candidate", LSTM)
+    *_, undo = second.stdout.splitlines()
+    name, *words = shlex.split(undo)
+    assert name == "ops-anomaly"
+    assert command(*words).returncode == 0
+    back, _, first = versions_of(bucket)
+    assert back.digest == first.digest
+    # somebody else has published since: theirs is not undone
+    refused = command(*words)
+    assert refused.returncode == 1
+    assert "nothing was written" in refused.stderr
+
+
+def test_models_are_listed_whole_in_a_pipe_and_as_json(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    bucket.s3.put_object(Bucket=bucket.name, Key=model_key("ec2-cpu"), Body=b"")  # unreadable
+    ids = [publish_to(bucket, stored_run, FOREST).version_id for _ in range(LAST)]
+
+    def listed(*arguments: str) -> str:
+        return command("models", *arguments, "--endpoint-url", bucket.endpoint_url).stdout
+
+    text = listed("--bucket", bucket.name)
+    assert all(each in text for each in ids)
+    assert f"* {ids[-1]} " in text
+    assert "of 5 min, 2014-02-14 to 2014-02-28" in text
+    assert "its data ended" in text
+    [hint] = re.findall("and 1 older: ops-anomaly (.*)", text)
+    assert "unreadable" in listed(*shlex.split(hint)[1:])
+    record = json.loads(listed("--bucket", bucket.name, "--json"))
+    [model] = record["models"]
+    assert (model["name"], model["live"], model["older_versions"]) == ("ec2-cpu", ids[-1], 1)
+    assert [each["version_id"] for each in model["versions"]] == ids[::-1]
+    assert model["versions"][0]["training_data"]["step_ms"] == 300_000
+
+
 def test_rolling_back_to_a_missing_or_live_version_is_refused(
     bucket: Bucket, stored_run: StoredRun
 ) -> None:
     live = publish_to(bucket, stored_run)
-    with pytest.raises(PublishError, match="no version"):
+    with pytest.raises(PublishError, match="no version that begins"):
         roll_back(bucket.s3, bucket.name, "ec2-cpu", "11111111-2222-3333-4444-555555555555")
     with pytest.raises(PublishError, match="already live"):
         roll_back(bucket.s3, bucket.name, "ec2-cpu", live.version_id)
@@ -115,14 +222,17 @@ def test_rolling_back_to_a_damaged_version_is_refused(
 def test_a_deleted_model_can_be_brought_back(bucket: Bucket, stored_run: StoredRun) -> None:
     live = publish_to(bucket, stored_run)
     bucket.s3.delete_object(Bucket=bucket.name, Key=model_key("ec2-cpu"))
+    assert read_history(bucket.s3, bucket.name, "ec2-cpu").live is None
     assert read_version(bucket.s3, bucket.name, "ec2-cpu") is None
-    assert roll_back(bucket.s3, bucket.name, "ec2-cpu", live.version_id).digest == live.digest
+    former, back = roll_back(bucket.s3, bucket.name, "ec2-cpu", live.version_id)
+    assert former is None
+    assert back.digest == live.digest
 
 
 def test_a_version_that_cannot_be_read_is_listed_too(bucket: Bucket, stored_run: StoredRun) -> None:
     bucket.s3.put_object(Bucket=bucket.name, Key=model_key("ec2-cpu"), Body=b"no artifact")
     publish_to(bucket, stored_run)
-    manifests = [v.manifest for v in list_versions(bucket.s3, bucket.name, "ec2-cpu")]
+    manifests = [each.manifest for each in versions_of(bucket)]
     assert manifests[0].kind == FOREST
     assert manifests[1] is None
 
@@ -153,9 +263,9 @@ def test_a_publish_or_rollback_whose_response_is_lost_is_a_success(
     losing.lose("PUT", model_key("ec2-cpu"), how, times)
     second = publish(s3, bucket.name, "ec2-cpu", stored_run, LSTM, first)
     assert read_version(bucket.s3, bucket.name, "ec2-cpu") == second
-    assert list_versions(bucket.s3, bucket.name, "ec2-cpu") == [second, first]
+    assert versions_of(bucket) == [second, first]
     losing.lose("PUT", model_key("ec2-cpu"), how, times)
-    back = roll_back(s3, bucket.name, "ec2-cpu", first.version_id)
+    _, back = roll_back(s3, bucket.name, "ec2-cpu", first.version_id)
     assert read_version(bucket.s3, bucket.name, "ec2-cpu") == back
     assert (back.digest, back.created) == (first.digest, first.created)
 
@@ -188,10 +298,10 @@ def test_the_policy_for_publishing_is_all_that_it_needs(
     watch_file = parse_watch_file({"version": 1, "metrics": [entry]})
     with running(EnforcedRole(bucket.endpoint_url, statements)) as role:
         s3, console = s3_client(role.url), Console(file=StringIO())
-        first = publish_run(s3, bucket.name, stored_run, FOREST, console)
-        publish_run(s3, bucket.name, stored_run, LSTM, console)
+        _, first = publish_run(s3, bucket.name, stored_run, console, kind=FOREST)
+        publish_run(s3, bucket.name, stored_run, console, kind=LSTM)
         roll_back(s3, bucket.name, "ec2-cpu", first.version_id)
-        versions_table(s3, bucket.name, "ec2-cpu")
+        assert len(read_history(s3, bucket.name, "ec2-cpu").versions) == 3
         publish_watch_file(s3, bucket.name, watch_file)
     assert not role.denied
     assert role.used == actions(statements)
@@ -205,7 +315,7 @@ def test_the_policy_for_reading_is_all_that_listing_needs(
     with running(EnforcedRole(bucket.endpoint_url, statements)) as role:
         s3 = s3_client(role.url)
         assert list_models(s3, bucket.name) == ["ec2-cpu"]
-        assert versions_table(s3, bucket.name, "ec2-cpu").row_count == 1
+        assert read_history(s3, bucket.name, "ec2-cpu").live is not None
     assert not role.denied
     assert role.used == actions(statements)
 
