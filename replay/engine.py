@@ -1,0 +1,282 @@
+"""One metric through its history: the watcher's own evaluation at each tick of its schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace as replace_fields
+
+from ops_anomaly.charts import Chart
+from ops_anomaly.detection.types import Series
+from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
+from ops_anomaly.watcher.feedback import NO_FEEDBACK
+from ops_anomaly.watcher.incidents import ReportedAnomaly
+from ops_anomaly.watcher.mutes import not_learnt
+from ops_anomaly.watcher.settling import FINAL_SECONDS, READ_SECONDS
+from ops_anomaly.watcher.shard_job import reported_after
+from ops_anomaly.watcher.silence import filled_with_zeros
+from ops_anomaly.watcher.state import MetricState, StoredHistory
+from ops_anomaly.watcher.watch_file import periods_of
+from replay.lookahead import LookaheadDetector
+
+if TYPE_CHECKING:
+    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.watcher.anomalies import Anomaly, Evaluation
+    from ops_anomaly.watcher.evaluation import MetricEvaluation
+    from ops_anomaly.watcher.feedback import MetricFeedback
+    from ops_anomaly.watcher.state import Checkpoint
+    from ops_anomaly.watcher.watch_file import Options
+
+
+TICK_MS = 300_000
+"""The stack's default: `cron(1/5 * * * ? *)`, so that a period is over for a minute."""
+
+LEAD_PERIODS, MAX_LEAD_PERIODS = 144, 1_000
+"""What a chart has before an anomaly: half a day of 5 minutes, and more before a longer one."""
+
+MAX_SKIPPED = 64
+"""Periods without an evaluation at most: fewer than a metric's state keeps, and its charts."""
+
+
+class Report(NamedTuple):
+    """What is reported of an anomaly from a time on, milliseconds."""
+
+    at: int
+    reported: ReportedAnomaly
+
+
+class MetricReplay(msgspec.Struct, frozen=True):
+    """What the watcher would have found of a metric.
+
+    Attributes
+    ----------
+    start, until : int
+        Its readings between these times were evaluated, milliseconds.
+    readings : int
+        How many there are.
+    sure_from : int or None
+        Time of the first reading for which enough was known; None if there is none.
+    reports : list of Report
+        Each time that an anomaly was opened, has changed, or was closed, in order of time.
+    charts : dict of str to Chart
+        Of each anomaly, by its id.
+    """
+
+    metric: str
+    start: int
+    until: int
+    readings: int
+    sure_from: int | None
+    reports: list[Report]
+    charts: dict[str, Chart]
+
+
+class Evaluated(NamedTuple):
+    """A tick at which something of a metric may have changed."""
+
+    at: int
+    evaluation: MetricEvaluation
+
+
+def ticks(start: int, until: int) -> range:
+    """Return the times of the schedule's ticks from one time to before another, milliseconds.
+
+    Examples
+    --------
+    >>> list(ticks(0, 700_000))
+    [60000, 360000, 660000]
+    """
+    first = -(-(start - 1_000 * READ_SECONDS) // TICK_MS) * TICK_MS + 1_000 * READ_SECONDS
+    return range(first, until, TICK_MS)
+
+
+def replay_metric(
+    metric: Metric,
+    options: Options,
+    history: Series,
+    start: int,
+    until: int,
+    feedback: MetricFeedback = NO_FEEDBACK,
+) -> MetricReplay:
+    """Return what the watcher would have found of a metric; see `evaluations`."""
+    reported: dict[str, ReportedAnomaly] = {}
+    reports: list[Report] = []
+    drawn = _Drawn(metric, start, until)
+    sure_from = None
+    for now, evaluation in evaluations(metric, options, history, start, until, feedback):
+        state = evaluation.state
+        transitions = [(state, each) for each in evaluation.transitions]
+        before = reported
+        reported = reported_after(before, {str(metric): state}, transitions, now)
+        reports += [
+            Report(now, replace_fields(each, chart=None))
+            for key, each in reported.items()
+            if key not in before or not _is_same(before[key], each)
+        ]
+        if evaluation.update:
+            found = evaluation.update.evaluation
+            drawn.add(found)
+            if sure_from is None and found.detection.can_evaluate.any():
+                sure_from = int(found.series.times[found.detection.can_evaluate.argmax()])
+    return MetricReplay(
+        metric=str(metric),
+        start=start,
+        until=until,
+        readings=len(between(history, start, until)),
+        sure_from=sure_from,
+        reports=reports,
+        charts={each.reported.anomaly.id: drawn.chart(each.reported.anomaly) for each in reports},
+    )
+
+
+def _is_same(one: ReportedAnomaly, other: ReportedAnomaly) -> bool:
+    return replace_fields(one, chart=None) == replace_fields(other, chart=None)
+
+
+class _Drawn:
+    """What was expected of all readings that were evaluated, for charts."""
+
+    def __init__(self, metric: Metric, start: int, until: int) -> None:
+        self._step = 1_000 * metric.period
+        # the first evaluation is of all history that the watcher keeps
+        self._start = start // self._step * self._step - LEAD_PERIODS * self._step
+        periods = (until - self._start) // self._step + 1
+        # value, expected, lower, upper
+        self._arrays = np.full((4, periods), np.nan)
+        self._is_unusual = np.zeros(periods, bool)
+
+    def add(self, found: Evaluation) -> None:
+        """Add the readings of an evaluation; later ones replace earlier ones."""
+        positions = (found.series.times - self._start) // self._step
+        is_drawn = positions >= 0
+        detection = found.detection
+        arrays = np.stack(
+            [found.series.values, detection.expected, detection.lower, detection.upper]
+        )
+        self._arrays[:, positions[is_drawn]] = arrays[:, is_drawn]
+        self._is_unusual[positions[is_drawn]] = (found.is_unusual & found.is_counted)[is_drawn]
+
+    def chart(self, anomaly: Anomaly) -> Chart:
+        """Return what is drawn of an anomaly: what came before it, too, and how it ended."""
+        first, last = (
+            (time - self._start) // self._step for time in (anomaly.first_seen, anomaly.last_seen)
+        )
+        lead = min(max(LEAD_PERIODS, 2 * (last - first)), MAX_LEAD_PERIODS)
+        part = slice(max(first - lead, 0), last + lead // 4 + 1)
+        values, expected, lower, upper = (
+            [value if math.isfinite(value) else None for value in each]
+            for each in self._arrays[:, part].tolist()
+        )
+        return Chart(
+            start=self._start + part.start * self._step,
+            step=self._step,
+            values=values,
+            expected=expected,
+            lower=lower,
+            upper=upper,
+            unusual=np.flatnonzero(self._is_unusual[part]).tolist(),
+        )
+
+
+def evaluations(
+    metric: Metric,
+    options: Options,
+    history: Series,
+    start: int,
+    until: int,
+    feedback: MetricFeedback = NO_FEEDBACK,
+) -> Iterator[Evaluated]:
+    """Run the watcher's evaluation of one metric at its ticks, in order of time.
+
+    A tick is left out where the watcher would find nothing and have nothing open: the detector has
+    seen ahead, and none of the readings that it would evaluate is anomalous.
+
+    Parameters
+    ----------
+    history
+        All readings of the metric, as they are in the end: what CloudWatch adds to a value after
+        the end of its period, it has added.
+    start, until : int
+        The watcher's first tick is not before `start`, its last before `until`, milliseconds.
+    feedback
+        Applied from the first tick on.
+    """
+    settle = settle_seconds(metric, options)
+    periods = periods_of(options.history_days, metric.period)
+    series = _as_evaluated(metric, options, history, until - 1_000 * settle)
+    state = MetricState.empty(metric)
+    checkpoint: Checkpoint | None = None
+    for now in ticks(start, until):
+        due = state.due(now, settle, periods)
+        if due is None:
+            continue
+        if checkpoint and _is_uneventful(state, checkpoint, history, now, due[1], options):
+            state = replace(state, read_at=now)
+            continue
+        readings = between(history, *due)
+        evaluation = evaluate_metric(
+            state, readings, due[1], now, options, None, checkpoint, feedback
+        )
+        yield Evaluated(now, evaluation)
+        state = evaluation.state
+        if evaluation.update and evaluation.update.checkpoint:
+            checkpoint = _looking_ahead(evaluation.update.checkpoint, series)
+
+
+def between(series: Series, start: int, end: int) -> Series:
+    """Return the readings from one time to before another."""
+    first, stop = np.searchsorted(series.times, [start, end]).tolist()
+    return series[first:stop]
+
+
+def _as_evaluated(metric: Metric, options: Options, history: Series, settled_until: int) -> Series:
+    """Return the readings as the watcher sees them: gaps may be zeros, mutes may be left out."""
+    step = 1_000 * metric.period
+    if options.fills_zeros:
+        history = filled_with_zeros(history, history[:0], settled_until // step * step, step)
+    return history[~not_learnt(options.mute, metric, history.times)]
+
+
+def _looking_ahead(checkpoint: Checkpoint, series: Series) -> Checkpoint:
+    """Return a checkpoint whose detector knows the readings that come next.
+
+    Of a metric with real incidents it stays as it is: the watcher takes their readings out of its
+    history at each tick, which can't be done ahead.
+    """
+    detector = checkpoint.history
+    if isinstance(detector, LookaheadDetector | StoredHistory) or checkpoint.left_out:
+        return checkpoint
+    rest = series[int(np.searchsorted(series.times, checkpoint.until, side="right")) :]
+    ahead = LookaheadDetector.of(detector, rest, checkpoint.sensitivity)
+    return replace(checkpoint, history=ahead)
+
+
+def _is_uneventful(
+    state: MetricState,
+    checkpoint: Checkpoint,
+    history: Series,
+    now: int,
+    end: int,
+    options: Options,
+) -> bool:
+    """Return whether an evaluation of what CloudWatch has up to `end` would find nothing."""
+    ahead, step = checkpoint.history, state.step
+    now_open = state.anomalies
+    is_open = now_open.anomaly or now_open.silence or now_open.pending or now_open.relapse
+    is_long_ago = end - state.end > MAX_SKIPPED * step
+    if is_open or is_long_ago or not isinstance(ahead, LookaheadDetector):
+        return False
+    if options.silent_after is not None and not len(between(history, end - step, end)):
+        return False
+    settle = max(settle_seconds(state.metric, options), FINAL_SECONDS)
+    may_change = now - 1_000 * settle - 2 * max(step, TICK_MS)
+    if options.fills_zeros:  # those in between are still missing
+        young = between(history, may_change // step * step, end)
+        if len(young) and (young.times[-1] - young.times[0]) // step >= len(young):
+            return False
+    return not ahead.is_anomalous(may_change, end)

@@ -1,0 +1,336 @@
+"""A replay in words: what a terminal, the page and --json say of it alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.detection.formatting import duration, number
+from ops_anomaly.detection.timeline import counted
+from ops_anomaly.detection.types import DAY
+from ops_anomaly.watcher.formatting import iso, metric_title
+from training.console import new_table, print_table
+from training.fleet import dollars
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
+    from replay.fold import Notified
+    from replay.job import FleetReplay
+    from replay.sources import Source
+
+MAX_SHOWN = 20
+"""Incidents that a terminal shows, the newest ones; the page and --json have all."""
+
+SHORT_MS = DAY // 2
+"""Metrics that begin to be evaluated so much later than others are mentioned."""
+
+
+@dataclass(frozen=True)
+class EntryRate:
+    """What people would have been notified of by one entry of the watch file.
+
+    Attributes
+    ----------
+    incidents : int
+        Of which it has the first of the members.
+    messages : float
+        A week.
+    """
+
+    name: str
+    metrics: int
+    sensitivity: float
+    incidents: int
+    messages: float
+
+
+def title_of(metric: str) -> str:
+    """Return the short name of a metric.
+
+    Examples
+    --------
+    >>> title_of("AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300")
+    'CPUUtilization of i-0123'
+    """
+    parsed = Metric.parse(metric)
+    return metric_title(parsed.name, [value for _, value in parsed.dimensions])
+
+
+def incident_title(incident: Incident) -> str:
+    """Return what an incident is about: its first member, and how many more there are."""
+    more = len(incident.members) - 1
+    return title_of(incident.members[0].metric) + (f" and {more:,} more" if more else "")
+
+
+def lasted(incident: Incident) -> int:
+    """Return how long something was unusual, the last period included, milliseconds."""
+    return max(end_of(each) for each in incident.members) - incident.first_seen
+
+
+def end_of(member: ReportedAnomaly) -> int:
+    """Return when the last unusual period of an anomaly ended, milliseconds."""
+    period = 0 if member.anomaly.is_silence else 1_000 * Metric.parse(member.metric).period
+    return member.anomaly.last_seen + period
+
+
+def moment(time: int) -> str:
+    """Return a time as a table has it.
+
+    Examples
+    --------
+    >>> moment(1_795_608_000_000)
+    'Wed 25 Nov 12:00'
+    """
+    at = datetime.fromtimestamp(time / 1_000, UTC)
+    return f"{at:%a} {at.day} {at:%b %H:%M}"
+
+
+def day(time: int) -> str:
+    """Return the date of a time.
+
+    Examples
+    --------
+    >>> day(1_795_608_000_000)
+    '25 Nov 2026'
+    """
+    at = datetime.fromtimestamp(time / 1_000, UTC)
+    return f"{at.day} {at:%b %Y}"
+
+
+def rate(count: float, replay: FleetReplay) -> float:
+    """Return how many a week so many are in the time that was replayed."""
+    return count / max(replay.weeks, 1 / 7)
+
+
+def headline(replay: FleetReplay) -> str:
+    """Return the answer in one sentence."""
+    incidents = replay.notified.incidents
+    days = duration(replay.until - replay.start)
+    if not incidents:
+        return f"In these {days} you would have been notified of nothing."
+    return (
+        f"In these {days} you would have been notified of {counted(len(incidents), 'incident')}: "
+        f"{rate(len(incidents), replay):.1f} a week."
+    )
+
+
+def effect_of_feedback(replay: FleetReplay) -> str | None:
+    """Return what feedback changes; None without any."""
+    before = replay.without_feedback
+    if before is None:
+        return None
+    now = len(replay.notified.incidents)
+    return f"Without your feedback it would have been {len(before.incidents):,}, and is {now:,}."
+
+
+def scope(replay: FleetReplay) -> str:
+    """Return what was replayed."""
+    entries = {each.options.name for each in replay.planned}
+    readings = sum(each.readings for each in replay.metrics.values())
+    return (
+        f"{counted(len(replay.planned), 'metric')} of "
+        f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'}, "
+        f"{counted(readings, 'reading')}, {day(replay.start)} to {day(replay.until)} (UTC)"
+    )
+
+
+def entry_rates(replay: FleetReplay) -> list[EntryRate]:
+    """Return the entries with the most messages first."""
+    metrics = Counter(each.options.name for each in replay.planned)
+    options = {each.options.name: each.options for each in replay.planned}
+    incidents = replay.notified.incidents
+    opened, messages = Counter[str](), Counter[str]()
+    for each in incidents:
+        entry = each.members[0].anomaly.provenance.entry
+        opened[entry] += 1
+        messages[entry] += replay.notified.messages[each.id]
+    rates = [
+        EntryRate(
+            name,
+            count,
+            options[name].sensitivity,
+            opened[name],
+            rate(messages[name], replay),
+        )
+        for name, count in metrics.items()
+    ]
+    return sorted(rates, key=lambda each: (-each.incidents, each.name))
+
+
+def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
+    """Return what has to be known of the replay's limits."""
+    found = list(_short_notes(replay))
+    unsure = [
+        each
+        for each in replay.metrics.values()
+        if (each.sure_from or each.until) > each.start + DAY
+    ]
+    if unsure:
+        last = max(each.sure_from or each.until for each in unsure)
+        never = sum(each.sure_from is None for each in unsure)
+        found.append(
+            f"{counted(len(unsure), 'metric')} had too little history at first: its verdicts are "
+            f"sure from {moment(last)} on at the latest"
+            + (f", and never for {never:,} of them." if never else ".")
+        )
+    if missing:
+        names = ", ".join(title_of(str(each)) for each in missing[:3])
+        more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
+        found.append(f"No readings at all, so not replayed: {names}{more}.")
+    if any(each.options.model for each in replay.planned):
+        found.append(
+            "Entries with a model are replayed by their own history: a model may have been trained "
+            "on these very readings."
+        )
+    muted = len(replay.notified.muted)
+    if muted:
+        verb = "was" if muted == 1 else "were"
+        found.append(
+            f"{muted:,} {'anomaly' if muted == 1 else 'anomalies'} {verb} within a mute: nobody "
+            "would have been notified."
+        )
+    return found
+
+
+def _short_notes(replay: FleetReplay) -> Iterable[str]:
+    """Yield which metrics could be replayed for less time than others."""
+    late: dict[int, list[int]] = {}
+    for each in replay.planned:
+        if each.start > replay.start + SHORT_MS:
+            late.setdefault(each.metric.period, []).append(each.start)
+    for period, starts in sorted(late.items()):
+        yield (
+            f"{counted(len(starts), 'metric')} of {duration(1_000 * period)} periods: CloudWatch "
+            f"keeps too little for all {duration(replay.until - replay.start)}; replayed from "
+            f"{moment(max(starts))} on."
+        )
+
+
+def show_replay(replay: FleetReplay, source: Source, console: Console) -> None:
+    """Print what people would have been notified of."""
+    console.print(f"\n[bold]{headline(replay)}[/bold]", highlight=False)
+    console.print(scope(replay), style="dim", highlight=False)
+    if effect := effect_of_feedback(replay):
+        console.print(effect, highlight=False)
+    if replay.notified.incidents:
+        show_incidents(replay.notified, console)
+    console.print()
+    print_table(entry_table(replay), console)
+    print_table(sensitivity_table(replay), console)
+    console.print(f"\nWatching them costs {dollars(source.cost.total)} a month.", highlight=False)
+    for note in notes(replay, source.without_readings):
+        console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
+
+
+def show_incidents(found: Notified, console: Console) -> None:
+    """Print the newest incidents, each with its reason below; it fits 80 columns."""
+    heading = f"{'began (UTC)':<17} {'lasted':>8} {'severity':>8}  what, and why"
+    console.print(f"\n[bold]Incidents[/bold]\n{heading}", highlight=False)
+    for each in found.incidents[::-1][:MAX_SHOWN]:
+        length = duration(lasted(each)) if each.closed_at else "open"
+        row = f"{moment(each.first_seen):<17} {length:>8} {each.severity:>8.2f}  "
+        console.print(row + incident_title(each), markup=False, highlight=False, soft_wrap=True)
+        reason = each.members[0].anomaly.peak.reason
+        console.print(f"    {reason}", style="dim", markup=False, highlight=False)
+    earlier = len(found.incidents) - MAX_SHOWN
+    if earlier > 0:
+        console.print(f"{counted(earlier, 'earlier one')}: see the page, or --json")
+
+
+def entry_table(replay: FleetReplay) -> Table:
+    """Return what each entry of the watch file would have sent."""
+    columns = ("entry", "metrics", "sensitivity", "incidents", "messages/wk")
+    note = "Messages: one when an incident opens, one when it is over."
+    table = new_table("By entry", note, *columns)
+    for each in entry_rates(replay):
+        table.add_row(
+            each.name,
+            f"{each.metrics:,}",
+            f"{each.sensitivity:g}",
+            f"{each.incidents:,}",
+            f"{each.messages:.1f}",
+        )
+    return table
+
+
+def sensitivity_table(replay: FleetReplay) -> Table:
+    """Return how many incidents there would have been at other sensitivities."""
+    levels = sorted(replay.at)
+    note = "Sensitivity: false alerts a week and metric that you accept, set for each entry."
+    table = new_table("At other sensitivities", note, "sensitivity", *(f"{x:g}" for x in levels))
+    counts = [len(replay.at[level].incidents) for level in levels]
+    table.add_row("incidents", *(f"{count:,}" for count in counts))
+    table.add_row("a week", *(f"{rate(count, replay):.1f}" for count in counts))
+    return table
+
+
+def as_record(replay: FleetReplay, source: Source) -> dict[str, Any]:
+    """Return all of it, for programs."""
+    return {
+        "start": iso(replay.start),
+        "end": iso(replay.until),
+        "metrics": len(replay.planned),
+        "incidents_a_week": round(rate(len(replay.notified.incidents), replay), 3),
+        "messages_a_week": round(rate(replay.notified.messages.total(), replay), 3),
+        "dollars_a_month": round(source.cost.total, 2),
+        "incidents": [incident_record(each) for each in replay.notified.incidents],
+        "entries": [
+            {
+                "name": each.name,
+                "metrics": each.metrics,
+                "sensitivity": each.sensitivity,
+                "incidents": each.incidents,
+                "messages_a_week": round(each.messages, 3),
+            }
+            for each in entry_rates(replay)
+        ],
+        "incidents_at_sensitivity": {
+            f"{level:g}": len(replay.at[level].incidents) for level in sorted(replay.at)
+        },
+        "without_readings": [str(each) for each in source.without_readings],
+        "notes": notes(replay, source.without_readings),
+    }
+
+
+def incident_record(incident: Incident) -> dict[str, Any]:
+    """Return an incident, for programs."""
+    return {
+        "id": incident.id,
+        "first_seen": iso(incident.first_seen),
+        "lasted_seconds": lasted(incident) // 1_000,
+        "opened": iso(incident.opened_at),
+        "closed": None if incident.closed_at is None else iso(incident.closed_at),
+        "close_reason": incident.close_reason,
+        "severity": incident.severity,
+        "members": [
+            {
+                "metric": each.metric,
+                "entry": each.anomaly.provenance.entry,
+                "first_seen": iso(each.anomaly.first_seen),
+                "last_seen": iso(each.anomaly.last_seen),
+                "readings": each.anomaly.readings,
+                "value": each.anomaly.peak.value,
+                "expected": each.anomaly.peak.expected,
+                "severity": each.anomaly.peak.severity,
+                "reason": each.anomaly.peak.reason,
+            }
+            for each in incident.members
+        ],
+    }
+
+
+def value_words(member: ReportedAnomaly) -> str:
+    """Return the worst reading of an anomaly, and what was expected instead."""
+    peak = member.anomaly.peak
+    if peak.value is None:
+        return "no data"
+    expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
+    return f"{number(peak.value)}{expected}"
