@@ -10,11 +10,20 @@ import typer
 from rich.console import Console
 
 from commands.options import console, parse_metric
+from commands.reading import (
+    DayFirst,
+    DecimalComma,
+    SeriesName,
+    TimeColumn,
+    Timezone,
+    ValueColumn,
+)
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 from ops_anomaly.aws.objects import check_name
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
+from training.sources.files import DEFAULTS, ReadOptions
 from training.sources.nab import BASELINE_FILE
 from training.sources.series import TimeRange, exclude, parse_range
 
@@ -30,7 +39,7 @@ def train(
     name: Annotated[str, typer.Option(help="The model's name in bucket and API.")] = "ec2-cpu",
     out: Annotated[
         Path | None,
-        typer.Option(help=r"Folder of the run.  \[default: runs/NAME]", show_default=False),
+        typer.Option(help="Folder of the run.  [default: runs/NAME]", show_default=False),
     ] = None,
     nab_root: Annotated[
         Path | None,
@@ -40,12 +49,22 @@ def train(
         str, typer.Option(help="The series: a path below NAB's data/.")
     ] = BASELINE_FILE,
     csv: Annotated[
-        Path | None, typer.Option(help="A series of your own: columns timestamp and value.")
+        Path | None,
+        typer.Option(
+            help="A series of your own: an export of CloudWatch, Prometheus or Grafana, or any "
+            "CSV, JSON or Parquet file of times and values."
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
     ] = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    series_name: SeriesName = None,
+    timezone: Timezone = None,
+    day_first: DayFirst = None,
+    decimal_comma: DecimalComma = None,
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Use a simulated EC2 CPU series.")
     ] = False,
@@ -94,18 +113,22 @@ def train(
         typer.Option("--json", help="Print alerts and figures as JSON; progress goes to stderr."),
     ] = False,
 ) -> None:
-    """Fit the candidates, print the winner and its alerts, write artifacts and report.
+    """Fit the candidates, and report the winner and its alerts.
 
     The series is your own with --csv or --cloudwatch, else NAB's (from --nab-root, the cache or a
-    download); where NAB can't be had, one is simulated.
+    download); where NAB can't be had, one is simulated. Artifacts and report are written into the
+    folder of the run.
     """
     output = Console(stderr=True) if as_json else console
+    reading = ReadOptions(
+        time_column, value_column, series_name, timezone, day_first, decimal_comma
+    )
     kinds = tuple(kind for kind in KINDS if kind in (candidates or KINDS))
     if watch is not None:
-        if csv or labels or simulated or cloudwatch or excluded or out:
+        if csv or labels or simulated or cloudwatch or excluded or out or reading != DEFAULTS:
             raise typer.BadParameter(
-                "it names series, models and folders: leave out --csv, --labels, --simulated, "
-                "--cloudwatch, --exclude and --out",
+                "it names series, models and folders: leave out --csv with its options, --labels, "
+                "--simulated, --cloudwatch, --exclude and --out",
                 param_hint="--watch",
             )
         settings = Settings("", train_share, seed, epochs, kinds=kinds)
@@ -115,7 +138,7 @@ def train(
         return
     folder = out or Path("runs") / check_name(name)
     check_target(folder)
-    options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days)
+    options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days, reading)
     series = exclude(obtain_series(options, output), excluded or ())
     output.print("Loading the libraries ...", style="dim")
 

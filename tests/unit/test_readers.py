@@ -581,7 +581,7 @@ def test_numbers_of_json_are_read_as_they_stand(write) -> None:
         assert series.times.tolist() == [1773525600250, 1773525603250]
 
 
-def test_an_incomplete_answer_of_cloudwatch_is_said_to_be_so(write) -> None:
+def test_an_incomplete_export_of_cloudwatch_is_said_to_be_so(write) -> None:
     content = json.loads((EXPORTS / "get_metric_data.json").read_text())
     content["MetricDataResults"][0]["StatusCode"] = "PartialData"
     content["NextToken"] = "more"

@@ -168,7 +168,9 @@ def test_a_source_that_was_named_is_never_replaced(nowhere: None, console: Conso
         obtain_series(SourceOptions(nab_root=Path("/nowhere")), console)
     with pytest.raises(SourceError, match="--labels goes with --csv"):
         obtain_series(SourceOptions(labels=Path("labels.json")), console)
-    with pytest.raises(SourceError, match="how a file is read go with --csv"):
+    with pytest.raises(
+        SourceError, match="--timezone, --day-first and --decimal-comma go with --csv"
+    ):
         obtain_series(SourceOptions(reading=ReadOptions(timezone="UTC")), console)
 
 

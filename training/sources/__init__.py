@@ -14,7 +14,7 @@ from rich.progress import Progress
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
 from training import SourceError
-from training.sources.files import BY_ITSELF, ReadOptions, read_file, read_labelled_file
+from training.sources.files import DEFAULTS, ReadOptions, read_file, read_labelled_file
 from training.sources.nab import BASELINE_FILE, Nab, cached_nab, download_nab
 from training.sources.series import DAY_MS, LabelledSeries, label_windows, parse_time
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class SourceOptions:
     """What the caller wants; nothing means NAB wherever it can be had, else a simulation.
 
-    `reading` says of a file, `csv`, what it doesn't say by itself.
+    `reading` settles what the file, `csv`, leaves open.
     """
 
     csv: Path | None = None
@@ -36,7 +36,7 @@ class SourceOptions:
     simulated: bool = False
     cloudwatch: Metric | None = None
     days: int = 14
-    reading: ReadOptions = BY_ITSELF
+    reading: ReadOptions = DEFAULTS
 
 
 def obtain_series(options: SourceOptions, console: Console) -> LabelledSeries:
@@ -70,8 +70,11 @@ def choose_series(options: SourceOptions, console: Console) -> LabelledSeries:
     """Return the series of the one source that `options` name."""
     if options.labels and not options.csv:
         raise SourceError("--labels goes with --csv")
-    if options.reading != BY_ITSELF and not options.csv:
-        raise SourceError("options on how a file is read go with --csv")
+    if options.reading != DEFAULTS and not options.csv:
+        raise SourceError(
+            "--time-column, --value-column, --series, --timezone, --day-first and --decimal-comma "
+            "go with --csv"
+        )
     if sum(map(bool, (options.csv, options.simulated, options.cloudwatch))) > 1:
         raise SourceError("--csv, --cloudwatch and --simulated exclude each other; give one")
     if options.cloudwatch:

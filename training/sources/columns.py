@@ -1,9 +1,9 @@
 """Strict reading of a column of times, and of a column of values.
 
-A column has one form: all of it is looked at before any cell is read, and a cell of another form
-is a fault, never a guess. What remains ambiguous is refused with the option that settles it. That
-is why no library reads the cells here: `float` takes `1_000` and `infinity`, dateutil and pandas
-guess the order of 03/04/2026 cell by cell, and none of them reports what it took.
+A column has one form, which is found from all of its cells before any is read: a cell of another
+form is a fault, never a guess. What remains ambiguous is refused with the option that settles it.
+That is why no library reads the cells here: `float` takes `1_000` and `infinity`, dateutil and
+pandas guess the order of 03/04/2026 cell by cell, and none of them says what it took.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a file doesn't say by itself; nothing is needed where it does.
+    """How a file is read; nothing is needed where the file leaves nothing open.
 
     Attributes
     ----------
@@ -71,10 +71,10 @@ class ReadOptions:
     decimal_comma: bool | None = None
 
 
-BY_ITSELF = ReadOptions()
+DEFAULTS = ReadOptions()
 
 
-def read_file(path: Path, options: ReadOptions = BY_ITSELF) -> LabelledSeries:
+def read_file(path: Path, options: ReadOptions = DEFAULTS) -> LabelledSeries:
     """Read a file of CSV, JSON or Parquet; its `read_as` says what was taken.
 
     Readings are sorted by time; one without a value is a gap; one that is there twice is kept once.
@@ -94,7 +94,7 @@ def read_file(path: Path, options: ReadOptions = BY_ITSELF) -> LabelledSeries:
 
 
 def read_labelled_file(
-    path: Path, labels_path: Path, options: ReadOptions = BY_ITSELF
+    path: Path, labels_path: Path, options: ReadOptions = DEFAULTS
 ) -> LabelledSeries:
     """Read a file as `read_file` does, and its labels.
 
@@ -109,7 +109,7 @@ def read_labelled_file(
     return replace(series, labels=labels, windows=windows)
 
 
-def read_folder(folder: Path, options: ReadOptions = BY_ITSELF) -> dict[str, LabelledSeries]:
+def read_folder(folder: Path, options: ReadOptions = DEFAULTS) -> dict[str, LabelledSeries]:
     """Read each file of a folder into a series, by the file's name without its suffix.
 
     Raises

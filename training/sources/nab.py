@@ -21,7 +21,7 @@ from rich.progress import Progress, TaskID
 
 from ops_anomaly.detection.types import Series
 from training import SourceError
-from training.sources.files import BY_ITSELF, parse_rows, time_column, value_column
+from training.sources.files import DEFAULTS, parse_rows, time_column, value_column
 from training.sources.series import LabelledSeries, parse_time
 from training.sources.tables import read_table
 
@@ -66,7 +66,7 @@ def read_rows(path: Path) -> NabRows:
     try:
         table = read_table(path)
         time = time_column(table, "timestamp")
-        times, values = parse_rows(table, time, value_column(table, time, "value"), BY_ITSELF)
+        times, values = parse_rows(table, time, value_column(table, time, "value"), DEFAULTS)
     except SourceError as error:
         raise SourceError(f"{path}: {error}") from error
     return NabRows(table.column(time), times.milliseconds, values.numbers)

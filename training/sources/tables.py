@@ -20,7 +20,7 @@ from typing import Any
 from training import SourceError
 from training.sources.columns import is_gap, is_number, is_time
 
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SAMPLE_ROWS = 200
 """Rows by which the delimiter is chosen; it is checked on all."""
 
@@ -311,7 +311,7 @@ def prometheus(content: dict[str, Any]) -> Table:
     data = content["data"]
     if data["resultType"] != "matrix":
         raise SourceError(
-            f"holds a {data['resultType']} of Prometheus, without a course of time; export a "
+            f"holds a {data['resultType']} of Prometheus, of one moment; export a "
             "range with /api/v1/query_range"
         )
     rows, series = [], []
