@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from commands.models import models, publish, rollback
+from commands.replay import replay
 from commands.smoke import SmokeError, smoke
 from commands.train import train
 from commands.watch import watch
