@@ -1,9 +1,9 @@
-"""Train a model of a metric, publish it, watch a fleet, and roll back."""
+"""Replay the past, train models, publish them, watch a fleet, and roll back."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -15,14 +15,19 @@ from commands.replay import replay
 from commands.smoke import SmokeError, smoke
 from commands.train import train
 from commands.watch import watch
+from ops_anomaly.aws.cloudwatch import EXAMPLE
 from ops_anomaly.aws.errors import InvalidModelNameError
 from training import TrainingError
 
-EXAMPLES = {
+EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
+    replay: (
+        "replay watch.yaml --days 30",
+        "replay --csv exports/",
+        f'replay --days 30 \\\n      --cloudwatch "{EXAMPLE}"',
+    ),
     train: (
         "train --csv web-cpu.csv --name web-1-cpu",
-        "train --name web-1-cpu --days 14 \\\n"
-        '      --cloudwatch "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"',
+        f'train --name web-1-cpu --days 14 \\\n      --cloudwatch "{EXAMPLE}"',
     ),
     publish: (
         "publish runs/web-1-cpu --bucket my-models",
@@ -34,6 +39,8 @@ EXAMPLES = {
     smoke: ("smoke --stack ops-anomaly-dev",),
 }
 """Of each command, in the order in which they are listed."""
+
+FIRST_STEPS = [EXAMPLES[command][0] for command in (replay, train, publish, watch)]
 
 EXIT_CODES = """Exit codes: 0 done; 1 an error, which says what to do, or a part of a stack that
 smoke found failing; 2 a wrong option."""
@@ -49,8 +56,7 @@ def example_lines(heading: str, examples: Iterable[str]) -> str:
 
 app = typer.Typer(
     help=__doc__,
-    epilog=example_lines("First steps:", [EXAMPLES[each][0] for each in (train, publish, watch)])
-    + f"\n\n{EXIT_CODES}",
+    epilog=f"{example_lines('First steps:', FIRST_STEPS)}\n\n{EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

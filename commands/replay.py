@@ -71,17 +71,11 @@ def replay(
         ),
     ] = False,
 ) -> None:
-    r"""Show what the watcher would have notified of, before anything is deployed.
+    """Show what the watcher would have notified of.
 
-    It runs the watcher's own code over the history of your metrics, prints the incidents, and
-    writes a page with a chart of each. It only reads: nothing is written to AWS, and nobody is
-    notified. A replay that was interrupted continues.
-
-    \b
-    Examples:
-      ops-anomaly replay watch.yaml
-      ops-anomaly replay --cloudwatch "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"
-      ops-anomaly replay --csv exports/ --days 14
+    Before anything is deployed: it runs the watcher's own code over the history of your metrics,
+    prints the incidents, and writes a page with a chart of each. It only reads: nothing is written
+    to AWS, and nobody is notified. A replay that was interrupted continues.
     """
     from replay.job import replay_fleet
     from replay.page import Commands, write_page
