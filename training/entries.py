@@ -37,7 +37,7 @@ def entry_rows(options: Options, periods: Collection[int], now: int) -> list[tup
         ("runbook", options.runbook),
         ("tags", ", ".join(f"{name}={value}" for name, value in options.tags.items())),
         ("topic", options.topic),
-        ("group", options.group),
+        ("group", "" if options.group == options.name else options.group),  # a selector's own
     ]
     return [(label, text) for label, text in rows if text]
 

@@ -284,6 +284,7 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
             "Models were not read: of those with one threshold, sensitivity has no effect, and "
             "the forecast is wrong. Give --bucket to check."
         )
+    yield from idle_mutes(fleet)
     for watched in fleet:
         yield from overlaps(watched)
         yield from gapless_mutes(watched)
@@ -300,6 +301,19 @@ def overlaps(watched: Watched) -> Iterator[str]:
             f"{watched.options.name} and {owner} both match {one_of(metrics)}: {owner} comes "
             f"first, so its options hold, and those of {watched.options.name} do not."
         )
+
+
+def idle_mutes(fleet: Sequence[Watched]) -> Iterator[str]:
+    """Yield mutes by dimension that no metric has: a typing error would mute nothing."""
+    by_dimensions: dict[str, bool] = {}
+    for watched in fleet:
+        for mute in watched.options.mute:
+            pairs = ", ".join(f"{name}={value}" for name, value in mute.dimensions.items())
+            matches = any(map(mute.is_of, watched.metrics))
+            by_dimensions[pairs] = by_dimensions.get(pairs, False) or matches
+    for pairs, matches in by_dimensions.items():
+        if pairs and not matches:
+            yield f"The mute of {pairs} matches none of the metrics at the moment."
 
 
 def gapless_mutes(watched: Watched) -> Iterator[str]:

@@ -298,6 +298,15 @@ def test_mutes_without_a_gap_are_named() -> None:
     assert "no gap" not in entries_shown(ENTRY | {"mute": halves[:1]})
 
 
+def test_a_mute_of_dimensions_that_no_metric_has_is_named() -> None:
+    mute = {"from": "02:00", "to": "03:00", "dimensions": {"InstanceId": "web-*"}}
+    said = "The mute of InstanceId=web-* matches none of the metrics at the moment."
+    assert said in entries_shown(ENTRY, mute=[mute])
+    mute["dimensions"] = {"InstanceId": "i-*"}
+    other = {"name": "other", "metric": "AWS/EC2 NetworkIn Sum 300"}
+    assert "matches none" not in entries_shown(other, ENTRY, mute=[mute])
+
+
 def test_of_two_entries_for_one_metric_the_preview_says_which_one_holds() -> None:
     text = entries_shown(ENTRY, ENTRY | {"name": "again", "sensitivity": 5})
     assert "again: all that it matches is of earlier entries" in text

@@ -145,7 +145,8 @@ class Defaults(Contract, frozen=True, kw_only=True, omit_defaults=True):
     topic : str or None
         ARN of the SNS topic that messages go to, instead of the stack's.
     group : str or None
-        Anomalies of a group that begin together are one incident.
+        Anomalies of a group that begin together are one incident; a selector is a group of its
+        own, unless it names another.
     """
 
     model: Name | None = None
