@@ -12,7 +12,7 @@ from msgspec.json import schema_components
 
 from ops_anomaly.api.problems import CONTENT_TYPE, title
 from ops_anomaly.api.requests import JSON_MEDIA_TYPE
-from ops_anomaly.api.routes import ROUTES, Route
+from ops_anomaly.api.routes import HTML_MEDIA_TYPE, ROUTES, Route
 from ops_anomaly.api.schemas import Problem
 
 REFERENCE = "#/components/schemas/{name}"
@@ -70,6 +70,8 @@ def operation(route: Route) -> dict[str, Any]:
             for status in sorted({*route.errors, *ANYWHERE})
         },
     }
+    if route.has_page:
+        described["responses"]["200"]["content"][HTML_MEDIA_TYPE] = {"schema": {"type": "string"}}
     if description:
         described["description"] = " ".join(description.split())
     if route.request:

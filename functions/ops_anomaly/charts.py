@@ -30,7 +30,6 @@ PALETTES: dict[Theme, dict[str, str]] = {
         "expected": "#7d8998",
         "band": "#dbe7f5",
         "alert": "#d1242f",
-        "shade": "#fdeceb",
         "good": "#1a7f37",
     },
     "dark": {
@@ -42,20 +41,20 @@ PALETTES: dict[Theme, dict[str, str]] = {
         "expected": "#8a96a5",
         "band": "#233648",
         "alert": "#ff7a73",
-        "shade": "#3a2227",
         "good": "#57c878",
     },
 }
 """Text on `surface` has a contrast of 4.5 or more."""
 
 RULES = """
-.oa-chart{display:block;max-width:100%;overflow:visible;font:11px/1 system-ui,-apple-system,"Segoe UI",sans-serif}
+.oa-chart{display:block;max-width:100%;overflow:visible;
+font:11px/1 system-ui,-apple-system,"Segoe UI",sans-serif}
 .oa-chart text{fill:var(--oa-muted);paint-order:stroke;stroke:var(--oa-surface);stroke-width:3px;
 stroke-linejoin:round}
 .oa-chart path,.oa-chart rect{fill:none;stroke-linejoin:round;stroke-linecap:round;
 vector-effect:non-scaling-stroke}
 .oa-chart .oa-rule{stroke:var(--oa-rule)}
-.oa-chart .oa-shade{fill:var(--oa-shade)}
+.oa-chart .oa-shade{fill:var(--oa-alert);fill-opacity:.12}
 .oa-chart .oa-band{fill:var(--oa-band)}
 .oa-chart .oa-expected{stroke:var(--oa-expected);stroke-dasharray:4 4}
 .oa-chart .oa-reading{stroke:var(--oa-reading);stroke-width:1.6px}
@@ -74,6 +73,9 @@ LETTER = 6.5
 
 FINE = 2
 """Whole units of the drawing for each pixel: whole numbers are short, halves of a pixel exact."""
+
+CLOSE_PERIODS = 4
+"""Unusual readings so far apart are shaded as one: incidents close after three periods without."""
 
 MAX_MAGNITUDE = 1e300
 """Larger values are not drawn: the difference of two of them may not be a number."""
@@ -173,18 +175,17 @@ def chart(
     title
         For screen readers, and for those who point at it.
     span : (start, end), optional
-        What is shaded, milliseconds; by default, all from the first to the last unusual reading.
+        What is shaded, milliseconds; by default, unusual readings that are close together.
     zone
         Of the times.
     """
     inner = height - TOP - BOTTOM
     drawing = _Drawing(chart, FINE * width, FINE * inner, ticks=max(inner // 32, 1))
     rules = "".join(f"M0 {drawing.y(tick)}h{drawing.width}" for tick in drawing.ticks)
-    at = span or drawing.span
     parts = [
-        f'<rect class="oa-shade" {drawing.shade(*at)}/>' if at else "",
         _path("oa-rule", rules),
         _path("oa-band", drawing.band()),
+        *(drawing.shade(*each) for each in ([span] if span else drawing.spans)),
         _path("oa-expected", drawing.line(chart.expected)),
         *drawing.readings(),
     ]
@@ -202,11 +203,11 @@ def chart(
 
 
 def sparkline(chart: Chart, *, width: int = 160, height: int = 36, title: str = "") -> str:
-    """Return a small chart without labels: readings, the unusual ones, and the span of these."""
+    """Return a small chart without labels: readings, the unusual ones, and when these were."""
     drawing = _Drawing(chart, FINE * width, FINE * height)
-    shade = f'<rect class="oa-shade" {drawing.shade(*drawing.span)}/>' if drawing.span else ""
+    parts = [*(drawing.shade(*each) for each in drawing.spans), *drawing.readings()]
     size = f'width="{width}" height="{height}" viewBox="0 0 {drawing.width} {drawing.height}"'
-    return _svg(size, title, _described(drawing, UTC), shade + "".join(drawing.readings()))
+    return _svg(size, title, _described(drawing, UTC), "".join(parts))
 
 
 def timeline(
@@ -289,13 +290,18 @@ class _Drawing:
         return chart.start, chart.start + chart.step * max(len(chart.values) - 1, 0)
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """From the first unusual reading to the end of the last one's period."""
-        if not self.unusual:
-            return None
-        chart = self.chart
-        first, last = self.unusual[0], self.unusual[-1] + 1
-        return chart.start + chart.step * first, chart.start + chart.step * last
+    def spans(self) -> list[tuple[int, int]]:
+        """From the first of unusual readings that are close together to the end of the last."""
+        edges = [
+            (before, after)
+            for before, after in pairwise([-math.inf, *self.unusual, math.inf])
+            if after - before > CLOSE_PERIODS
+        ]
+        start, step = self.chart.start, self.chart.step
+        return [
+            (start + step * int(first), start + step * (int(last) + 1))
+            for (_, first), (last, _) in pairwise(edges)
+        ]
 
     def share(self, time: float) -> float:
         """Return where a time is between the left edge, 0, and the right one, 1."""
@@ -313,11 +319,13 @@ class _Drawing:
         return round(self.height * min(max((high - value) / (high - low), -1.0), 2.0))
 
     def shade(self, start: int, end: int) -> str:
-        """Return the attributes of a rectangle from one time to another, half a period around."""
+        """Return a rectangle from one time to another, half a period around its readings."""
         half = self.chart.step / 2
         left = max(round(self.width * self.share(start - half)), 0)
         right = min(round(self.width * self.share(end - half)), self.width)
-        return f'x="{left}" y="0" width="{max(right - left, FINE)}" height="{self.height}"'
+        width = max(right - left, FINE)
+        size = f'x="{left}" y="0" width="{width}" height="{self.height}"'
+        return f'<rect class="oa-shade" {size}/>'
 
     def line(self, values: Sequence[float | None]) -> str:
         """Return the path of a line, interrupted where a value is not known."""

@@ -7,6 +7,7 @@ from html import escape
 
 from ops_anomaly import charts
 from ops_anomaly.charts import Theme
+from ops_anomaly.detection.formatting import number
 
 STRONG = 0.8
 """Severity from which it is written on a filled label."""
@@ -30,7 +31,7 @@ margin:6px 0 16px}
 border-top:2px solid var(--oa-reading)}
 .oa-legend .oa-is-expected{border-top:2px dashed var(--oa-expected)}
 .oa-legend .oa-is-band{height:9px;border:0;background:var(--oa-band)}
-.oa-legend .oa-is-shade{height:9px;border:0;background:var(--oa-shade)}
+.oa-legend .oa-is-shade{height:9px;border:0;background:var(--oa-alert);opacity:.16}
 .oa-legend .oa-is-unusual{width:6px;height:6px;border:0;border-radius:3px;
 background:var(--oa-alert)}
 .oa-card{border:1px solid var(--oa-rule);border-left:4px solid var(--oa-alert);border-radius:8px;
@@ -134,6 +135,26 @@ def severity_label(severity: float, *, is_over: bool = False) -> str:
         f'<span class="oa-severity{kind}"><span class="oa-wide">severity </span>'
         f"{severity:.2f}</span>"
     )
+
+
+def reading(
+    value: float | None, expected: float | None, lower: float | None, upper: float | None
+) -> str:
+    """Return a reading and what was expected of it, as far as that is known; None is no data.
+
+    Examples
+    --------
+    >>> reading(95.2, 22.4, 18, 27)
+    '<b>95.2</b>, expected 22.4 (normal range 18 to 27)'
+    >>> reading(None, 118, None, None)
+    '<b>No data</b>, expected 118'
+    """
+    text = f"<b>{'No data' if value is None else number(value)}</b>"
+    if expected is not None:
+        text += f", expected {number(expected)}"
+    if lower is not None and upper is not None:
+        text += f" (normal range {number(lower)} to {number(upper)})"
+    return text
 
 
 def time_of_day(time: int, zone: tzinfo) -> str:

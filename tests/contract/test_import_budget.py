@@ -101,6 +101,7 @@ def test_the_api_responds_without_the_libraries_of_training(
     published_model: PublishedModel,
 ) -> None:
     modules = imported(published_model)
+    assert not {"ops_anomaly.charts", "ops_anomaly.pages"} & set(modules)
     if published_model.kind == "value-forest":
         assert "numpy" not in modules
         assert len(modules) <= MAX_MODULES

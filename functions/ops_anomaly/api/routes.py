@@ -6,6 +6,7 @@ and the description of its route.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -61,8 +62,11 @@ class Route:
         Statuses that the document lists beside 200 and those of any route.
     parameters
         Contracts of the path's parameters, by name.
+    has_page : bool
+        Whether it also responds with a page of HTML, where `Accept` prefers that.
     function
-        Called with the service, the request if it has a contract, and the path's parameters.
+        Called with the service, the request if it has a contract, the path's parameters, and
+        whether a page is wanted if it has one.
     """
 
     method: str
@@ -71,8 +75,11 @@ class Route:
     response: type[Contract] | None = None
     errors: tuple[HTTPStatus, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    has_page: bool = False
     function: Callable[..., Response[str]]
 
+
+HTML_MEDIA_TYPE = "text/html"
 
 ROUTES: list[Route] = []
 
@@ -176,13 +183,15 @@ def predict(service: Service, request: PredictRequest) -> Response[str]:
     request=DetectRequest,
     response=DetectResponse,
     errors=(*BAD_BODY, HTTPStatus.NOT_FOUND, HTTPStatus.SERVICE_UNAVAILABLE),
+    has_page=True,
 )
-def detect(service: Service, request: DetectRequest) -> Response[str]:
+def detect(service: Service, request: DetectRequest, *, as_page: bool) -> Response[str]:
     """Evaluate a series.
 
     Scores, bounds and reasons for each reading, and the alerts. With a model, the series continues
     the model's history; without one, its first 15 % only warm the detector up. No result depends on
-    later readings, except on their number and the usual step.
+    later readings, except on their number and the usual step. With `Accept: text/html`, the
+    response is a page that lists the alerts, each with a chart.
     """
     from ops_anomaly.api.detect import evaluate  # imports numpy, which not every model needs
 
@@ -191,6 +200,10 @@ def detect(service: Service, request: DetectRequest) -> Response[str]:
     service.count("Readings", len(response.points))
     service.count("Anomalies", sum(point.is_anomaly for point in response.points))
     service.count("Alerts", len(response.alerts))
+    if as_page:
+        from ops_anomaly.api.alert_list import alert_list  # what programs never need
+
+        return respond_with_page(alert_list(response), model)
     return respond(response, model)
 
 
@@ -235,7 +248,7 @@ def model(service: Service, name: str) -> Response[str]:
 @route("GET", "/docs")
 def docs(service: Service) -> Response[str]:
     """Page that shows the OpenAPI document."""
-    return Response(HTTPStatus.OK.value, content_type="text/html", body=docs_page())
+    return Response(HTTPStatus.OK.value, content_type=HTML_MEDIA_TYPE, body=docs_page())
 
 
 @route("GET", "/openapi.json")
@@ -252,6 +265,35 @@ def respond(body: Contract, model: LoadedModel | None = None) -> Response[str]:
         headers={"X-Model-Version": model.version} if model else {},
         body=msgspec.json.encode(body).decode(),
     )
+
+
+def respond_with_page(page: str, model: LoadedModel | None) -> Response[str]:
+    """Return a 200 with a page of HTML, in which no script can run."""
+    return Response(
+        HTTPStatus.OK.value,
+        content_type=f"{HTML_MEDIA_TYPE}; charset=utf-8",
+        headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+        | ({"X-Model-Version": model.version} if model else {}),
+        body=page,
+    )
+
+
+def prefers_page(accept: str) -> bool:
+    """Return whether a header `Accept` names HTML, and no JSON that is as welcome.
+
+    Examples
+    --------
+    >>> prefers_page("text/html,application/xhtml+xml,*/*;q=0.8"), prefers_page("*/*")
+    (True, False)
+    >>> prefers_page("application/json, text/html;q=0.9")
+    False
+    """
+    weights = {HTML_MEDIA_TYPE: 0.0, JSON_MEDIA_TYPE: 0.0}
+    for each in accept.lower().replace(" ", "").split(","):
+        name, *parameters = each.split(";")
+        weight = re.search(r";q=(0(?:\.\d*)?)(;|$)", each) if parameters else None
+        weights[name] = float(weight[1]) if weight else 1.0
+    return weights[HTML_MEDIA_TYPE] > weights[JSON_MEDIA_TYPE]
 
 
 AZURE_PATH = "anomalydetector/"
@@ -327,8 +369,11 @@ def _responding(app: Api, service: Service, called: Route) -> Callable[..., Resp
     def handle(**parameters: str) -> Response[str]:
         if called.request is None:
             return called.function(service, **parameters)
-        request = parse(body_of(app.current_event), called.request)
-        return called.function(service, request, **parameters)
+        event, wanted = app.current_event, {}
+        if called.has_page:
+            wanted["as_page"] = prefers_page(event.headers.get("accept", ""))
+        request = parse(body_of(event), called.request)
+        return called.function(service, request, **parameters, **wanted)
 
     return handle
 

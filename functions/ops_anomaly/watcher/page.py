@@ -17,10 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.charts import Theme, chart, sparkline
 from ops_anomaly.detection.formatting import duration, number
-from ops_anomaly.pages import LEGEND, document, severity_label, stylesheet, time_of_day
+from ops_anomaly.pages import (
+    LEGEND,
+    document,
+    reading,
+    severity_label,
+    stylesheet,
+    time_of_day,
+)
 from ops_anomaly.watcher.incidents import KEPT_MS
 from ops_anomaly.watcher.mutes import milliseconds, muted_until
-from ops_anomaly.watcher.notifications import basis, normal_range, percent, title_of
+from ops_anomaly.watcher.notifications import basis, percent, title_of
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.anomalies import Peak
@@ -276,7 +283,7 @@ def summary(view: View, is_open: int, is_over: int) -> str:
 def open_card(incident: Incident, view: View) -> str:
     """Return an open incident in full."""
     peak = incident.members[0].anomaly.peak
-    bounds = normal_range(peak.lower, peak.upper)
+    what = reading(peak.value, peak.expected, peak.lower, peak.upper)
     lasted = duration(max(view.now - incident.first_seen, 0))
     since = f"since {view.when(incident.first_seen)} ({lasted})"
     snoozed = incident.snoozed_until or 0
@@ -285,7 +292,7 @@ def open_card(incident: Incident, view: View) -> str:
         f'<article class="oa-card" id="{escape(incident.id)}">'
         f'<div class="oa-head"><h3>{name_of(incident)}</h3>'
         f"{severity_label(incident.severity)}</div>"
-        f'<p class="oa-what">{what(peak)}{bounds}, {since}{silent}</p>'
+        f'<p class="oa-what">{what}, {since}{silent}</p>'
         f"{details(incident, view)}</article>"
     )
 
@@ -298,7 +305,7 @@ def closed_card(incident: Incident, view: View) -> str:
     return (
         f'<details class="oa-card oa-closed" id="{escape(incident.id)}"><summary>'
         f'<div class="oa-head"><div><h3>{name_of(incident)}</h3>'
-        f'<p class="oa-what oa-muted">{what(incident.members[0].anomaly.peak)}; '
+        f'<p class="oa-what oa-muted">{in_short(incident.members[0].anomaly.peak)}; '
         f"{escape(CLOSED.get(incident.close_reason or '', 'over'))} {ended}</p></div>"
         f'<div class="oa-aside">{small_chart(incident.members[0])}'
         f"{severity_label(incident.severity, is_over=True)}</div></div>"
@@ -316,7 +323,7 @@ def muted_card(reported: ReportedAnomaly, view: View) -> str:
     return (
         '<article class="oa-card oa-closed"><div class="oa-head"><div>'
         f"<h3>{escape(title_of(metric))}</h3>"
-        f'<p class="oa-what oa-muted">{what(anomaly.peak)}, since '
+        f'<p class="oa-what oa-muted">{in_short(anomaly.peak)}, since '
         f"{view.when(anomaly.first_seen)}{muted}</p></div>"
         f'<div class="oa-aside">{small_chart(reported)}</div>'
         "</div></article>"
@@ -330,11 +337,9 @@ def name_of(incident: Incident) -> str:
     return f"{escape(title_of(Metric.parse(incident.members[0].metric)))}{more}"
 
 
-def what(peak: Peak) -> str:
+def in_short(peak: Peak) -> str:
     """Return what has happened, and by how much."""
-    value = "No data" if peak.value is None else number(peak.value)
-    expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
-    return f"<b>{value}</b>{expected}"
+    return reading(peak.value, peak.expected, None, None)
 
 
 def details(incident: Incident, view: View) -> str:
