@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import StringIO
@@ -24,8 +24,16 @@ OnProgress = Callable[[str, int, int], None]
 """Called with a stage, such as "Training the LSTM autoencoder", steps done, and steps in all."""
 
 
-def new_table(title: str, note: str | None, *columns: str) -> Table:
-    """Return an empty table: names on the left, figures on the right."""
+def new_table(title: str, note: str | None, *columns: str, names: Container[str] = ()) -> Table:
+    """Return an empty table: names on the left, figures on the right.
+
+    In a terminal that is too narrow names go on in the next line; figures are never cut.
+
+    Parameters
+    ----------
+    names
+        Those of the other columns that hold names too.
+    """
     table = Table(
         title=f"[bold]{title}[/bold]",
         title_justify="left",
@@ -37,7 +45,13 @@ def new_table(title: str, note: str | None, *columns: str) -> Table:
         pad_edge=False,
     )
     for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        is_name = number == 0 or column in names
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=not is_name,
+            overflow="fold" if is_name else "ellipsis",
+        )
     return table
 
 

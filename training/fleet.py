@@ -190,9 +190,9 @@ COLUMNS = ("entry", "metrics", "every", "model", "sensitivity", "alerts/wk")
 
 
 def fleet_table(fleet: Sequence[Watched], models: Models) -> Table:
-    """Return a row an entry; it fits 80 columns, but for the longest names."""
+    """Return a row an entry; it fits 80 columns."""
     note = "Alerts a week: false ones, of all its metrics, as expected from its sensitivity."
-    table = new_table("Watched metrics", note, *COLUMNS)
+    table = new_table("Watched metrics", note, *COLUMNS, names=("model",))
     for watched in fleet:
         options = watched.options
         periods = {metric.period for metric in watched.metrics}

@@ -174,12 +174,24 @@ def test_as_json_there_is_all_that_the_table_has_and_every_metric() -> None:
     assert costs.pop("total") == pytest.approx(sum(costs.values()))
 
 
+LONG = "a-name-of-so-many-characters-that-no-terminal-has-the-columns-0"
+
+
+def test_in_a_narrow_terminal_long_names_are_folded_and_figures_whole() -> None:
+    fleet = [Watched(Options(name=LONG, model=LONG, sensitivity=0.125), machines(1_000))]
+    text = StringIO()
+    console = Console(file=text, width=80, force_terminal=True, color_system=None)
+    print_table(fleet_table(fleet, {}), console)
+    assert "…" not in text.getvalue()
+    assert all(each in text.getvalue() for each in ("sensitivity", "alerts/wk", "1,000", "0.125"))
+    assert all(len(line) <= 80 for line in text.getvalue().splitlines())
+
+
 def test_in_a_pipe_a_table_is_plain_and_whole() -> None:
-    long = "a-model-of-a-name-that-no-terminal-has-the-columns-for-0123456789"
-    fleet = [Watched(Options(name=long, model=long), machines(1))]
+    fleet = [Watched(Options(name=LONG, model=LONG), machines(1))]
     text = StringIO()
     print_table(fleet_table(fleet, {}), Console(file=text, width=80))
-    assert text.getvalue().count(long) == 2
+    assert text.getvalue().count(LONG) == 2
     assert not re.search("[─│…]", text.getvalue())
 
 
