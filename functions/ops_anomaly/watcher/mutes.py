@@ -66,7 +66,7 @@ class Mute(Contract, frozen=True, kw_only=True, omit_defaults=True):
     timezone : str
         Of all these times, as the IANA names it: Europe/Berlin.
     reason : str or None
-        Why; messages quote it.
+        Why; `ops-anomaly watch` shows it.
     dimensions : dict of str to str
         Only metrics with these dimensions, whose values match these patterns of `*`, `?`, `[...]`.
     learn : bool
