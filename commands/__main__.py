@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from commands.feedback import feedback
 from commands.models import models, publish, rollback
 from commands.replay import replay
 from commands.smoke import SmokeError, smoke
@@ -36,6 +37,11 @@ EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
     models: ("models --bucket my-models", "models web-1-cpu --bucket my-models --json"),
     rollback: ("rollback web-1-cpu --to Qx7dWmT2 --bucket my-models",),
     watch: ("watch watch.yaml", "watch watch.yaml --bucket my-models"),
+    feedback: (
+        "feedback d7c150d4 fine --bucket my-models",
+        "feedback d7c150d4 snooze 4h --bucket my-models",
+        "feedback d7c150d4 --undo --bucket my-models",
+    ),
     smoke: ("smoke --stack ops-anomaly-dev",),
 }
 """Of each command, in the order in which they are listed."""

@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from local import UnexpectedResponseError
+from local.console import PAGE, with_console
 from local.events import FLEET_SIZE, MODEL, PERIOD, RUN_FOLDER, WATCH_FILE, put_fleet
 from local.gateway import Handler, LocalContext, listen, serve, stop_signals
 from local.stack import (
@@ -28,6 +29,7 @@ from local.stack import (
     use_local_bucket,
 )
 from ops_anomaly.api.schemas import MAX_POINTS
+from ops_anomaly.aws.objects import S3ObjectStore
 from ops_anomaly.detection.timeline import utc
 from training import RunError
 from training.publishing import publish_run, publish_watch_file
@@ -75,14 +77,16 @@ def demo(
         publish_run(s3_client(endpoint_url), BUCKET, run, console)
 
         show_step(console, 3, "The API")
-        url = started.enter_context(serve(api_handler(), listener))
+        stack = make_watch_stack(endpoint_url, "ops-anomaly")
+        os.environ.update(stack.environment())
+        url = started.enter_context(serve(local_handler(), listener))
+        os.environ["INCIDENT_PAGE_URL"] = f"{url}{PAGE}"
         show_exchanges(url, console)
         show_detection(url, series, console)
 
         show_step(console, 4, "The watcher")
-        stack = make_watch_stack(endpoint_url, "ops-anomaly")
-        os.environ.update(stack.environment())
         show_watching(stack, console)
+        show_console(url, console)
         if once:
             console.print("All responses are as they should be.")
             return
@@ -130,6 +134,17 @@ def api_handler() -> Handler:
         return response
 
     return handler
+
+
+def local_handler() -> Handler:
+    """Return the API's handler, and beside it the page of incidents."""
+    # reads the environment when it is imported
+    from ops_anomaly.watcher.handler import console, watch_handler
+
+    def update() -> None:
+        watch_handler({"watch": "incidents"}, LocalContext())
+
+    return with_console(api_handler(), console(), S3ObjectStore(BUCKET), update)
 
 
 @dataclass(frozen=True)
@@ -260,9 +275,10 @@ def show_watching(stack: WatchStack, console: Console) -> None:
     began = time.perf_counter()
     watch_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
     stack.run_queued(stack.shard_queue, watch_handler, LocalContext())
+    watch_handler({"watch": "incidents"}, LocalContext())
     seconds = time.perf_counter() - began
     events, messages = stack.drain_events(), stack.drain_messages()
-    if [event["detail-type"] for event in events] != ["Anomaly Opened"] or len(messages) != 1:
+    if [event["detail-type"] for event in events] != ["Incident Opened"] or len(messages) != 1:
         raise UnexpectedResponseError(
             f"the watcher published {len(events)} events and {len(messages)} messages; one of each "
             "was expected"
@@ -277,11 +293,26 @@ def show_watching(stack: WatchStack, console: Console) -> None:
     )
 
 
+def show_console(url: str, console: Console) -> None:
+    """Ask for the page of incidents, and print where it is.
+
+    Raises
+    ------
+    UnexpectedResponseError
+        If it does not show the incident.
+    """
+    response = requests.get(f"{url}{PAGE}", timeout=TIMEOUT_SECONDS)
+    if response.status_code != requests.codes.ok or "CPUUtilization" not in response.text:
+        raise UnexpectedResponseError(f"GET {PAGE} returned {response.status_code}")
+    console.print(f"The page of incidents, with its chart: {url}{PAGE}")
+
+
 def show_next_steps(url: str, endpoint_url: str, console: Console) -> None:
     """Print what can be done while the API is up."""
     exports = " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
     console.print(
-        f"\nServing on [bold]{url}[/bold] until Ctrl-C; docs at {url}/docs\n"
+        f"\nServing on [bold]{url}[/bold] until Ctrl-C; docs at {url}/docs, "
+        f"incidents at {url}{PAGE}\n"
         f"Azure AI Anomaly Detector's clients: endpoint {url}, any key (docs/azure.md)\n"
         "In another terminal, list the models, publish again, or roll back:\n"
         f"  export {exports} \\\n"

@@ -37,6 +37,7 @@ from ops_anomaly.watcher.events import (
     AlarmChanges,
     DeliveryTest,
     DirectAlarms,
+    IncidentTick,
     ShardJobs,
     Tick,
     UnknownEventError,
@@ -116,10 +117,13 @@ def send_request(event: dict[str, Any], endpoint_url: str, console: Console) -> 
 
 
 def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str, Any]:
-    """Return what the watcher publishes on an event, and on what it queues."""
+    """Return what the watcher publishes on an event, on what it queues, and a minute later."""
     # reads the environment when it is imported
-    from ops_anomaly.watcher.handler import alarm_handler, watch_handler
+    from ops_anomaly.watcher.handler import alarm_handler, console_handler, watch_handler
 
+    if is_of_console(event):
+        html = console_handler(event, LocalContext())
+        return {} if html is None else {"html": html}
     publish_watch_file(s3_client(stack.endpoint_url), BUCKET, read_watch_file(WATCH_FILE))
     console.print(seed_metrics(event, stack.client("cloudwatch")))
     handler = alarm_handler if alarms_of(event) else watch_handler
@@ -130,7 +134,16 @@ def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str
         handler(event, LocalContext())
         stack.run_queued(stack.shard_queue, watch_handler, LocalContext())
         stack.run_queued(stack.alarm_queue, alarm_handler, LocalContext())
+    watch_handler({"watch": "incidents"}, LocalContext())
     return {"events": stack.drain_events(), "messages": stack.drain_messages()}
+
+
+def is_of_console(event: Any) -> bool:
+    """Return whether an event is of the dashboard, or feedback."""
+    match event:
+        case {"describe": True} | {"widgetContext": _} | {"detail-type": "Incident Feedback"}:
+            return True
+    return False
 
 
 def is_shard_job(event: Any) -> bool:
@@ -162,6 +175,8 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
             put_fleet(cloudwatch, now, FLEET_SIZE)
             kind = "A tick" if isinstance(known, Tick) else "A shard job"
             return f"{kind}: {FLEET_SIZE} machines, one of which runs away."
+        case IncidentTick():
+            return "The schedule of every minute: there is nothing to tell yet."
         case DeliveryTest():
             return "A test of whether alerts arrive."
         case AlarmChanges(changes=changes) | DirectAlarms(changes=changes):

@@ -85,6 +85,7 @@ class World:
         self.event, self.message = FakeChannel(), FakeChannel()
         self.telemetry = FakeTelemetry()
         self.slept: list[float] = []
+        self.shards = 1
         self.metrics = machines(count, PERIOD, statistic)
         self.options = Options(**{"name": "cpu", "history_days": 3} | more)
         for number, metric in enumerate(self.metrics):
@@ -159,7 +160,7 @@ class World:
     ) -> ShardReport | None:
         """Evaluate the machines at a time, and leave it to a test to tell people."""
         self.clock.seconds = seconds
-        fleet = stored_fleet(self.metrics, self.options)
+        fleet = stored_fleet(self.metrics, self.options, self.shards)
         if self.store.objects.get(FLEET_KEY) != fleet:
             self.store.objects[FLEET_KEY] = fleet
         return (by or self.runner).run(0, remaining_ms)

@@ -79,13 +79,15 @@ def machines(count: int, period: int = 300, statistic: str = "Average") -> list[
     ]
 
 
-def stored_fleet(metrics: Sequence[Metric], options: Options) -> StoredObject:
+def stored_fleet(
+    metrics: Sequence[Metric], options: Options, least_shards: int = 1
+) -> StoredObject:
     """Return the list of a fleet of one entry, as it is stored; its shards are filled in order."""
     members = [
         Member(metric=str(metric), entry=0, shard=position // SHARD_SIZE, listed_at=0)
         for position, metric in enumerate(metrics)
     ]
-    shards = max((each.shard + 1 for each in members), default=1)
+    shards = max([least_shards, *(each.shard + 1 for each in members)])
     fleet = Fleet(watch_file="none", listed_at=0, shards=shards, entries=[options], members=members)
     data = msgspec.json.encode(fleet)
     return StoredObject(data, etag=digest(data), version="1")

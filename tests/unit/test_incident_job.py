@@ -26,13 +26,20 @@ def incidents(world: World) -> list[Incident]:
     return decode_incidents(world.store.objects[INCIDENTS_KEY].data).board.incidents
 
 
-def test_what_was_found_is_held_for_half_a_minute(world: World) -> None:
+def test_what_one_shard_found_is_told_immediately(world: World) -> None:
     world.set(SPIKE, -1)
     assert world.run_quietly(0).opened == 1
+    assert world.incidents.run().opened == 1
+    assert world.sent == [("i-00000", OPENED)]
+
+
+def test_with_several_shards_it_is_held_for_half_a_minute(world: World) -> None:
+    world.set(SPIKE, -1)
+    world.shards = 2
+    world.run_quietly(0)
     assert world.incidents.run().opened == 0
     world.clock.advance(30)
     assert world.incidents.run().opened == 1
-    assert world.sent == [("i-00000", OPENED)]
 
 
 def test_a_minute_in_which_nothing_happens_writes_nothing(world: World) -> None:

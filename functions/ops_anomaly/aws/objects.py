@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from ops_anomaly.aws.errors import (
     ConflictError,
@@ -171,11 +171,16 @@ class S3ObjectStore:
     ----------
     timeout_seconds
         Bound on one request; at most three are tried.
+    credential_provider
+        Of obstore; None takes the environment's, which are those of a Lambda.
     """
 
-    def __init__(self, bucket: str, timeout_seconds: int = 4) -> None:
+    def __init__(
+        self, bucket: str, timeout_seconds: int = 4, credential_provider: Any = None
+    ) -> None:
         self.bucket = bucket
         self._timeout_seconds = timeout_seconds
+        self._credential_provider = credential_provider
 
     @cached_property
     def _store(self) -> S3Store:
@@ -195,6 +200,7 @@ class S3ObjectStore:
                 "max_retries": 2,
                 "retry_timeout": timedelta(seconds=self._timeout_seconds + 1),
             },
+            credential_provider=self._credential_provider,
         )
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:

@@ -82,7 +82,7 @@ class Console:
                 return self._widget(event, context, endpoint)
             case {"detail-type": kind, "detail": dict(detail)} if kind == DETAIL_TYPE:
                 try:
-                    self.give(detail, str(detail.get("by") or event.get("source") or "an event"))
+                    self._give(detail, str(detail.get("by") or event.get("source") or "an event"))
                 except InvalidFeedbackError as error:
                     self._telemetry.unknown_event(error)
                 return None
@@ -99,58 +99,12 @@ class Console:
             action=action,
         )
 
-    def give(self, fields: Mapping[str, Any], by: str) -> list[Feedback]:
-        """Keep what somebody says of an incident, or take it back.
-
-        Parameters
-        ----------
-        fields
-            `incident`: its id, or how it begins; `verdict`: fine, real, snooze or undo; and
-            `duration`, such as 4h, of a snooze.
-
-        Returns
-        -------
-        list of Feedback
-            What holds now; or what does not any more, which may be nothing.
-
-        Raises
-        ------
-        InvalidFeedbackError
-            Saying what is wrong with it.
-        AwsError
-            If it could not be kept.
-        """
-        incident, verdict = self._find(str(fields.get("incident") or "")), fields.get("verdict")
-        now, by = self._clock(), by[:MAX_NAME]
-        if verdict == UNDO:
-            return undo_feedback(self._store, incident.id, by, now)
-        known = VERDICTS.get(str(verdict))
-        if known is None:
-            raise InvalidFeedbackError(
-                f"verdict must be fine, real, snooze or undo, not {str(verdict)[:40]!r}"
-            )
-        until = now + _snooze_ms(fields.get("duration")) if known == "snooze" else None
-        return [give_feedback(self._store, incident, known, by, now, until)]
-
-    def _find(self, id_: str) -> Incident:
-        """Return the incident whose id begins so."""
-        incidents = self._read_incidents().board.incidents
-        found = [each for each in incidents if id_ and each.id.startswith(id_)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise InvalidFeedbackError(f"{len(found)} incidents begin with {id_}: give more of it")
-        raise InvalidFeedbackError(
-            f"no incident {id_[:40]!r}: the page of incidents and messages name them, for a week "
-            "after they closed"
-        )
-
     def _widget(self, event: Mapping[str, Any], context: Mapping[str, Any], endpoint: str) -> str:
         """Return the widget, after the button that was pressed has done what it says."""
         theme: Theme = "dark" if context.get("theme") == "dark" else "light"
         try:
             if "verdict" in event:
-                self.give(event, _viewer(context))
+                self._give(event, _viewer(context))
             return widget(
                 self._read_incidents().board,
                 now=self._clock(),
@@ -163,6 +117,9 @@ class Console:
         except (InvalidFeedbackError, CorruptStateError, AwsError) as error:
             return f"<p>{escape(str(error))}</p>"
 
+    def _give(self, fields: Mapping[str, Any], by: str) -> None:
+        give(self._store, fields, by, self._clock())
+
     def _read_incidents(self) -> IncidentState:
         return self._incidents.read() or IncidentState()
 
@@ -172,6 +129,58 @@ class Console:
 
     def _read_feedback(self) -> list[Feedback]:
         return self._feedback.read() or []
+
+
+def give(store: ObjectStore, fields: Mapping[str, Any], by: str, now: int) -> list[Feedback]:
+    """Keep what somebody says of an incident, or take it back.
+
+    Parameters
+    ----------
+    fields
+        `incident`: its id, or how it begins; `verdict`: fine, real, snooze or undo; and `duration`,
+        such as 4h, of a snooze.
+    now : int
+        Milliseconds since 1970.
+
+    Returns
+    -------
+    list of Feedback
+        What holds now; or what does not any more, which may be nothing.
+
+    Raises
+    ------
+    InvalidFeedbackError
+        Saying what is wrong with it.
+    AwsError
+        If it could not be kept.
+    """
+    incident, verdict = _find(store, str(fields.get("incident") or "")), fields.get("verdict")
+    by = by[:MAX_NAME]
+    if verdict == UNDO:
+        return undo_feedback(store, incident.id, by, now)
+    known = VERDICTS.get(str(verdict))
+    if known is None:
+        raise InvalidFeedbackError(
+            f"verdict must be fine, real, snooze or undo, not {str(verdict)[:40]!r}"
+        )
+    until = now + _snooze_ms(fields.get("duration")) if known == "snooze" else None
+    return [give_feedback(store, incident, known, by, now, until)]
+
+
+def _find(store: ObjectStore, beginning: str) -> Incident:
+    """Return the incident whose id begins so."""
+    state = CachedObject(store, INCIDENTS_KEY, decode_incidents).read() or IncidentState()
+    found = [each for each in state.board.incidents if beginning and each.id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InvalidFeedbackError(
+            f"{len(found)} incidents begin with {beginning}: give more of it"
+        )
+    raise InvalidFeedbackError(
+        f"no incident {beginning[:40]!r}: messages and the page of incidents name them, for a week "
+        "after they closed"
+    )
 
 
 def _snooze_ms(duration: Any) -> int:

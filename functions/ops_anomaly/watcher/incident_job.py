@@ -18,6 +18,7 @@ from ops_anomaly.aws.objects import (
 )
 from ops_anomaly.watcher.feedback_file import decode_feedback
 from ops_anomaly.watcher.incidents import (
+    HOLD_MS,
     IncidentBoard,
     IncidentClosed,
     IncidentOpened,
@@ -120,7 +121,8 @@ class IncidentJob:
             # what is over was told
             reported = [each for each in reported if each.closed_at is None]
         state = snapshot.state
-        board, transitions = fold(state.board, reported, entries, self._given(), now)
+        hold = HOLD_MS if fleet.shards > 1 else 0  # one job reports all that it finds together
+        board, transitions = fold(state.board, reported, entries, self._given(), now, hold)
         told = self._notifications(transitions, entries, now)
         after = IncidentState(board, (*state.outbox, *told))
         if after != state or after.outbox:

@@ -31,7 +31,7 @@ takes a metric to have recovered."""
 
 HOLD_MS = 30_000
 """How long an anomaly is held before people are told, for others that belong to it: so long the
-jobs of one tick take to find them. What comes later joins without another message."""
+jobs of one tick may be apart. What comes later joins without another message."""
 
 KEPT_MS, MAX_KEPT = 7 * 86_400_000, 200
 """Incidents that are over, and are still shown."""
@@ -167,6 +167,7 @@ def fold(
     entries: Mapping[str, Options],
     feedback: Sequence[Feedback],
     now: int,
+    hold: int = HOLD_MS,
 ) -> tuple[IncidentBoard, list[Transition]]:
     """Bring incidents up to date with what all shards report.
 
@@ -180,6 +181,8 @@ def fold(
         The options of each entry of the watch file, by its name.
     now : int
         Milliseconds since 1970.
+    hold : int
+        How long anomalies are held, milliseconds.
 
     Returns
     -------
@@ -208,7 +211,7 @@ def fold(
     ]
     transitions: list[Transition] = []
     for component in _components([*links, *(_link(each, None, entries) for each in told)]):
-        found = _told(component, now)
+        found = _told(component, now, hold)
         if found:
             transitions.append(found)
             incidents[found.incident.id] = found.incident
@@ -295,7 +298,7 @@ def _is_muted(reported: ReportedAnomaly, entries: Mapping[str, Options], now: in
     return any(muted_until(options.mute, metric, time) is not None for time in times)
 
 
-def _told(links: Sequence[_Link], now: int) -> IncidentOpened | IncidentJoined | None:
+def _told(links: Sequence[_Link], now: int, hold: int) -> IncidentOpened | IncidentJoined | None:
     """Return what becomes of anomalies that belong together, some of which may be known."""
     new = [each.reported for each in links if each.incident is None]
     known = [each.incident for each in links if each.incident]
@@ -304,7 +307,7 @@ def _told(links: Sequence[_Link], now: int) -> IncidentOpened | IncidentJoined |
     if known:
         incident = min(known, key=lambda each: (each.opened_at, each.id))
         return IncidentJoined(_with_members(incident, [*incident.members, *new]), new)
-    if all(each.closed_at is None and each.opened_at + HOLD_MS > now for each in new):
+    if all(each.closed_at is None and each.opened_at + hold > now for each in new):
         return None
     return IncidentOpened(_with_members(Incident(new[0].anomaly.id, now, []), new))
 
