@@ -86,7 +86,7 @@ box-shadow:0 6px 20px #0003}
 color:var(--oa-surface);font-weight:600}
 .oa cwdb-action{display:none}
 @container oa (max-width:600px){.oa-confirm{position:static}.oa-buttons{position:relative}
-.oa-confirm form{top:40px}}
+.oa-confirm form{top:40px;right:0;width:auto}}
 """
 
 EMPTY = """
