@@ -20,6 +20,7 @@ from commands.reading import (
 )
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 from ops_anomaly.aws.objects import check_name
+from training.alerts import RealIncidents, exclude_real, incidents_of_file, read_feedback
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
@@ -89,6 +90,13 @@ def train(
             "2026-03-01T09:30 (UTC); repeatable.",
         ),
     ] = None,
+    feedback: Annotated[
+        Path | None,
+        typer.Option(
+            help="Marks saved from a replay's page, or those of a stack: incidents that were real "
+            "are kept out of training."
+        ),
+    ] = None,
     train_share: Annotated[
         float,
         typer.Option(
@@ -124,6 +132,7 @@ def train(
         time_column, value_column, series_name, timezone, day_first, decimal_comma
     )
     kinds = tuple(kind for kind in KINDS if kind in (candidates or KINDS))
+    real = read_feedback(feedback) if feedback else None
     if watch is not None:
         if csv or labels or simulated or cloudwatch or excluded or out or reading != DEFAULTS:
             raise typer.BadParameter(
@@ -132,7 +141,7 @@ def train(
                 param_hint="--watch",
             )
         settings = Settings("", train_share, seed, epochs, kinds=kinds)
-        folders = train_all(watch, days, settings, output)
+        folders = train_all(watch, days, settings, real, output)
         if as_json:
             typer.echo(json.dumps([read_run(folder).as_json() for folder in folders], indent=2))
         return
@@ -140,6 +149,10 @@ def train(
     check_target(folder)
     options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days, reading)
     series = exclude(obtain_series(options, output), excluded or ())
+    if real is not None:
+        named = csv.stem if csv else series.name
+        incidents = real.get(str(cloudwatch), ()) if cloudwatch else incidents_of_file(real, named)
+        series = exclude_real(series, incidents, output)
     output.print("Loading the libraries ...", style="dim")
 
     from training.job import train_run
@@ -151,14 +164,16 @@ def train(
     output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
 
 
-def train_all(path: Path, days: int, settings: Settings, output: Console) -> list[Path]:
+def train_all(
+    path: Path, days: int, settings: Settings, real: RealIncidents | None, output: Console
+) -> list[Path]:
     """Train every model that a watch file names, print the next commands, return the folders."""
     from training.job import train_watched
     from training.sources.cloudwatch import cloudwatch_client
     from training.watch_yaml import read_watch_file
 
     watch_file = read_watch_file(path)
-    folders = train_watched(watch_file, cloudwatch_client(), days, settings, output)
+    folders = train_watched(watch_file, cloudwatch_client(), days, settings, output, real)
     output.rule(align="left")
     for folder in folders:
         output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")

@@ -1,16 +1,29 @@
-"""The alerts that a detector raised, as people read them; those that may be past incidents."""
+"""The alerts that a detector raised, as people read them, and past incidents.
+
+Past incidents are kept out of training: some are proposed, as they look unusual; others are known
+by the feedback that people gave.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+from rich.console import Console
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import InvalidMetricError
 from ops_anomaly.detection import untrained
-from ops_anomaly.detection.timeline import utc
-from training.sources.series import EXCLUDE, LabelledSeries
+from ops_anomaly.detection.timeline import counted, utc
+from ops_anomaly.watcher.feedback import FeedbackFile, by_metric
+from training import SourceError
+from training.sources.series import EXCLUDE, LabelledSeries, TimeRange, exclude
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from ops_anomaly.detection.types import Alert, Detection
 
@@ -103,3 +116,77 @@ def propose_exclusions(series: LabelledSeries, cut: int) -> list[RaisedAlert]:
         (each for each in alerts if each.severity >= MIN_SEVERITY and not each.is_known),
         MAX_PROPOSALS,
     )
+
+
+RealIncidents = Mapping[str, Sequence[TimeRange]]
+"""When people said that incidents were real, by the text of their metric."""
+
+
+def read_feedback(path: Path) -> RealIncidents:
+    """Read the feedback that was saved from a page, or that a stack keeps.
+
+    What was fine, snoozed or taken back is no reason to leave anything out.
+
+    Raises
+    ------
+    SourceError
+        If the file can't be read, or is something else.
+    """
+    try:
+        file = msgspec.json.decode(path.read_bytes(), type=FeedbackFile)
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            f"{path} is not a file of feedback, as a replay's page saves it: {error}"
+        ) from error
+    return {
+        metric: [TimeRange(mark.start, mark.stop) for mark in said.real]
+        for metric, said in by_metric(file.feedback).items()
+    }
+
+
+def incidents_of_file(real: RealIncidents, name: str) -> Sequence[TimeRange]:
+    """Return the incidents of a series that was read from a file.
+
+    Parameters
+    ----------
+    name
+        Of the file without its suffix: a replay of files names metrics so. Where all feedback is of
+        one metric, the file is taken to be an export of it.
+
+    Raises
+    ------
+    SourceError
+        If there is feedback of several metrics, and none has this name.
+    """
+    named = [metric for metric in real if file_of(metric) == name]
+    if not named and len(real) > 1:
+        metrics = "".join(f"\n  {metric}" for metric in sorted(real))
+        raise SourceError(f"The feedback is of other metrics than {name}:{metrics}")
+    return [each for metric in named or real for each in real[metric]]
+
+
+def file_of(metric: str) -> str | None:
+    """Return the name of the file that a replay took for a metric; None of CloudWatch's."""
+    try:
+        parsed = Metric.parse(metric)
+    except InvalidMetricError:
+        return None
+    return parsed.name if parsed.namespace == "File" else None
+
+
+def exclude_real(
+    series: LabelledSeries, incidents: Sequence[TimeRange], console: Console
+) -> LabelledSeries:
+    """Return the series with incidents left out, as far as it reaches, and print how many."""
+    reached = [
+        each
+        for each in incidents
+        if ((series.times >= each.first) & (series.times <= each.last)).any()
+    ]
+    console.print(
+        f"Feedback: {counted(len(reached), 'real incident')} kept out of training"
+        + (f", {len(incidents) - len(reached)} at other times" if reached != incidents else "")
+    )
+    return exclude(series, reached)

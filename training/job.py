@@ -14,7 +14,7 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.artifact import pack
 from ops_anomaly.watcher.watch_file import WatchFile
 from training import SourceError
-from training.alerts import propose_exclusions
+from training.alerts import RealIncidents, exclude_real, propose_exclusions
 from training.backtest import Backtest, plan_injections, run_backtest, try_sensitivities
 from training.candidates import CANDIDATES, TITLES, Candidate, CandidateKind
 from training.comparison import (
@@ -166,6 +166,7 @@ def train_watched(
     days: int,
     settings: Settings,
     console: Console,
+    real: RealIncidents | None = None,
     runs: Path = RUNS,
 ) -> list[Path]:
     """Train each model of a watch file on the fullest of its metrics; return the runs' folders.
@@ -176,6 +177,8 @@ def train_watched(
     ----------
     settings
         Of every run, but for the name.
+    real
+        Past incidents by feedback, which are left out.
 
     Raises
     ------
@@ -194,10 +197,16 @@ def train_watched(
         raise missing([models[model][0] for model in without], days, cloudwatch)
     for each in selected:
         split(each.series, settings.train_share)  # raises where a part would be too short
-    return [train_selected(each, settings, console, runs) for each in selected]
+    return [train_selected(each, settings, console, real, runs) for each in selected]
 
 
-def train_selected(selected: Selected, settings: Settings, console: Console, runs: Path) -> Path:
+def train_selected(
+    selected: Selected,
+    settings: Settings,
+    console: Console,
+    real: RealIncidents | None,
+    runs: Path,
+) -> Path:
     """Train one model, and return the folder of its run."""
     folder = runs / selected.model
     console.rule(f"[bold]{selected.model}", align="left")
@@ -206,6 +215,9 @@ def train_selected(selected: Selected, settings: Settings, console: Console, run
             f"Of {selected.metrics} metrics, the one with the most readings: "
             f"{escape(str(selected.metric))}"
         )
-    show_series(selected.series, console)
-    train_run(selected.series, replace(settings, name=selected.model), folder, console)
+    series = selected.series
+    show_series(series, console)
+    if real is not None:
+        series = exclude_real(series, real.get(str(selected.metric), ()), console)
+    train_run(series, replace(settings, name=selected.model), folder, console)
     return folder

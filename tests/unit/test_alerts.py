@@ -1,16 +1,28 @@
-"""The alerts of a detection, as people read them."""
+"""The alerts of a detection, as people read them; past incidents by feedback."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ops_anomaly.detection.types import Alert, Detection, Series
-from training.alerts import most_severe, raised_alerts
+from ops_anomaly.watcher.feedback import Feedback, FeedbackFile, Mark, Undo
+from training import SourceError
+from training.alerts import (
+    exclude_real,
+    incidents_of_file,
+    most_severe,
+    raised_alerts,
+    read_feedback,
+)
 from training.report import alert_lines
-from training.sources.series import LabelledSeries
+from training.sources.series import LabelledSeries, TimeRange
 
 TIMES = 1_767_225_600_000 + 300_000 * np.arange(100)
 
@@ -70,3 +82,56 @@ def test_the_list_has_the_worst_ten_and_says_how_many_more(series: LabelledSerie
     assert lines[-1] == "  and 2 less severe ones: see report and --json"
     assert "2026-01-01 04:15" in lines[2]
     assert alert_lines([]) == ["It would have raised no alert."]
+
+
+METRIC = "AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300"
+
+
+def mark(metric: str, first: int, last: int) -> Mark:
+    return Mark("id", metric, int(TIMES[first]), int(TIMES[last]), 1.0, 2.0, 0.0, 1.0)
+
+
+def saved(path: Path, *feedback: Feedback) -> Path:
+    path.write_bytes(msgspec.json.encode(FeedbackFile(feedback=list(feedback))))
+    return path
+
+
+def test_only_what_is_said_to_be_real_is_left_out(series: LabelledSeries, tmp_path: Path) -> None:
+    path = saved(
+        tmp_path / "feedback.json",
+        Feedback("a", "real", "page", 0, marks=[mark(METRIC, 40, 44)]),
+        Feedback("b", "fine", "page", 0, marks=[mark(METRIC, 60, 64)]),
+        Feedback("c", "real", "page", 0, marks=[mark(METRIC, 80, 84)], undone=Undo("page", 1)),
+        Feedback("d", "real", "page", 0, marks=[Mark("e", METRIC, 0, 1, 1.0, 2.0, 0.0, 1.0)]),
+    )
+    text = StringIO()
+    real = read_feedback(path)
+    excluded = exclude_real(series, real[METRIC], Console(file=text))
+    assert excluded.left_out.tolist() == [[TIMES[40], TIMES[44]]]
+    assert text.getvalue() == "Feedback: 1 real incident kept out of training, 1 at other times\n"
+
+
+def test_a_file_has_the_feedback_of_its_name_or_of_the_only_metric() -> None:
+    web, api = [TimeRange(1, 2)], [TimeRange(3, 4)]
+    replayed = {"File web () Average 300": [], "File web Average 300": web, METRIC: api}
+    assert incidents_of_file(replayed, "web") == web
+    assert incidents_of_file({METRIC: api}, "export") == api
+    assert incidents_of_file({}, "export") == []
+    with pytest.raises(SourceError, match=f"other metrics than export:\n  {METRIC}\n"):
+        incidents_of_file(replayed, "export")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"timestamp,value", "is not a file of feedback, as a replay's page saves it"),
+        (b'{"version": 1, "feedback": [{"verdict": "maybe"}]}', "is not a file of feedback"),
+        (None, r"feedback\.json can't be read: No such file"),
+    ],
+)
+def test_a_file_of_something_else_is_refused(content, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "feedback.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        read_feedback(path)
