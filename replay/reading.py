@@ -188,9 +188,10 @@ class HistoryFolder:
         """Keep what was read of a span, behind what is known before it."""
         known = self._stored(span.metric)
         if known.end == span.start:
+            before = known.series[known.series.times < 1_000 * span.start]
             series = Series(
-                np.concatenate([known.series.times, series.times]),
-                np.concatenate([known.series.values, series.values]),
+                np.concatenate([before.times, series.times]),
+                np.concatenate([before.values, series.values]),
             )
             span = replace(span, start=known.start)
         final = (self._now - 1_000 * FINAL_SECONDS) // (1_000 * span.metric.period)

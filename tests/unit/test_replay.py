@@ -1,0 +1,460 @@
+"""A replay finds what the watcher would have, in each message, in a fraction of the time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from ops_anomaly.aws.cloudwatch import Metric, Span
+from ops_anomaly.detection import untrained
+from ops_anomaly.detection.types import DAY, Series
+from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
+from ops_anomaly.watcher.feedback import NO_FEEDBACK, Feedback, FeedbackFile, MetricFeedback
+from ops_anomaly.watcher.feedback_file import mark_of
+from ops_anomaly.watcher.incidents import IncidentBoard, fold
+from ops_anomaly.watcher.notifications import incident_notification
+from ops_anomaly.watcher.outbox import Notification
+from ops_anomaly.watcher.state import MetricState
+from ops_anomaly.watcher.watch_file import Mute, Options, periods_of
+from replay import ReplayError
+from replay.engine import Report, between, evaluations, replay_metric, ticks
+from replay.fold import folded, notified
+from replay.job import FleetReplay, OutcomeFolder, replay_fleet
+from replay.lookahead import LookaheadDetector
+from replay.page import Commands, write_page
+from replay.reading import (
+    HistoryFolder,
+    Planned,
+    expense,
+    plan,
+    plan_file,
+    read_missing,
+    whole_periods,
+)
+from replay.sources import Source
+from replay.summary import show_replay
+from tests.support.command import ROOT, command
+from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
+from tests.support.series import series_of
+from tests.support.watcher import NOON_MS, machines
+from training import SourceError
+from training.cost import STACK, Cost, cost_by_fleet
+
+START = NOON_MS - NOON_MS % DAY
+MINUTE = 60_000
+
+
+def busy(seed: int, period: int, days: int, *, share: float = 1.0) -> Series:
+    """Return a metric with a daily rhythm, incidents, and a share of its readings; and gaps."""
+    random = np.random.default_rng(seed)
+    count = days * 86_400 // period
+    times = START + 1_000 * period * np.arange(count)
+    values = 30 + 2 * np.sin(2 * np.pi * times / DAY) + random.normal(0, 0.4, count)
+    for first in np.linspace(0.55 * count, 0.97 * count, 6).astype(int):
+        values[first : first + random.integers(1, 12)] += random.choice([-20, 25, 60])
+    is_kept = random.random(count) < share
+    if share < 1:
+        gap = random.integers(count // 2, count - 40)
+        is_kept[gap : gap + 30] = False
+    return Series(times[is_kept], values[is_kept].round(3))
+
+
+def tick_by_tick(
+    metric: Metric,
+    options: Options,
+    history: Series,
+    start: int,
+    until: int,
+    feedback: MetricFeedback = NO_FEEDBACK,
+) -> Iterator[tuple[int, object]]:
+    """Yield what the watcher finds, evaluated at each tick by the detector itself."""
+    settle, periods = (
+        settle_seconds(metric, options),
+        periods_of(options.history_days, metric.period),
+    )
+    state, checkpoint = MetricState.empty(metric), None
+    for now in ticks(start, until):
+        due = state.due(now, settle, periods)
+        if due is None:
+            continue
+        found = evaluate_metric(
+            state, between(history, *due), due[1], now, options, None, checkpoint, feedback
+        )
+        yield from ((now, each) for each in found.transitions)
+        state = found.state
+        if found.update and found.update.checkpoint:
+            checkpoint = found.update.checkpoint
+
+
+MAINTENANCE = Mute(from_="10:00", to="14:00", learn=False)
+
+RULES = {
+    "plain": {},
+    "silence": {"when_silent": "notify after 30m"},
+    "zeros": {"when_silent": "zero"},
+    "sustained": {"sustained": 3, "alert_on": "rises"},
+    "maintenance": {"mute": [MAINTENANCE]},
+}
+
+
+@pytest.mark.parametrize(
+    ("rules", "period", "share", "statistic"),
+    [
+        ("plain", 300, 1.0, "Average"),
+        ("plain", 300, 0.9, "Sum"),
+        ("plain", 60, 1.0, "Sum"),
+        ("silence", 300, 0.9, "Average"),
+        ("zeros", 300, 0.2, "Sum"),
+        ("zeros", 3_600, 0.9, "Sum"),
+        ("sustained", 300, 1.0, "Sum"),
+        ("maintenance", 300, 1.0, "Average"),
+        ("silence", 3_600, 0.9, "Sum"),
+    ],
+)
+def test_a_replay_finds_what_the_watcher_does_tick_by_tick(
+    rules: str, period: int, share: float, statistic: str
+) -> None:
+    days = 10 if period == 3_600 else 2
+    metric = Metric("Shop", "Load", (("Host", "a"),), statistic, period)
+    options = Options(name="shop", history_days=6 if period == 3_600 else 1, **RULES[rules])
+    history = busy(period, period, days, share=share)
+    start, until = START + options.history_days * DAY, START + days * DAY
+    expected = list(tick_by_tick(metric, options, history, start, until))
+    found = [
+        (at, each)
+        for at, evaluation in evaluations(metric, options, history, start, until)
+        for each in evaluation.transitions
+    ]
+    assert expected, "nothing happened"
+    assert found == expected
+
+
+def test_ticks_at_which_nothing_can_happen_are_left_out() -> None:
+    calm = series_of(30 + np.sin(np.arange(6 * 288)), START)
+    visited = list(
+        evaluations(machines(1)[0], Options(name="a"), calm, START + 3 * DAY, START + 6 * DAY)
+    )
+    assert len(visited) < 0.05 * len(ticks(START + 3 * DAY, START + 6 * DAY))
+
+
+def test_real_incidents_are_kept_out_of_history_at_each_tick() -> None:
+    metric, options = machines(1)[0], Options(name="a", history_days=1)
+    span = busy(3, 300, 2), START + DAY, START + 2 * DAY
+    reports = replay_metric(metric, options, *span).reports
+    feedback = MetricFeedback(real=tuple(filter(None, [mark_of(reports[0].reported)])))
+    assert feedback.real
+    found = [
+        (at, each)
+        for at, evaluation in evaluations(metric, options, *span, feedback)
+        for each in evaluation.transitions
+    ]
+    assert found == list(tick_by_tick(metric, options, *span, feedback))
+
+
+@settings(max_examples=20)
+@given(cuts=st.lists(st.integers(0, 700), max_size=12), seed=st.integers(0, 3))
+def test_a_detector_that_has_seen_ahead_decides_as_it_would(cuts: list[int], seed: int) -> None:
+    series = busy(seed, 300, 3)[:700]
+    ahead, itself = LookaheadDetector.of(untrained(), series, 0.5), untrained()
+    for first, stop in zip([0, *sorted(cuts)], [*sorted(cuts), 700], strict=True):
+        part = series[first:stop]
+        if not len(part):
+            continue
+        found, ahead = ahead.update(part, 0.5)
+        expected, itself = itself.update(part, 0.5)
+        np.testing.assert_equal(vars(found), vars(expected))
+        assert ahead.last_timestamp == itself.last_timestamp
+
+
+def test_a_detector_that_has_seen_ahead_takes_other_readings_too() -> None:
+    series = busy(0, 300, 2)
+    _, ahead = LookaheadDetector.of(untrained(), series, 0.5).update(series[:300], 0.5)
+    other = Series(series.times[300:310], series.values[300:310] + 50)
+    expected = untrained().update(series[:300], 0.5)[1].detect(other, 0.5)
+    np.testing.assert_equal(vars(ahead.detect(other, 0.5)), vars(expected))
+
+
+ENTRIES = {
+    "shop": Options(name="shop", group="shop", history_days=1),
+    "batch": Options(name="batch", history_days=1, mute=[Mute(from_="06:30", to="09:07")]),
+}
+
+
+def fleet_reports() -> list[Report]:
+    """Return what is reported of four metrics, of which two fail together, and one in a mute."""
+    reports = []
+    for number, metric in enumerate(machines(4)):
+        noise = np.random.default_rng(number).normal(0, 0.4, 2 * 288)
+        history = series_of(30 + noise, START)
+        if number < 2:
+            history.values[400 + number : 420] += 50.0  # from 9:20 and 9:25
+        else:
+            history.values[375:400] += 70.0  # from 7:15, before and after the end of a mute
+        entry = ENTRIES["shop" if number < 2 else "batch"]
+        reports += replay_metric(metric, entry, history, START + DAY, START + 2 * DAY).reports
+    return reports
+
+
+def every_minute(reports: list[Report], feedback: list[Feedback]) -> Iterator[Notification]:
+    """Yield what the incident job sends, run at each minute of the day."""
+    board, reported = IncidentBoard([], []), {}
+    waiting = sorted(reports, key=lambda each: each.at)
+    for now in range(START + DAY, START + 2 * DAY + MINUTE, MINUTE):
+        while waiting and waiting[0].at + MINUTE <= now:
+            each = waiting.pop(0).reported
+            reported[each.anomaly.id] = each
+        board, transitions = fold(board, reported.values(), ENTRIES, feedback, now)
+        yield from (incident_notification(each, ENTRIES, None, now) for each in transitions)
+
+
+def by_replay(reports: list[Report], feedback: list[Feedback]) -> list[Notification]:
+    return [
+        incident_notification(each, ENTRIES, None, run.now)
+        for run in folded(reports, ENTRIES, feedback, START + 2 * DAY)
+        for each in run.transitions
+    ]
+
+
+def test_messages_are_those_of_a_job_that_runs_every_minute() -> None:
+    reports = fleet_reports()
+    sent = by_replay(reports, [])
+    assert sent == list(every_minute(reports, []))
+    assert max(each.detail["member_count"] for each in sent) == 2, "one incident of two metrics"
+    assert any(each.detail["opened"].endswith("T09:07:00Z") for each in sent), "after its mute"
+
+
+def test_a_snooze_ends_within_a_replay() -> None:
+    reports = fleet_reports()
+    first = notified(reports, ENTRIES, [], START + 2 * DAY).incidents[0]
+    until = first.opened_at + 10 * MINUTE
+    snooze = Feedback(incident=first.id, verdict="snooze", by="ann", at=0, until=until)
+    sent = by_replay(reports, [snooze])
+    assert sent == list(every_minute(reports, [snooze]))
+    assert "Incident Reminded" in {each.detail_type for each in sent}
+
+
+# --- reading
+
+
+METRIC = machines(1)[0]
+
+
+def test_history_is_read_once_and_then_only_what_is_new(tmp_path: Path) -> None:
+    cloudwatch = FakeCloudWatch()
+    cloudwatch.put(METRIC, START // 1_000, range(600))
+    first = Span(METRIC, START // 1_000, START // 1_000 + 100 * 300)
+    now = 1_000 * first.end
+    folder = HistoryFolder(tmp_path, "me", now)
+    read_missing(cloudwatch, [first], folder, lambda *_: None)
+    later = Span(METRIC, first.start + 300, first.end + 10 * 300)
+    folder = HistoryFolder(tmp_path, "me", 1_000 * later.end)
+    missing = folder.missing(later)
+    # the last two were younger than ten minutes, and may have changed
+    assert missing == Span(METRIC, first.end - 2 * 300, later.end)
+    read_missing(cloudwatch, [missing], folder, lambda *_: None)
+    assert folder.read(later).values.tolist() == list(range(1, 110))
+    assert len(cloudwatch.calls) == 2
+
+
+def test_what_was_read_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    cloudwatch = FakeCloudWatch()
+    spans = [Span(each, 0, 500 * 86_400) for each in machines(3, period=60)]  # a call each
+    for each in spans:
+        cloudwatch.put(each.metric, 0, [1.0])
+    cloudwatch.after(2, client_error("InternalServiceFault", "GetMetricData"))
+    folder = HistoryFolder(tmp_path, "me", NOON_MS)
+    with pytest.raises(SourceError, match="try again"):
+        read_missing(cloudwatch, spans, folder, lambda *_: None)
+    assert [folder.missing(each) for each in spans] == [None, None, spans[2]]
+
+
+@pytest.mark.parametrize("change", ["account", "age", "earlier", "damage"])
+def test_history_of_another_account_or_day_is_read_anew(tmp_path: Path, change: str) -> None:
+    span = Span(METRIC, 3_000, 6_000)
+    folder = HistoryFolder(tmp_path, "me", NOON_MS)
+    folder.add(span, Series(np.array([3_000_000]), np.array([1.0])))
+    assert folder.missing(span) is None
+    if change == "account":
+        folder = HistoryFolder(tmp_path, "you", NOON_MS)
+    if change == "age":
+        folder = HistoryFolder(tmp_path, "me", NOON_MS + DAY)
+    if change == "earlier":
+        span = Span(METRIC, 2_700, 6_000)
+    if change == "damage":
+        folder.path(METRIC).write_bytes(folder.path(METRIC).read_bytes()[:-40])
+    assert folder.missing(span) == span
+
+
+@pytest.mark.parametrize(
+    ("period", "warm_up", "replayed"),
+    [(300, 14, 30), (3_600, 14, 30), (60, 5.6, 15 - 5.6), (420, 7.5, 7.5)],
+)
+def test_less_is_replayed_where_cloudwatch_keeps_less(
+    period: int, warm_up: float, replayed: float
+) -> None:
+    planned = plan(machines(1, period)[0], Options(name="a"), 30, NOON_MS)
+    assert (planned.start - planned.read_from) / DAY == pytest.approx(warm_up, abs=0.05)
+    assert (planned.until - planned.start) / DAY == pytest.approx(replayed, abs=0.05)
+
+
+def test_what_reading_takes_is_known_before() -> None:
+    spans = [plan(each, Options(name="a"), 30, NOON_MS).span for each in machines(50)]
+    needs = expense(spans)
+    assert (needs.metrics, needs.datapoints, needs.calls) == (50, 50 * 44 * 288, 8)
+    assert needs.dollars == pytest.approx(0.0005)
+
+
+def test_several_readings_of_a_period_are_averaged_as_cloudwatch_does() -> None:
+    series = Series(np.array([1_000, 200_000, 301_000, 900_000]), np.array([1.0, 3.0, 5.0, 7.0]))
+    found = whole_periods(series, 300)
+    assert found.times.tolist() == [0, 300_000, 900_000]
+    assert found.values.tolist() == [2.0, 5.0, 7.0]
+
+
+@pytest.mark.parametrize(
+    ("count", "step", "problem"),
+    [
+        (10, 300_000, "10 readings; at least 128 are needed"),
+        (500, 10_000, "a reading every 10 s; the watcher reads periods of whole minutes"),
+        (500, 7 * DAY, "a reading every 7 days"),
+    ],
+)
+def test_a_file_that_can_not_be_replayed_says_why(count: int, step: int, problem: str) -> None:
+    series = Series(step * np.arange(count), np.arange(count, dtype=float))
+    with pytest.raises(ReplayError, match=problem):
+        plan_file("web", series, 30, 0.5)
+
+
+def test_half_of_a_short_file_is_compared_with() -> None:
+    planned, series = plan_file("Web 1", series_of(np.arange(400.0), START), 30, 0.5)
+    assert len(series) == 400
+    assert planned.options.name == "web-1"
+    assert planned.start - planned.read_from == pytest.approx(200 * 300_000, abs=300_000)
+
+
+# --- job, tables, page
+
+
+def replayed(tmp_path: Path, count: int = 2, feedback: list[Feedback] | None = None) -> FleetReplay:
+    metrics = machines(count)
+    histories = {metric: busy(number, 300, 2) for number, metric in enumerate(metrics)}
+    options = Options(name="web", history_days=1)
+    planned = [Planned(each, options, START, START + DAY, START + 2 * DAY) for each in metrics]
+    return replay_fleet(
+        planned,
+        lambda each: histories[each.metric],
+        feedback or [],
+        OutcomeFolder(tmp_path),
+        lambda *_: None,
+    )
+
+
+def source_of(replay: FleetReplay) -> Source:
+    members = [(each.metric, each.options) for each in replay.planned]
+    cost = Cost(**cost_by_fleet(members), listing=0.0, scores=0.0, stack=STACK)
+    return Source(replay.planned, lambda _: busy(0, 300, 2), [], cost)
+
+
+def test_what_was_evaluated_is_not_evaluated_again(tmp_path: Path) -> None:
+    first = replayed(tmp_path)
+    kept = sorted(tmp_path.glob("*.msgpack"))
+    written = [path.stat().st_mtime_ns for path in kept]
+    assert len(kept) == 2
+    assert replayed(tmp_path).notified == first.notified
+    assert [path.stat().st_mtime_ns for path in kept] == written
+
+
+def test_a_replay_that_was_interrupted_continues_until_the_same_time(tmp_path: Path) -> None:
+    folder = OutcomeFolder(tmp_path)
+    until = folder.until("watch.yaml", NOON_MS + 5 * MINUTE)
+    assert until == NOON_MS
+    assert folder.until("watch.yaml", NOON_MS + 23 * 60 * MINUTE) == NOON_MS
+    assert folder.until("other.yaml", NOON_MS + 120 * MINUTE) == NOON_MS + 120 * MINUTE
+    folder.finish()
+    assert folder.until("other.yaml", NOON_MS + 180 * MINUTE) == NOON_MS + 180 * MINUTE
+    assert folder.until("other.yaml", NOON_MS + 30 * 60 * MINUTE) > NOON_MS + 29 * 60 * MINUTE
+
+
+def test_tables_fit_80_columns(tmp_path: Path) -> None:
+    replay = replayed(tmp_path)
+    console = Console(width=80, file=StringIO())
+    show_replay(replay, source_of(replay), console)
+    text = console.file.getvalue()
+    assert "you would have been notified of" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_feedback_shows_what_it_changes(tmp_path: Path) -> None:
+    before = replayed(tmp_path, 1)
+    leader = before.notified.incidents[0]
+    fine = Feedback(
+        incident=leader.id,
+        verdict="fine",
+        by="ann",
+        at=NOON_MS,
+        marks=[mark_of(each) for each in leader.members],
+    )
+    after = replayed(tmp_path, 1, [fine])
+    assert leader.id not in {each.id for each in after.notified.incidents}
+    assert after.without_feedback == before.notified
+
+
+def written_page(tmp_path: Path) -> tuple[FleetReplay, str]:
+    replay = replayed(tmp_path)
+    path = tmp_path / "replay.html"
+    write_page(path, replay, source_of(replay), Commands("again & again", None))
+    return replay, path.read_text(encoding="utf-8")
+
+
+def test_the_page_begins_with_the_answer_and_draws_each_incident(tmp_path: Path) -> None:
+    replay, page = written_page(tmp_path)
+    count = len(replay.notified.incidents)
+    assert f"you would have been notified of {count} incident" in page.split("<h1>")[1][:200]
+    assert page.count('class="oa-chart"') == count + 1, "and the timeline"
+    assert "again &amp; again" in page
+
+
+def test_the_page_needs_no_network_and_no_other_file(tmp_path: Path) -> None:
+    _, page = written_page(tmp_path)
+    assert "default-src 'none'" in page
+    assert re.findall(r"<(?:link|img|iframe|script src)|@import|url\(|https?:", page) == []
+
+
+def test_marks_on_the_page_are_what_feedback_keeps(tmp_path: Path) -> None:
+    replay, page = written_page(tmp_path)
+    marks = json.loads(re.search(r"const MARKS = (.*);", page)[1])
+    given = [
+        {"incident": key, "verdict": "fine", "by": "replay", "at": 1, "until": None}
+        | {"marks": each, "undone": None}
+        for key, each in marks.items()
+    ]
+    file = msgspec.json.decode(json.dumps({"version": 1, "feedback": given}), type=FeedbackFile)
+    expected = [mark_of(each) for one in replay.notified.incidents for each in one.members]
+    assert sorted((m for each in file.feedback for m in each.marks), key=str) == sorted(
+        expected, key=str
+    )
+
+
+# --- the command
+
+
+def test_the_policy_that_is_printed_is_the_one_in_the_docs() -> None:
+    done = command("replay", "--permissions")
+    assert json.loads(done.stdout) == json.loads((ROOT / "docs/policies/replay.json").read_text())
+
+
+@pytest.mark.parametrize("arguments", [[], ["watch.yaml", "--csv", "x.csv"]])
+def test_exactly_one_source_is_given(arguments: list[str]) -> None:
+    done = command("replay", *arguments)
+    assert done.returncode == 2
+    assert "give a watch file, or --cloudwatch, or --csv" in done.stderr
