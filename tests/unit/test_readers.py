@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sys
+import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -258,6 +261,11 @@ def test_the_hour_that_clocks_show_twice_is_settled_by_the_order(step: int) -> N
     ]
 
 
+def test_of_a_file_in_no_order_that_hour_is_a_fault() -> None:
+    berlin = [f"2026-10-25 {clock}" for clock in ("04:00", "02:30", "02:30", "01:30", "05:00")]
+    assert list(parse_times(berlin, "Europe/Berlin").faults) == [1, 2]
+
+
 def test_a_time_that_clocks_leave_out_or_show_twice_is_a_fault() -> None:
     times = parse_times(["2026-03-29 02:30", "2026-10-25 02:30"], "Europe/Berlin")
     assert times.faults == {
@@ -441,6 +449,60 @@ def test_any_text_is_a_time_that_fromisoformat_reads_alike_or_has_another_form(t
         assert times.milliseconds[0] == round((moment - EPOCH) / timedelta(milliseconds=1))
 
 
+# Both, in a file
+
+whole_minutes = st.datetimes(
+    datetime(1973, 4, 1), datetime(2199, 1, 1), timezones=st.just(UTC)
+).map(lambda moment: moment.replace(second=0, microsecond=0))
+CLEAR_TIMES = [
+    lambda t: t.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    lambda t: t.strftime("%Y/%m/%d %H:%M:%S"),
+    lambda t: t.astimezone(timezone(timedelta(hours=-3))).isoformat(" "),
+    *(lambda t, per_s=per_s: str(int(t.timestamp()) * per_s) for per_s in (1, 10**3, 10**6, 10**9)),
+]
+UNCLEAR_TIMES = [
+    lambda t: t.strftime("%d.%m.%Y %H:%M"),
+    lambda t: t.strftime("%m/%d/%Y %I:%M %p"),
+]
+CLEAR_VALUES = [lambda value: f"{value:.2f}", lambda value: f"{value:.2f}".replace(".", ",")]
+UNCLEAR_VALUES = [
+    lambda value: f"{value:,.2f}",
+    lambda value: f"{value:,}",
+    lambda value: f"{value:.3f}".replace(".", ","),
+]
+
+
+@given(
+    st.lists(
+        st.tuples(whole_minutes, st.integers(-(10**8), 10**8).map(lambda cents: cents / 100)),
+        min_size=2, max_size=6, unique_by=lambda reading: reading[0],
+    ),
+    st.sampled_from([*CLEAR_TIMES, *UNCLEAR_TIMES]),
+    st.sampled_from([*CLEAR_VALUES, *UNCLEAR_VALUES]),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from([["timestamp", "value"], ["when", "cpu"], None]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)  # fmt: skip
+def test_a_file_is_read_as_it_was_written_or_refused(
+    readings, of_time, of_value, delimiter: str, header, encoding: str, quoting
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, quoting=quoting)
+    writer.writerows([header] if header else [])
+    writer.writerows((of_time(time), of_value(value)) for time, value in readings)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cpu.csv"
+        path.write_bytes(text.getvalue().encode(encoding))
+        try:
+            series = read_file(path)
+        except SourceError:
+            assert of_time in UNCLEAR_TIMES or of_value in UNCLEAR_VALUES
+            return
+    expected = sorted((round(1000 * time.timestamp()), value) for time, value in readings)
+    assert list(zip(series.times.tolist(), series.values.tolist(), strict=True)) == expected
+
+
 # Columns and rows
 
 
@@ -474,6 +536,8 @@ def test_a_time_of_day_in_a_column_of_its_own_is_refused(write) -> None:
     path = write("date,time,cpu\n2026-03-14,22:00,1\n2026-03-15,22:00,2\n")
     with pytest.raises(SourceError, match="time of day is in a column of its own, time"):
         read_file(path)
+    path = write("date,uptime,cpu\n2026-03-14 22:00,00:05,1\n2026-03-14 22:05,00:10,2\n")
+    assert read_file(path).values.tolist() == [1.0, 2.0]
 
 
 def test_columns_of_text_name_series_and_a_column_of_remarks_does_not(write) -> None:
@@ -490,8 +554,20 @@ def test_columns_of_text_name_series_and_a_column_of_remarks_does_not(write) -> 
     assert "6 readings of i-12" in series.read_as
     with pytest.raises(SourceError, match="--series i-2: none of 2 series:\n  i-1\n  i-12"):
         read_file(path, ReadOptions(series="i-2"))
-    path = write("time,cpu,remark\n2026-03-14T22:00:00Z,1,\n2026-03-14T22:05:00Z,2,deployment\n")
-    assert read_file(path).values.tolist() == [1.0, 2.0]
+    for remarks in (("", "deployment"), ("request 1", "request 2")):
+        readings = rows(["2026-03-14T22:00:00Z", "2026-03-14T22:05:00Z"], ["1", "2"]).split()
+        lines = [f"{line},{remark}\n" for line, remark in zip(readings, remarks, strict=True)]
+        path = write("time,cpu,remark\n" + "".join(lines))
+        assert read_file(path).values.tolist() == [1.0, 2.0]
+
+
+def test_an_index_of_pandas_is_no_value_and_another_column_without_a_header_is(write) -> None:
+    path = write(",time,cpu\n0,2026-03-14T22:00:00Z,5\n1,2026-03-14T22:05:00Z,6\n")
+    assert read_file(path).values.tolist() == [5.0, 6.0]
+    # a separator of thousands that nobody quoted: the value is 1,234
+    path = write("time,cpu,\n2026-03-14T22:00:00Z,1,234\n2026-03-14T22:05:00Z,1,235\n")
+    with pytest.raises(SourceError, match="2 columns of values; choose one"):
+        read_file(path)
 
 
 def test_bad_rows_are_listed_with_line_and_what_was_expected(write) -> None:
@@ -556,6 +632,34 @@ def test_a_bad_first_row_is_not_taken_for_the_header(write) -> None:
 def test_a_file_that_is_none_is_refused(write, content: bytes, message: str) -> None:
     with pytest.raises(SourceError, match=message):
         read_file(write(content))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
+def test_any_bytes_are_read_or_refused(content: bytes) -> None:
+    read_or_refuse(content)
+
+
+@given(
+    st.sampled_from(sorted(EXPORTS.iterdir())),
+    st.lists(st.tuples(st.integers(0, 900), st.binary(max_size=3)), min_size=1, max_size=4),
+)
+def test_a_damaged_export_is_read_or_refused(path: Path, damages) -> None:
+    content = bytearray(path.read_bytes())
+    for at, damage in damages:
+        content[at : at + len(damage) // 2] = damage
+    read_or_refuse(bytes(content))
+
+
+def read_or_refuse(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cpu"
+        path.write_bytes(content)
+        try:
+            series = read_file(path)
+        except SourceError:
+            return
+        assert np.all(np.diff(series.times) > 0)
+        assert np.all(np.abs(series.values) <= FLOAT32_MAX)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -315,8 +316,8 @@ def in_zone(
 ) -> tuple[dict[int, datetime], dict[int, str]]:
     """Return naive times in a zone, and what is wrong with those that this doesn't settle.
 
-    Of the hour that clocks show twice, a time that is there twice is settled by the order; one
-    that is there once isn't.
+    Of the hour that clocks show twice, a time that is there twice is settled by the order of a
+    sorted file; one that is there once isn't.
     """
     settled, faults = {}, {}
     in_doubt: dict[datetime, list[int]] = {}
@@ -331,11 +332,13 @@ def in_zone(
             settled[row] = first
     is_newest_first = bool(moments) and moments[min(moments)] > moments[max(moments)]
     for moment, rows in in_doubt.items():
-        if len(rows) == 2:
-            for fold, row in enumerate(sorted(rows, reverse=is_newest_first)):
-                settled[row] = moment.replace(tzinfo=zone, fold=fold)
-        else:
-            message = f"two such times in {zone}, where clocks go back; export with UTC or offsets"
+        for fold, row in enumerate(sorted(rows, reverse=is_newest_first)):
+            settled[row] = moment.replace(tzinfo=zone, fold=fold)
+    in_file = [settled[row].astimezone(UTC) for row in sorted(settled, reverse=is_newest_first)]
+    is_sorted = all(earlier < later for earlier, later in pairwise(in_file))
+    message = f"two such times in {zone}, where clocks go back; export with UTC or offsets"
+    for rows in in_doubt.values():
+        if len(rows) != 2 or not is_sorted:
             faults |= dict.fromkeys(rows, message)
     return settled, faults
 

@@ -42,6 +42,7 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".parquet")
 MAX_LISTED = 10
 """Bad rows, series or files that a message lists."""
 
+DATE_ALONE = re.compile(r"[0-9]+[-/.][0-9]+[-/.][0-9]+")
 TIME_OF_DAY = re.compile(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?[AaPp][Mm])?")
 
 
@@ -190,6 +191,8 @@ def time_column(table: Table, wanted: str | None) -> str:
 
 def check_time_of_day(table: Table, time: str) -> None:
     """Raise `SourceError` if the time of day is in another column than the date."""
+    if mostly(lambda cell: not DATE_ALONE.fullmatch(cell), table.column(time)):
+        return
     for name in table.header:
         if name != time and mostly(
             lambda cell: bool(TIME_OF_DAY.fullmatch(cell)), table.column(name)
@@ -206,8 +209,8 @@ def value_column(table: Table, time: str, wanted: str | None) -> str:
         return pick(others, wanted, "--value-column", "columns")
     numeric = [name for name in others if mostly(is_number, table.column(name))]
     named = [name for name in others if bare(name) == "value"]
-    with_name = [name for name in numeric if not name.startswith(UNNAMED)]
-    for candidates in (named, with_name, numeric, others):
+    beside_index = [name for name in numeric if (name, table.header[0]) != (UNNAMED, UNNAMED)]
+    for candidates in (named, beside_index, numeric, others):
         if len(candidates) == 1:
             return candidates[0]
     if numeric:
@@ -269,20 +272,20 @@ def choose_series(
 
 
 def series_names(table: Table, used: Sequence[str]) -> list[str]:
-    """Return the series of each row by columns of text that is not the same throughout.
+    """Return the series of each row, by columns of text that repeats and differs.
 
-    A column with empty cells, such as remarks, names no series.
+    A column of remarks names no series: they are there for some rows only, or seldom repeat.
     """
-    columns = [
+    columns = {name: table.column(name) for name in table.header if name not in used}
+    naming = [
         cells
-        for name in table.header
-        if name not in used
-        and len({*(cells := table.column(name))}) > 1
-        and not any(map(is_gap, cells))
+        for cells in columns.values()
+        if 1 < len(set(cells)) <= len(cells) / 2
+        and 2 * sum(map(is_gap, cells)) < len(cells)
         and not mostly(is_number, cells)
         and not mostly(is_time, cells)
     ]
-    return [", ".join(cells) for cells in zip(*columns, strict=True)]
+    return [", ".join(cells) for cells in zip(*naming, strict=True)]
 
 
 # Rows
