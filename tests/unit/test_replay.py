@@ -230,7 +230,7 @@ def test_messages_are_those_of_a_job_that_runs_every_minute() -> None:
     sent = by_replay(reports, [])
     assert sent == list(every_minute(reports, []))
     assert max(each.detail["member_count"] for each in sent) == 2, "one incident of two metrics"
-    assert any(each.detail["opened"].endswith("T09:07:00Z") for each in sent), "after its mute"
+    assert any(each.detail["opened"].endswith("T09:17:00Z") for each in sent), "after its mute"
 
 
 def test_a_snooze_ends_within_a_replay() -> None:
