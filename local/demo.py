@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import requests
@@ -139,12 +140,23 @@ def api_handler() -> Handler:
 def local_handler() -> Handler:
     """Return the API's handler, and beside it the page of incidents."""
     # reads the environment when it is imported
-    from ops_anomaly.watcher.handler import console, watch_handler
+    from ops_anomaly.watcher.handler import console
 
-    def update() -> None:
+    return with_console(api_handler(), console(), S3ObjectStore(BUCKET), update_incidents)
+
+
+ONE_AT_A_TIME = Lock()
+
+
+def update_incidents() -> None:
+    """Bring the incidents up to date, as the schedule does on AWS every minute.
+
+    A browser that shows the page may ask for it at any moment.
+    """
+    from ops_anomaly.watcher.handler import watch_handler
+
+    with ONE_AT_A_TIME:
         watch_handler({"watch": "incidents"}, LocalContext())
-
-    return with_console(api_handler(), console(), S3ObjectStore(BUCKET), update)
 
 
 @dataclass(frozen=True)
@@ -275,7 +287,7 @@ def show_watching(stack: WatchStack, console: Console) -> None:
     began = time.perf_counter()
     watch_handler(json.loads(TICK.read_text(encoding="utf-8")), LocalContext())
     stack.run_queued(stack.shard_queue, watch_handler, LocalContext())
-    watch_handler({"watch": "incidents"}, LocalContext())
+    update_incidents()
     seconds = time.perf_counter() - began
     events, messages = stack.drain_events(), stack.drain_messages()
     if [event["detail-type"] for event in events] != ["Incident Opened"] or len(messages) != 1:
