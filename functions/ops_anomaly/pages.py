@@ -1,4 +1,4 @@
-"""What pages of HTML have in common: one look, in light and dark, on wide and narrow screens."""
+"""What pages of HTML have in common: one style, in light and dark, on wide and narrow screens."""
 
 from __future__ import annotations
 

@@ -43,12 +43,6 @@ RULES = (
     Rule("shelf|shelves", "checkpoint store"),
     Rule("go on|goes on|went on", "continue, resume"),
     Rule("notebook|notebooks", "versioned document", below="functions/"),
-    Rule(
-        "page|pages",
-        "document, snapshot",
-        r"pages|page (in|to) |page\.get|page\[|page of incidents|def page|import page|page\(",
-        below=WATCHER,
-    ),
     Rule("memory", "state", r"in memory|memory (size|limit)", below=WATCHER),
     Rule("remember|remembers|remembered", "store, recent series"),
     Rule("grid|grids", "periods", r"(axes|axis|plot|plt)\.grid|axes grid|show grid|grid\("),
