@@ -199,7 +199,7 @@ def fleet_reports() -> list[Report]:
         if number < 2:
             history.values[400 + number : 420] += 50.0  # from 9:20 and 9:25
         else:
-            history.values[375:400] += 70.0  # from 7:15, before and after the end of a mute
+            history.values[390:404] += 70.0  # from 8:30, before and after the end of a mute
         entry = ENTRIES["shop" if number < 2 else "batch"]
         reports += replay_metric(metric, entry, history, START + DAY, START + 2 * DAY).reports
     return reports
