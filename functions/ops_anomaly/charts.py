@@ -10,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from html import escape
 from itertools import groupby, pairwise
-from statistics import median
 from typing import Literal, NamedTuple
 
 from ops_anomaly.detection.formatting import number
@@ -319,10 +319,15 @@ class _Drawing:
         return round(self.height * min(max((high - value) / (high - low), -1.0), 2.0))
 
     def shade(self, start: int, end: int) -> str:
-        """Return a rectangle from one time to another, half a period around its readings."""
+        """Return a rectangle from one time to another, half a period around its readings.
+
+        Nothing of what is not within the chart.
+        """
         half = self.chart.step / 2
         left = max(round(self.width * self.share(start - half)), 0)
         right = min(round(self.width * self.share(end - half)), self.width)
+        if right < 0 or left > self.width:
+            return ""
         width = max(right - left, FINE)
         size = f'x="{left}" y="0" width="{width}" height="{self.height}"'
         return f'<rect class="oa-shade" {size}/>'
@@ -363,7 +368,7 @@ class _Drawing:
         line = TOP + self.y(value) / FINE + (17 if self.is_low else -8)
         return _text(self.x(peak) / self.width, line, _short(value), "oa-peak")
 
-    @property
+    @cached_property
     def peak(self) -> int | None:
         """Position of the unusual reading that is farthest from what is usual."""
         values = self.chart.values
@@ -377,11 +382,16 @@ class _Drawing:
         peak = self.peak
         return peak is not None and (self.chart.values[peak] or 0.0) < self._usual(peak)
 
+    @cached_property
+    def _median(self) -> float:
+        values = sorted(_known(self.chart.values))
+        return values[len(values) // 2]
+
     def _usual(self, position: int) -> float:
         expected = self.chart.expected[position]
         if expected is not None and _is_drawn(expected):
             return expected
-        return median(self.chart.values[at] or 0.0 for at in self.known)
+        return self._median
 
     def _runs(self, values: Sequence[float | None]) -> Iterator[_Run]:
         """Yield the stretches of known values."""

@@ -120,6 +120,14 @@ def test_the_span_of_the_anomaly_is_shaded_half_a_period_around_its_readings() -
     assert width == pytest.approx(2000 * 0.98 * 3 / 10, rel=0.03)
 
 
+def test_what_was_before_the_chart_or_after_it_is_not_shaded() -> None:
+    drawn = of([1.0] * 11)
+    for start in (NOON - DAY, NOON + DAY):
+        assert not parts(chart(drawn, span=(start, start + HOUR)), "oa-shade")
+    [shade] = parts(chart(drawn, span=(NOON - DAY, NOON + DAY), width=640), "oa-shade")
+    assert (shade.get("x"), shade.get("width")) == ("0", "1280")
+
+
 def test_the_normal_range_is_an_area_where_both_bounds_are_known() -> None:
     known = of([1.0, 2, 1, 2, 1, 2], expected=1.5, within=1)
     gaps = Chart(

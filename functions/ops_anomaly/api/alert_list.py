@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ops_anomaly.charts import Chart, chart
 from ops_anomaly.detection.formatting import duration
@@ -111,7 +111,7 @@ def chart_of(points: Sequence[Point], times: Sequence[int], step: int | None = N
 
 def usual_step(times: Sequence[int]) -> int:
     """Return how far apart most readings are, milliseconds."""
-    return int(median(after - before for before, after in pairwise(times))) if times[1:] else 1
+    return int(np.median(np.diff(times))) if len(times) > 1 else 1
 
 
 def milliseconds(timestamp: str) -> int:

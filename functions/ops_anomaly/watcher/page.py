@@ -27,15 +27,13 @@ from ops_anomaly.pages import (
 )
 from ops_anomaly.watcher.incidents import KEPT_MS
 from ops_anomaly.watcher.mutes import milliseconds, muted_until
-from ops_anomaly.watcher.notifications import basis, percent, title_of
+from ops_anomaly.watcher.notifications import SNOOZE, basis, percent, title_of
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.anomalies import Peak
     from ops_anomaly.watcher.feedback import Feedback
     from ops_anomaly.watcher.incidents import Incident, IncidentBoard, ReportedAnomaly
     from ops_anomaly.watcher.watch_file import Options
-
-SNOOZE = "4h"
 
 MAX_BYTES = 500_000
 """Of the incidents that are shown. AWS documents no limit of a widget; the one of a function's
