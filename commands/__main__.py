@@ -1,4 +1,4 @@
-"""Replay the past, train models, publish them, watch a fleet, and roll back."""
+"""Replay the last weeks, train models, publish them, watch a fleet, and roll back."""
 
 from __future__ import annotations
 

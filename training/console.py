@@ -27,7 +27,7 @@ OnProgress = Callable[[str, int, int], None]
 def new_table(title: str, note: str | None, *columns: str, names: Container[str] = ()) -> Table:
     """Return an empty table: names on the left, figures on the right.
 
-    In a terminal that is too narrow names go on in the next line; figures are never cut.
+    In a terminal that is too narrow names are folded; figures are never cut.
 
     Parameters
     ----------
