@@ -90,7 +90,7 @@ LEGEND = """
 <span><i class="oa-is-expected"></i>expected</span>
 <span><i class="oa-is-band"></i>normal range</span>
 <span><i class="oa-is-unusual"></i>unusual</span>
-<span><i class="oa-is-shade"></i>incident</span></div>
+<span><i class="oa-is-shade"></i>anomaly</span></div>
 """
 """What the lines of a chart mean."""
 

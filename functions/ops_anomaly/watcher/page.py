@@ -89,9 +89,9 @@ color:var(--oa-surface);font-weight:600}
 
 EMPTY = """
 <div class="oa-empty"><h3>No open incidents</h3>
-<p>Every metric that could be evaluated is as expected. An incident opens here, and in a message,
-within a minute of the evaluation that finds unusual readings; what is watched, and what counts as
-unusual, is in the watch file.</p></div>
+<p>No metric that could be evaluated has unusual readings that count. An incident opens here, and
+in a message, within a minute of the evaluation that finds some; what is watched, what counts, and
+what is muted is in the watch file.</p></div>
 """
 
 MUTED = "<h2>Muted: nobody is notified</h2>"
