@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -134,9 +134,8 @@ EXAMPLE_TIME = "a time such as 2026-03-04T12:00:00Z"
 EXAMPLE_NUMBER = "a number such as 0.13"
 
 
-def form_of(cell: str) -> Form | None:
-    """Return how a time is written; None if it is none."""
-    date = DATE.fullmatch(cell)
+def form_of(cell: str, date: re.Match[str] | None) -> Form | None:
+    """Return how a time is written, given what `DATE` matches of it; None if it is none."""
     if date:
         return Form(None, date["year"] is not None, date["zone"] is not None)
     unit = unit_of(cell)
@@ -169,38 +168,44 @@ def parse_times(
     >>> parse_times(["31/03/2026 12:00", "01/04/2026 12:00"]).taken_as
     'day first, UTC as no zone is named'
     """
-    forms = [form_of(cell) for cell in cells]
+    dates = [DATE.fullmatch(cell) for cell in cells]
+    forms = [form_of(cell, date) for cell, date in zip(cells, dates, strict=True)]
     counts = Counter(form for form in forms if form)
-    form = counts.most_common(1)[0][0] if counts else Form()
-    expected = str(form) if counts else EXAMPLE_TIME
-    faults = {row: f"expected {expected}" for row, each in enumerate(forms) if each != form}
-    rows = [row for row, each in enumerate(forms) if each == form] if counts else []
+    if not counts:
+        faults = dict.fromkeys(range(len(cells)), f"expected {EXAMPLE_TIME}")
+        return Times(np.zeros(len(cells), np.int64), faults, "")
+    form = counts.most_common(1)[0][0]
+    faults = {row: f"expected {form}" for row, each in enumerate(forms) if each != form}
     if timezone_name and (form.unit or form.has_zone):
+        example = cells[forms.index(form)]
         raise SourceError(
-            "--timezone is for times that name no zone, and these do "
-            f"({cells[rows[0]] if rows else ''!r}); leave it out"
+            f"--timezone is for times that name no zone, and {example!r} needs none; leave it out"
         )
-    times = np.zeros(len(cells), np.int64)
     if form.unit:
-        times[rows] = [from_epoch(cells[row], form.unit) for row in rows]
-        return Times(times, faults, f"{form.unit} since 1970")
-    matches = {row: match for row in rows if (match := DATE.fullmatch(cells[row]))}
-    is_day_first = not form.is_year_first and dates_are_day_first(matches.values(), day_first)
-    moments: dict[int, datetime] = {}
-    for row, match in matches.items():
-        try:
-            moments[row] = to_datetime(match, is_day_first)
-        except ValueError as error:
-            faults[row] = f"no such date or time ({error})"
-    if not form.has_zone:
-        zone = time_zone(timezone_name)
-        moments, unsettled = in_zone(moments, zone)
-        faults |= unsettled
-    for row, moment in moments.items():
-        times[row] = round((moment - EPOCH) / MILLISECOND)
+        times = {row: from_epoch(cells[row], form.unit) for row in kept(forms, form)}
+        return Times(as_column(times, len(cells)), faults, str(form))
+    found = {row: date for row in kept(forms, form) if (date := dates[row])}
+    is_day_first = not form.is_year_first and dates_are_day_first(found.values(), day_first)
+    moments, impossible = to_datetimes(found, is_day_first)
+    if timezone_name:
+        moments, unsettled = in_zone(moments, time_zone(timezone_name))
+        impossible |= unsettled
+    times = {row: round((moment - EPOCH) / MILLISECOND) for row, moment in moments.items()}
     order = "" if form.is_year_first else "day first, " if is_day_first else "month first, "
-    zone_name = "UTC" if form.has_zone else timezone_name or "UTC as no zone is named"
-    return Times(times, faults, order + zone_name)
+    zone = "UTC" if form.has_zone else timezone_name or "UTC as no zone is named"
+    return Times(as_column(times, len(cells)), faults | impossible, order + zone)
+
+
+def kept(forms: Sequence[Form | None], form: Form) -> Iterator[int]:
+    """Yield the rows of the form that a column has."""
+    return (row for row, each in enumerate(forms) if each == form)
+
+
+def as_column(times: Mapping[int, int], length: int) -> Integers:
+    """Return times by row as a column, with 0 in other rows."""
+    column = np.zeros(length, np.int64)
+    column[list(times)] = list(times.values())
+    return column
 
 
 def from_epoch(cell: str, unit: str) -> int:
@@ -238,8 +243,21 @@ def dates_are_day_first(dates: Iterable[re.Match[str]], day_first: bool | None) 
     return bool(with_day_first)
 
 
+def to_datetimes(
+    dates: Mapping[int, re.Match[str]], is_day_first: bool
+) -> tuple[dict[int, datetime], dict[int, str]]:
+    """Return matched dates and times by row, in UTC if they name no zone; and what is wrong."""
+    moments, faults = {}, {}
+    for row, date in dates.items():
+        try:
+            moments[row] = to_datetime(date, is_day_first)
+        except ValueError as error:
+            faults[row] = f"no such date or time ({error})"
+    return moments, faults
+
+
 def to_datetime(date: re.Match[str], is_day_first: bool) -> datetime:
-    """Return a matched date and time, naive if it names no zone.
+    """Return a matched date and time, in UTC if it names no zone.
 
     Raises
     ------
@@ -249,15 +267,15 @@ def to_datetime(date: re.Match[str], is_day_first: bool) -> datetime:
     day, month = date["day"] or date["second"], date["month"] or date["first"]
     if date["year"] is None and is_day_first:
         day, month = month, day
-    moment = datetime(int(date["year"] or date["last"]), int(month), int(day))
-    if date["hour"] is None:
-        return moment
-    return moment.replace(
-        hour=hour_of_day(int(date["hour"]), date["half"]),
-        minute=int(date["minute"]),
-        second=int(date["seconds"] or 0),
-        microsecond=int((date["fraction"] or "").ljust(9, "0")) // 1_000,
-        tzinfo=offset(date["zone"]) if date["zone"] else None,
+    return datetime(
+        int(date["year"] or date["last"]),
+        int(month),
+        int(day),
+        hour_of_day(int(date["hour"] or 0), date["half"]),
+        int(date["minute"] or 0),
+        int(date["seconds"] or 0),
+        int((date["fraction"] or "").ljust(9, "0")) // 1_000,
+        offset(date["zone"]) if date["zone"] else UTC,
     )
 
 
@@ -293,16 +311,14 @@ def offset(zone: str) -> tzinfo:
     return timezone(-distance if zone[0] == "-" else distance)
 
 
-def time_zone(name: str | None) -> tzinfo:
-    """Return the zone of a name of the IANA; UTC of none.
+def time_zone(name: str) -> tzinfo:
+    """Return the zone of a name of the IANA.
 
     Raises
     ------
     SourceError
         If there is no such zone.
     """
-    if name is None:
-        return UTC
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # OSError: "Europe" is a folder
@@ -314,7 +330,7 @@ def time_zone(name: str | None) -> tzinfo:
 def in_zone(
     moments: Mapping[int, datetime], zone: tzinfo
 ) -> tuple[dict[int, datetime], dict[int, str]]:
-    """Return naive times in a zone, and what is wrong with those that this doesn't settle.
+    """Return what clocks in a zone show as times, and what is wrong where that settles none.
 
     Of the hour that clocks show twice, a time that is there twice is settled by the order of a
     sorted file; one that is there once isn't.
