@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.watcher.events import ShardJob
-from ops_anomaly.watcher.outbox import EventChannel, MessageChannel, Notification, deliver
+from ops_anomaly.watcher.outbox import (
+    EVENT,
+    MESSAGE,
+    EventChannel,
+    MessageChannel,
+    Notification,
+    deliver,
+)
 from ops_anomaly.watcher.service import ShardQueue
 from tests.support.unkind_clients import Fault, Recorder, unkind
 from tests.support.watcher import NOON, NOON_MS
@@ -26,7 +33,7 @@ def notification(name: str) -> Notification:
     return Notification(
         id=name,
         about=name.partition("/")[0],
-        detail_type="Anomaly Opened",
+        detail_type="Incident Opened",
         detail={"id": name, "severity": 0.9},
         subject=name,
         message=name,
@@ -41,15 +48,15 @@ def test_every_notification_arrives_by_both_channels_and_in_order(
     bus, topic = Recorder(), Recorder()
     events, messages = unkind(bus, event_faults), unkind(topic, message_faults)
     failures: list[str] = []
-    channels = (
-        EventChannel(lambda: events, "bus", lambda name, _: failures.append(name)),
-        MessageChannel(lambda: messages, "topic", lambda name, _: failures.append(name)),
-    )
+    channels = {
+        EVENT: EventChannel(lambda: events, "bus", lambda name, _: failures.append(name)),
+        MESSAGE: MessageChannel(lambda: messages, "topic", lambda name, _: failures.append(name)),
+    }
     names = [f"i{n}/{kind}" for n in range(incidents) for kind in ("opened", "closed")]
     outbox = tuple(map(notification, names))
     for _ in range(2 * MAX_FAULTS + 3):  # evaluations, at each of which a call may fail
         tried_in_vain = len(failures)
-        outbox = deliver(outbox, channels, NOON_MS, pytest.fail)
+        outbox = deliver(outbox, channels.__getitem__, NOON_MS, pytest.fail)
         assert bool(outbox) == (len(failures) > tried_in_vain)
     assert not outbox
     for faults, arrived in [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -11,12 +11,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.charts import Chart
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.types import ArtifactError, Series
-from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState, Peak, Provenance
-from ops_anomaly.watcher.outbox import CorruptStateError, Notification
+from ops_anomaly.watcher.anomalies import (
+    Anomaly,
+    AnomalyState,
+    CloseReason,
+    Extremes,
+    Peak,
+    Provenance,
+)
+from ops_anomaly.watcher.incidents import ReportedAnomaly
+from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 from ops_anomaly.watcher.state import (
+    CHART_PERIODS,
     CORRECTION,
     FIRST_EVALUATION_PERIODS,
     LATE_PERIODS,
@@ -95,13 +105,13 @@ def differs(value: float, before: float | None) -> bool:
     return abs(value - before) > CORRECTION * max(abs(value), abs(before))
 
 
-@given(SECONDS, READINGS, st.integers(1, 50), st.integers(1, 50), st.integers(0, 60))
+@given(SECONDS, READINGS, st.integers(1, 50), st.integers(1, 50), st.integers(0, 200))
 def test_the_same_delivery_again_changes_nothing(
-    seconds: int, values: dict[int, float], periods: int, before: int, until: int
+    seconds: int, values: dict[int, float], periods: int, before: int, further: int
 ) -> None:
     empty = MetricState.empty(metric(seconds))
     state, _ = empty.with_readings(series(seconds, {}), before * empty.step, periods, NOW)
-    end = until * empty.step
+    end = (before + further) * empty.step
     once, _ = state.with_readings(series(seconds, values), end, periods, NOW)
     twice, is_changed = once.with_readings(series(seconds, values), end, periods, NOW)
     assert not is_changed.any()
@@ -166,7 +176,7 @@ METRICS = st.builds(
 PEAKS = st.builds(
     Peak,
     time=TIMES,
-    value=NUMBERS,
+    value=UNKNOWN,
     expected=UNKNOWN,
     lower=UNKNOWN,
     upper=UNKNOWN,
@@ -182,38 +192,51 @@ PROVENANCES = st.builds(
     readings=st.integers(0),
     confidence=SHARES,
 )
-INCIDENTS = st.builds(
+EXTREMES = st.builds(Extremes, NUMBERS, NUMBERS, NUMBERS, NUMBERS)
+ANOMALIES = st.builds(
     Anomaly,
     id=TEXTS,
     first_seen=TIMES,
     last_seen=TIMES,
-    readings=st.integers(1),
+    readings=st.integers(0),
     member=st.none() | TEXTS,
     peak=PEAKS,
     provenance=PROVENANCES,
+    extremes=st.none() | EXTREMES,
 )
-INCIDENT_STATES = st.builds(
+ANOMALY_STATES = st.builds(
     AnomalyState,
-    anomaly=st.none() | INCIDENTS,
-    relapse=st.none() | INCIDENTS,
+    anomaly=st.none() | ANOMALIES,
+    silence=st.none() | ANOMALIES,
+    pending=st.none() | ANOMALIES,
+    relapse=st.none() | ANOMALIES,
     notified_until=TIMES,
     evaluated_until=TIMES,
 )
-DETAILS = st.dictionaries(TEXTS, st.none() | st.booleans() | st.integers() | NUMBERS | TEXTS)
-NOTIFICATIONS = st.builds(
-    Notification,
-    id=TEXTS,
-    about=TEXTS,
-    detail_type=TEXTS,
-    detail=DETAILS,
-    subject=TEXTS,
-    message=TEXTS,
-    made_at=TIMES,
-    waiting=st.sampled_from([("event", "message"), ("event",), ("message",), ()]),
+LINES = st.lists(UNKNOWN, max_size=3)
+CHARTS = st.builds(
+    Chart,
+    start=TIMES,
+    step=st.integers(1),
+    values=LINES,
+    expected=LINES,
+    lower=LINES,
+    upper=LINES,
+    unusual=st.lists(st.integers(0, 2), max_size=3),
+)
+REPORTED = st.builds(
+    ReportedAnomaly,
+    metric=METRICS.map(str),
+    anomaly=ANOMALIES,
+    opened_at=TIMES,
+    closed_at=st.none() | TIMES,
+    close_reason=st.none() | st.sampled_from(get_args(CloseReason)),
+    chart=st.none() | CHARTS,
 )
 STORED_VALUES = st.lists(
     st.just(np.nan) | st.floats(width=32, allow_infinity=False, allow_nan=False)
 )
+BOUNDS = st.tuples(*[st.floats(width=32)] * 3)
 
 
 @st.composite
@@ -221,7 +244,10 @@ def metric_states(draw: st.DrawFn) -> MetricState:
     metric = draw(METRICS)
     start = 1000 * metric.period * draw(st.integers(0, 2**22))
     values = np.array(draw(STORED_VALUES), np.float64)
-    return MetricState(metric, start, values, draw(INCIDENT_STATES), draw(TIMES), draw(TIMES))
+    bounds = np.full((3, CHART_PERIODS), np.nan, np.float32)
+    bounds[:, draw(st.integers(0, CHART_PERIODS - 1))] = draw(BOUNDS)
+    anomalies, since, read_at = draw(ANOMALY_STATES), draw(TIMES), draw(TIMES)
+    return MetricState(metric, start, values, anomalies, since, read_at, bounds)
 
 
 STATES = st.builds(
@@ -229,20 +255,25 @@ STATES = st.builds(
     metrics=st.lists(metric_states(), max_size=4).map(
         lambda some: {str(each.metric): each for each in some}
     ),
-    outbox=st.lists(NOTIFICATIONS, max_size=3).map(tuple),
+    reported=st.lists(REPORTED, max_size=3).map(
+        lambda some: {each.anomaly.id: each for each in some}
+    ),
 )
 
 
 def plain(metrics: Mapping[str, MetricState]) -> dict[str, dict[str, Any]]:
-    """Return every field of the states, of their readings the bytes."""
-    return {text: {**vars(each), "values": each.values.tobytes()} for text, each in metrics.items()}
+    """Return every field of the states, of their arrays the bytes."""
+    return {
+        text: {**vars(each), "values": each.values.tobytes(), "bounds": each.bounds.tobytes()}
+        for text, each in metrics.items()
+    }
 
 
 @given(STATES)
 def test_a_state_is_read_as_it_was_written(state: ShardState) -> None:
     again = decode_shard_state(encode_shard_state(state))
     assert plain(again.metrics) == plain(state.metrics)
-    assert again.outbox == state.outbox
+    assert again.reported == state.reported
 
 
 @given(STATES)

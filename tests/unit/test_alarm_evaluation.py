@@ -22,8 +22,8 @@ from ops_anomaly.watcher.alarm_evaluation import (
     query_from_description,
     query_from_event,
 )
+from ops_anomaly.watcher.alarm_notifications import verdict_sentence
 from ops_anomaly.watcher.events import AlarmChange
-from ops_anomaly.watcher.notifications import verdict_sentence
 from tests.support.alarms import CPU, PREFIX, change, on_expression, on_metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.shard_jobs import DAY, PERIOD, SPIKE, normal_load
@@ -73,8 +73,7 @@ def test_an_unusual_series_has_a_beginning_and_a_reason(
     assert 0.5 < verdict.severity <= 1
     sentence = verdict_sentence(verdict)
     assert sentence.startswith(
-        "CPUUtilization of i-00000 has been unusual since Wednesday 25 November, 11:45 UTC, "
-        "severity 0."
+        "CPUUtilization of i-00000 has been unusual since Wed 25 Nov, 11:45 UTC, severity 0."
     )
     assert verdict.reason in sentence
 
@@ -85,7 +84,7 @@ def test_a_normal_series_has_a_normal_range(cloudwatch: FakeCloudWatch) -> None:
     assert verdict.severity < 0.5
     sentence = verdict_sentence(verdict)
     assert ", which is not unusual (normal range " in sentence
-    assert "Compared with 864 datapoints since Sunday 22 November, 12:00 UTC." in sentence
+    assert "Compared with 864 datapoints since Sun 22 Nov, 12:00 UTC." in sentence
 
 
 def test_the_current_period_is_evaluated(cloudwatch: FakeCloudWatch) -> None:
@@ -384,7 +383,7 @@ def test_a_series_that_stopped_says_since_when(cloudwatch: FakeCloudWatch) -> No
     for period in range(-24, 0):
         del cloudwatch.series[MACHINE][NOON + period * PERIOD]
     assert evaluated(cloudwatch).unavailable_because == (
-        "it has had no datapoint since Wednesday 25 November, 09:55 UTC"
+        "it has had no datapoint since Wed 25 Nov, 09:55 UTC"
     )
 
 

@@ -23,7 +23,7 @@ from ops_anomaly.watcher.events import AlarmChange
 from ops_anomaly.watcher.outbox import EXPIRY_MS, Notification, UndeliveredError
 from tests.support.alarms import PREFIX, alarm_data, by_action, by_rule, change
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
-from tests.support.fakes import FakeChannel
+from tests.support.fakes import FakeChannel, channels
 from tests.support.shard_jobs import DAY, PERIOD, SPIKE, FakeTelemetry, RacingStore, normal_load
 from tests.support.watcher import NOON, NOON_MS, WallClock, machines
 
@@ -37,13 +37,12 @@ class World:
 
     def __init__(self) -> None:
         self.store, self.cloudwatch, self.clock = RacingStore(), FakeCloudWatch(), WallClock()
-        self.event, self.message = FakeChannel("event"), FakeChannel("message")
+        self.event, self.message = FakeChannel(), FakeChannel()
         self.telemetry = FakeTelemetry()
         self.cloudwatch.put(MACHINE, NOON - 3 * DAY * PERIOD, normal_load(0))
         self.cloudwatch.put(MACHINE, NOON - PERIOD, [SPIKE])
-        self.evaluator = AlarmEvaluator(
-            self.cloudwatch, self.store, [self.event, self.message], self.telemetry, self.clock
-        )
+        to = channels(event=self.event, message=self.message)
+        self.evaluator = AlarmEvaluator(self.cloudwatch, self.store, to, self.telemetry, self.clock)
 
     def handle(self, alarm: AlarmChange) -> list[str]:
         return [each.detail_type for each in self.evaluator.handle(alarm)]
@@ -76,7 +75,7 @@ def test_an_alarm_that_fires_is_evaluated(world: World) -> None:
     }
     assert sent.subject == "Alarm cpu-high: unusual"
     assert detail["verdict"] in sent.message
-    assert "Reason    Threshold Crossed" in sent.message
+    assert "Reason      Threshold Crossed" in sent.message
 
 
 def test_an_alarm_on_something_normal_is_not_unusual(world: World) -> None:

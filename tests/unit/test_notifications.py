@@ -1,35 +1,38 @@
-"""Messages as somebody reads them at 3 a.m., and subjects that SNS takes."""
+"""Messages of incidents as somebody reads them at 3 a.m., and where each of them goes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.alarm_evaluation import Verdict
-from ops_anomaly.watcher.anomalies import (
-    Anomaly,
-    Closed,
-    CloseReason,
-    Opened,
-    Peak,
-    Provenance,
-)
+from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Extremes, Peak, Provenance
 from ops_anomaly.watcher.formatting import subject_line
-from ops_anomaly.watcher.notifications import (
-    MAX_SERIES,
-    alarm_fired,
-    incident_notification,
-    verdict_sentence,
+from ops_anomaly.watcher.incidents import (
+    Incident,
+    IncidentClosed,
+    IncidentJoined,
+    IncidentOpened,
+    IncidentResumed,
+    ReportedAnomaly,
+    Transition,
 )
-from tests.support.alarms import change
+from ops_anomaly.watcher.notifications import (
+    MAX_LISTED,
+    MAX_MEMBERS,
+    delivery_test,
+    incident_notification,
+)
+from ops_anomaly.watcher.outbox import EVENT, MESSAGE, Notification
+from ops_anomaly.watcher.watch_file import Options
 from tests.support.watcher import NOON_MS
 
 STEP = 300_000
 METRIC = Metric("AWS/EC2", "CPUUtilization", (("InstanceId", "i-0123"),), "Average", 300)
-INCIDENT = Anomaly(
+ANOMALY = Anomaly(
     id="de00a668a6215580",
     first_seen=NOON_MS,
     last_seen=NOON_MS + 4 * STEP,
@@ -46,171 +49,371 @@ INCIDENT = Anomaly(
         reason="unusual for Wednesday 12:05: 93, expected 24.69",
     ),
     provenance=Provenance("web", model=None, version=None, readings=1_576, confidence=0.7174),
+    extremes=Extremes(88.0, 93.0, 0.0, 68.312),
 )
-VERDICT = Verdict(
-    title="CPUUtilization of i-0123",
-    metric=str(METRIC),
-    alarm="cpu-high",
-    value=93.0,
-    lower=21.66,
-    upper=27.17,
-    severity=0.8912,
-    is_unusual=True,
-    since=NOON_MS,
-    reason="never seen before: 93",
-    readings=1_576,
-    history_start=NOON_MS - 86_400_000,
+SILENCE = msgspec.structs.replace(
+    ANOMALY,
+    readings=0,
+    member=None,
+    extremes=None,
+    peak=Peak(NOON_MS, None, None, None, None, 0.0, 1.0, "no data for 30 min or more"),
 )
+WEB = Options(
+    name="web",
+    owner="platform on-call",
+    runbook="https://wiki.example.com/web",
+    tags={"team": "platform", "tier": "1"},
+)
+PAGE = "https://console.example.com/incidents"
 
-NORMAL = replace(VERDICT, value=25.0, severity=0.2, is_unusual=False, since=None, reason=None)
-UNKNOWN = Verdict("Latency", "Latency of a", "latency", unavailable_because="it is secret")
+
+def member(metric: Metric = METRIC, anomaly: Anomaly = ANOMALY, **more: object) -> ReportedAnomaly:
+    """Return a member of an incident; `more` is of its anomaly."""
+    changed = msgspec.structs.replace(anomaly, **more)
+    return ReportedAnomaly(str(metric), changed, opened_at=NOON_MS + STEP)
+
+
+def incident_of(*members: ReportedAnomaly, **more: object) -> Incident:
+    return Incident(**{"id": ANOMALY.id, "opened_at": NOON_MS, "members": list(members)} | more)
+
+
+def closed(incident: Incident, reason: CloseReason, *, is_silent: bool = False) -> IncidentClosed:
+    after = msgspec.structs.replace(incident, closed_at=NOON_MS + 9 * STEP, close_reason=reason)
+    return IncidentClosed(after, is_silent)
+
+
+def sent(
+    transition: Transition, *entries: Options, page: str | None = PAGE, now: int = NOON_MS
+) -> Notification:
+    """Return the notification of a change, by these entries of the watch file."""
+    return incident_notification(transition, {each.name: each for each in entries}, page, now)
+
+
+ONE = incident_of(member())
+
+
+def load_balancer(number: int, name: str, severity: float, late: int) -> ReportedAnomaly:
+    """Return a member of which many belong to the same target group."""
+    dimensions = (("LoadBalancer", f"app/shop-{number:02}"), ("TargetGroup", "checkout"))
+    peak = msgspec.structs.replace(ANOMALY.peak, severity=severity)
+    metric = Metric("AWS/ApplicationELB", name, dimensions, "Sum", 300)
+    return member(metric, peak=peak, first_seen=NOON_MS + late * STEP, id=f"{number:016}")
+
+
+def thirty() -> Incident:
+    names = ["TargetResponseTime", "RequestCount", "HTTPCode_Target_5XX_Count"]
+    return incident_of(
+        *(load_balancer(n // 3, names[n % 3], 0.98 - n / 100, late=n < 28) for n in range(30))
+    )
+
+
+# --- incidents that open ------------------------------------------------------------------------
 
 
 def test_the_message_of_an_incident_that_opens() -> None:
-    sent = incident_notification(Opened(INCIDENT), METRIC, NOON_MS)
-    assert sent.subject == "CPUUtilization of i-0123: 93, expected 24.69 (severity 0.89)"
-    assert sent.message == (
+    notification = sent(IncidentOpened(ONE), WEB)
+    assert notification.subject == "CPUUtilization of i-0123: 93, expected 24.69 (severity 0.89)"
+    assert notification.message == (
         """\
-CPUUtilization of i-0123 has been unusual since Wednesday 25 November, 12:00 UTC.
+CPUUtilization of i-0123: 93, expected 24.69, since Wed 25 Nov, 12:00 UTC
 
-  value       93 on Wednesday 25 November, 12:05 UTC
-  expected    24.69 (normal range 21.66 to 27.17)
-  reason      unusual for Wednesday 12:05: 93, expected 24.69
-  severity    0.89 of 1 (0.5 is at the threshold)
-  confidence  72 % (last 1,576 datapoints)
+Why         unusual for Wednesday 12:05: 93, expected 24.69
+Normal      21.66 to 27.17
+Severity    0.89 of 1 (error)
+Confidence  72 % (last 1,576 datapoints)
 
-Metric    AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
-Entry     web (watch file)
-Anomaly  de00a668a6215580; another message follows when it closes."""
+Owner       platform on-call
+Runbook     https://wiki.example.com/web
+Tags        team=platform, tier=1
+
+Charts      https://console.example.com/incidents
+Fine?       ops-anomaly feedback de00a668a6215580 fine
+Not now?    ops-anomaly feedback de00a668a6215580 snooze 4h
+
+Metric      AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
+Entry       web (watch file)
+Incident    de00a668a6215580"""
     )
+
+
+def test_a_message_has_no_lines_of_what_is_not_known() -> None:
+    peak = msgspec.structs.replace(ANOMALY.peak, expected=None, lower=None, upper=None)
+    notification = sent(IncidentOpened(incident_of(member(peak=peak))), page=None)
+    assert notification.subject == "CPUUtilization of i-0123: 93 (severity 0.89)"
+    assert notification.message == (
+        """\
+CPUUtilization of i-0123: 93, since Wed 25 Nov, 12:00 UTC
+
+Why         unusual for Wednesday 12:05: 93, expected 24.69
+Severity    0.89 of 1 (error)
+Confidence  72 % (last 1,576 datapoints)
+
+Fine?       ops-anomaly feedback de00a668a6215580 fine
+Not now?    ops-anomaly feedback de00a668a6215580 snooze 4h
+
+Metric      AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
+Entry       web (watch file)
+Incident    de00a668a6215580"""
+    )
+
+
+def test_a_model_is_named_with_its_version() -> None:
+    provenance = Provenance("web", model="ec2-cpu", version="v7", readings=576, confidence=0.9)
+    notification = sent(IncidentOpened(incident_of(member(provenance=provenance))))
+    assert "\nConfidence  90 % (model ec2-cpu, version v7)\n" in notification.message
+    [found] = notification.detail["members"]
+    assert found["model"] == {"name": "ec2-cpu", "version": "v7"}
+
+
+def test_a_silence_is_no_data_rather_than_a_value() -> None:
+    notification = sent(IncidentOpened(incident_of(member(anomaly=SILENCE))))
+    assert notification.subject == "No data: CPUUtilization of i-0123 (severity 1.00)"
+    first, _, why, severity, *others = notification.message.splitlines()
+    assert first == "No data: CPUUtilization of i-0123, since Wed 25 Nov, 12:00 UTC"
+    assert (why, severity) == (
+        "Why         no data for 30 min or more",
+        "Severity    1.00 of 1 (critical)",
+    )
+    assert not [line for line in others if line.startswith(("Normal", "Confidence"))]
+    [found] = notification.detail["members"]
+    assert (found["kind"], found["value"], found["readings"]) == ("silence", None, 0)
+
+
+def test_thirty_metrics_are_one_message_with_the_worst_the_first_and_what_they_share() -> None:
+    notification = sent(IncidentOpened(thirty()))
+    assert notification.subject == (
+        "TargetResponseTime of app/shop-00, checkout: 93, expected 24.69, and 29 more "
+        "(severity 0.98)"
+    )
+    head, listed, facts, *_ = notification.message.split("\n\n")
+    assert head == (
+        "TargetResponseTime of app/shop-00, checkout: 93, expected 24.69; 30 metrics "
+        "since Wed 25 Nov, 12:00 UTC"
+    )
+    first, *_, last, others = listed.splitlines()
+    assert first == "0.98  TargetResponseTime of app/shop-00: 93, expected 24.69"
+    assert last == "0.89  TargetResponseTime of app/shop-03: 93, expected 24.69"
+    assert others == (
+        "and 20 more: 7 RequestCount, 7 HTTPCode_Target_5XX_Count, 6 TargetResponseTime"
+    )
+    assert len(listed.splitlines()) == MAX_LISTED + 1
+    assert facts.startswith(
+        """\
+In common   TargetGroup=checkout
+First       RequestCount of app/shop-09, checkout and 1 more, on Wed 25 Nov, 12:00 UTC
+Why         unusual for Wednesday 12:05: 93, expected 24.69
+"""
+    )
+    assert max(map(len, listed.splitlines())) <= 78
+
+
+def test_metrics_that_are_unlike_and_began_together_have_nothing_in_common_and_no_first() -> None:
+    queue = Metric("AWS/SQS", "ApproximateAgeOfOldestMessage", (("QueueName", "q"),), "Sum", 300)
+    message = sent(IncidentOpened(incident_of(member(), member(queue)))).message
+    assert "CPUUtilization of i-0123: 93, expected 24.69; 2 metrics since" in message
+    assert "\n0.89  ApproximateAgeOfOldestMessage of q: 93, expected 24.69\n\nWhy " in message
+
+
+def test_a_silence_among_others_is_listed_as_such() -> None:
+    silent = member(replace(METRIC, name="StatusCheckFailed"), SILENCE)
+    message = sent(IncidentOpened(incident_of(member(), silent))).message
+    assert "\n1.00  No data: StatusCheckFailed\n" in message
+
+
+# --- what happens to open incidents -------------------------------------------------------------
+
+
+def test_what_joins_is_an_event_and_no_message() -> None:
+    incident = thirty()
+    notification = sent(IncidentJoined(incident, incident.members[:2]), WEB)
+    assert (notification.detail_type, notification.waiting) == ("Incident Updated", (EVENT,))
+    assert notification.detail["member_count"] == 30
+    assert notification.subject.startswith("Growing: TargetResponseTime of app/shop-00")
+    assert notification.message.startswith("Growing: TargetResponseTime of app/shop-00, checkout")
+
+
+def test_each_growth_has_its_own_id_and_so_has_each_reminder() -> None:
+    two, three = (incident_of(*[member()] * n) for n in (2, 3))
+    grown = {sent(IncidentJoined(each, [member()])).id for each in (two, three)}
+    reminded = {sent(IncidentResumed(ONE), now=NOON_MS + n).id for n in range(2)}
+    assert len(grown | reminded | {sent(IncidentOpened(ONE)).id}) == 5
+
+
+def test_a_reminder_says_that_it_is_one_and_for_how_long_it_has_lasted() -> None:
+    notification = sent(IncidentResumed(ONE), WEB)
+    assert (notification.detail_type, notification.waiting) == (
+        *("Incident Reminded", (EVENT, MESSAGE)),
+    )
+    assert notification.subject == (
+        "Still open: CPUUtilization of i-0123: 93, expected 24.69 (severity 0.89)"
+    )
+    assert notification.message.startswith(
+        "Still open: CPUUtilization of i-0123: 93, expected 24.69, since Wed 25 Nov, 12:00 UTC\n\n"
+        "Lasted      25 min so far\nWhy "
+    )
+
+
+# --- incidents that close -----------------------------------------------------------------------
 
 
 def test_the_message_of_an_incident_that_closes() -> None:
-    sent = incident_notification(Closed(INCIDENT, "recovered"), METRIC, NOON_MS)
-    assert sent.subject == "Resolved: CPUUtilization of i-0123 after 25 min"
-    assert sent.message == (
+    notification = sent(closed(ONE, "recovered"), WEB)
+    assert notification.subject == "Resolved: CPUUtilization of i-0123 after 25 min"
+    assert notification.message == (
         """\
-Resolved: CPUUtilization of i-0123 after 25 min.
-It is back to normal; the last unusual reading was on Wednesday 25 November, 12:20 UTC.
+Resolved: CPUUtilization of i-0123 after 25 min
+It is back to normal; the last unusual reading was on Wed 25 Nov, 12:20 UTC.
 
-  since     Wednesday 25 November, 12:00 UTC
-  duration  25 min, 5 unusual readings
-  worst     93 on Wednesday 25 November, 12:05 UTC
-  severity  0.89 of 1
-  reason    unusual for Wednesday 12:05: 93, expected 24.69
+Since       Wed 25 Nov, 12:00 UTC
+Worst       93, expected 24.69, on Wed 25 Nov, 12:05 UTC
+Why         unusual for Wednesday 12:05: 93, expected 24.69
+Severity    0.89 of 1
 
-Metric    AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
-Anomaly  de00a668a6215580"""
+Owner       platform on-call
+Runbook     https://wiki.example.com/web
+Tags        team=platform, tier=1
+
+Charts      https://console.example.com/incidents
+Fine?       ops-anomaly feedback de00a668a6215580 fine
+Real?       ops-anomaly feedback de00a668a6215580 real
+
+Metric      AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300
+Entry       web (watch file)
+Incident    de00a668a6215580"""
     )
+    assert notification.detail["lasted_seconds"] == 1_500
 
 
 @pytest.mark.parametrize(
     ("reason", "subject", "sentence"),
     [
-        ("no data", "No more data: ", "There has been no data since Wednesday 25 November, 12:20"),
+        ("no data", "No more data: ", "There has been no data since Wed 25 Nov, 12:20 UTC: the"),
         ("no longer watched", "No longer watched: ", "It has left the fleet or the watch file;"),
+        ("withdrawn", "Withdrawn: ", "CloudWatch has corrected the readings that it rested on"),
+        ("marked as fine", "Marked as fine: ", "Somebody has said that it is fine"),
     ],
 )
 def test_an_incident_that_closes_without_a_recovery_is_not_called_resolved(
     reason: CloseReason, subject: str, sentence: str
 ) -> None:
-    sent = incident_notification(Closed(INCIDENT, reason), METRIC, NOON_MS)
-    assert sent.subject.startswith(subject)
-    assert f"\n{sentence}" in sent.message
-    assert "Resolved" not in sent.subject + sent.message
+    notification = sent(closed(ONE, reason))
+    assert notification.subject == f"{subject}CPUUtilization of i-0123 after 25 min"
+    assert f"\n{sentence}" in notification.message
+    assert "Resolved" not in notification.message
 
 
-def test_unknown_expectations_are_left_out() -> None:
-    peak = msgspec.structs.replace(INCIDENT.peak, expected=None, lower=None, upper=None)
-    incident = msgspec.structs.replace(INCIDENT, peak=peak)
-    sent = incident_notification(Opened(incident), METRIC, NOON_MS)
-    assert sent.subject == "CPUUtilization of i-0123: 93 (severity 0.89)"
-    assert "  expected    unknown\n" in sent.message
+@pytest.mark.parametrize("reason", ["withdrawn", "marked as fine"])
+def test_there_is_nothing_left_to_say_of_what_was_no_incident(reason: CloseReason) -> None:
+    assert "ops-anomaly feedback" not in sent(closed(ONE, reason)).message
 
 
-def test_a_model_is_named_with_its_version() -> None:
-    provenance = Provenance("web", model="ec2-cpu", version="v7", readings=576, confidence=0.9)
-    incident = msgspec.structs.replace(INCIDENT, provenance=provenance)
-    sent = incident_notification(Opened(incident), METRIC, NOON_MS)
-    assert "  confidence  90 % (model ec2-cpu, version v7)\n" in sent.message
-    assert sent.detail["model"] == {"name": "ec2-cpu", "version": "v7"}
-
-
-@pytest.mark.parametrize("name", ["Größe\nder Warteschlange", " Orders", "x" * 300])
-def test_a_subject_is_a_line_of_ascii_that_sns_takes(name: str) -> None:
-    metric = replace(METRIC, name=name)
-    subject = incident_notification(Opened(INCIDENT), metric, NOON_MS).subject
-    assert subject == subject_line(subject)
-    assert subject.startswith(("Gr??e der", "Orders", "xxx"))
-
-
-def test_the_verdict_on_an_unusual_series() -> None:
-    assert verdict_sentence(VERDICT) == (
-        "CPUUtilization of i-0123 has been unusual since Wednesday 25 November, 12:00 UTC, "
-        "severity 0.89: never seen before: 93. Compared with 1,576 datapoints since Tuesday "
-        "24 November, 12:00 UTC."
+def test_the_end_of_a_silence_says_that_there_is_data_again() -> None:
+    notification = sent(closed(incident_of(member(anomaly=SILENCE)), "data is back"))
+    assert notification.subject == "Data is back: CPUUtilization of i-0123 after 20 min"
+    assert "There is data again; there was none until Wed 25 Nov, 12:20 UTC." in (
+        notification.message
     )
+    assert "Worst" not in notification.message
+    assert "Real?" not in notification.message, "there are no readings to keep out"
 
 
-def test_the_verdict_on_a_normal_series() -> None:
-    assert verdict_sentence(NORMAL) == (
-        "CPUUtilization of i-0123 is at 25, which is not unusual (normal range 21.66 to 27.17). "
-        "Compared with 1,576 datapoints since Tuesday 24 November, 12:00 UTC."
-    )
+def test_members_that_ended_in_different_ways_are_counted_by_how() -> None:
+    reasons: Sequence[CloseReason] = ["recovered", "recovered", "no data"]
+    members = [msgspec.structs.replace(member(), close_reason=reason) for reason in reasons]
+    notification = sent(closed(incident_of(*members), "recovered"))
+    assert notification.subject.startswith("Resolved: CPUUtilization of i-0123, and 2 more after")
+    assert "\nMetrics     3 (2 recovered, 1 no data)\n" in notification.message
+
+
+def test_people_are_not_told_of_an_incident_that_they_have_closed_themselves() -> None:
+    notification = sent(closed(ONE, "marked as fine", is_silent=True))
+    assert notification.waiting == (EVENT,)
+
+
+# --- where messages go, and what they hold ------------------------------------------------------
+
+PAYMENTS, SHOP = (f"arn:aws:sns:eu-west-1:123456789012:{name}" for name in ("payments", "shop"))
+
+
+def entry(name: str, **more: str) -> Options:
+    return Options(name=name, **more)
+
+
+def of_entries(*names: str) -> Incident:
+    """Return an incident with a member of each of these entries."""
+    by = [msgspec.structs.replace(ANOMALY.provenance, entry=name) for name in names]
+    return incident_of(*(member(provenance=each) for each in by))
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "is_unusual", "subject"),
+    ("members", "topics"),
     [
-        ([VERDICT], True, "unusual"),
-        ([UNKNOWN, NORMAL, VERDICT], True, "unusual"),
-        ([NORMAL, NORMAL], False, "not unusual"),
-        ([NORMAL, UNKNOWN], None, "could not be evaluated completely"),
-        ([UNKNOWN], None, "could not be evaluated"),
-        ([], None, "could not be evaluated"),
+        (["web"], [MESSAGE]),
+        (["orders"], [PAYMENTS]),
+        (["orders", "cards", "orders"], [PAYMENTS]),
+        (["orders", "carts"], [PAYMENTS, SHOP]),
+        (["carts", "web", "orders"], [SHOP, MESSAGE, PAYMENTS]),
+        (["an entry that is gone"], [MESSAGE]),
     ],
 )
-def test_an_alarm_is_not_unusual_only_if_all_of_it_could_be_evaluated(
-    verdicts: list[Verdict], is_unusual: bool | None, subject: str
+def test_a_message_goes_to_the_topic_of_each_entry_that_is_concerned(
+    members: list[str], topics: list[str]
 ) -> None:
-    incident, sent = alarm_fired(change(), verdicts, NOON_MS)
-    assert sent.detail["is_unusual"] is incident.detail["is_unusual"] is is_unusual
-    assert sent.subject == f"Alarm cpu-high: {subject}"
-
-
-@pytest.mark.parametrize(
-    ("verdicts", "verdict", "severity"),
-    [
-        ([NORMAL, VERDICT, UNKNOWN], VERDICT, 0.8912),
-        ([NORMAL, UNKNOWN], UNKNOWN, 0.2),
-        ([replace(NORMAL, severity=0.1), NORMAL], NORMAL, 0.2),
-    ],
-)
-def test_the_verdict_on_an_alarm_is_that_on_its_most_unusual_series(
-    verdicts: list[Verdict], verdict: Verdict, severity: float
-) -> None:
-    _, sent = alarm_fired(change(), verdicts, NOON_MS)
-    assert (sent.detail["verdict"], sent.detail["severity"]) == (
-        *(verdict_sentence(verdict), severity),
-    )
-
-
-def test_all_series_of_an_alarm_are_reported_in_their_order_if_they_are_few() -> None:
-    verdicts = [replace(NORMAL, metric=f"m{n}") for n in range(MAX_SERIES - 1)] + [VERDICT]
-    _, sent = alarm_fired(change(), verdicts, NOON_MS)
-    assert [each["metric"] for each in sent.detail["series"]] == [v.metric for v in verdicts]
-    assert sent.detail["series_count"] == MAX_SERIES
-    assert "most unusual" not in sent.message
-
-
-def test_the_most_unusual_series_of_many_are_reported() -> None:
-    unusual = [replace(VERDICT, metric=f"u{n}", severity=0.6 + n / 100) for n in range(3)]
-    unknown = [replace(UNKNOWN, metric=f"k{n}") for n in range(2)]
-    normal = [replace(NORMAL, metric=f"n{n}", severity=n / 100) for n in range(9)]
-    _, sent = alarm_fired(change(), [*normal, *unknown, *unusual], NOON_MS)
-    assert [each["metric"] for each in sent.detail["series"]] == [
-        *("u2", "u1", "u0", "k0", "k1"),
-        *("n8", "n7", "n6", "n5", "n4"),
+    entries = [
+        entry("web"),
+        entry("orders", topic=PAYMENTS),
+        entry("cards", topic=PAYMENTS),
+        entry("carts", topic=SHOP),
     ]
-    assert sent.detail["series_count"] == 14
-    assert "3 of 14 series are unusual. The 10 most unusual:\n" in sent.message
+    incident = of_entries(*members)
+    for each in (IncidentOpened(incident), IncidentResumed(incident), closed(incident, "no data")):
+        assert sent(each, *entries).waiting == (EVENT, *topics)
+
+
+def test_owners_runbooks_and_tags_are_those_of_all_entries_the_worst_first() -> None:
+    orders = Options(name="orders", owner="payments", tags={"team": "payments", "pci": "yes"})
+    notification = sent(IncidentOpened(of_entries("orders", "web")), WEB, orders)
+    assert notification.detail["owners"] == ["payments", "platform on-call"]
+    assert notification.detail["runbooks"] == ["https://wiki.example.com/web"]
+    assert notification.detail["tags"] == {"team": "payments", "tier": "1", "pci": "yes"}
+    assert "\nOwner       payments, platform on-call\n" in notification.message
+
+
+def test_an_event_has_the_first_members_and_says_how_many_there_are() -> None:
+    detail = sent(IncidentOpened(thirty())).detail
+    assert (len(detail["members"]), detail["member_count"]) == (MAX_MEMBERS, 30)
+
+
+@pytest.mark.parametrize(
+    ("severity", "level"),
+    [(1.0, "critical"), (0.9, "critical"), (0.89, "error"), (0.75, "error"), (0.4, "warning")],
+)
+def test_a_severity_has_a_word_that_on_call_tools_know(severity: float, level: str) -> None:
+    peak = msgspec.structs.replace(ANOMALY.peak, severity=severity)
+    notification = sent(IncidentOpened(incident_of(member(peak=peak))))
+    assert notification.detail["level"] == level
+    assert f"of 1 ({level})\n" in notification.message
+
+
+@pytest.mark.parametrize("name", ["Größe\nder Warteschlange", " Orders", "x" * 255])
+@pytest.mark.parametrize("count", [1, 1_000])
+def test_a_subject_is_a_line_of_ascii_with_room_for_the_numbers(name: str, count: int) -> None:
+    incident = incident_of(*[member(replace(METRIC, name=name))] * count)
+    for each in (IncidentOpened(incident), IncidentResumed(incident), closed(incident, "no data")):
+        subject = sent(each).subject
+        assert subject == subject_line(subject)
+    assert sent(IncidentOpened(incident)).subject.endswith("(severity 0.89)")
+    assert sent(closed(incident, "no longer watched")).subject.endswith(" after 25 min")
+
+
+def test_a_test_alert_says_that_it_is_none() -> None:
+    notification = delivery_test(NOON_MS)
+    assert notification.waiting == (EVENT, MESSAGE)
+    assert notification.detail["level"] == "info"
+    assert notification.message == (
+        """\
+This is a test, and no alert: somebody has checked whether alerts arrive.
+
+Sent        Wed 25 Nov, 12:00 UTC
+Test        test-1795608000000"""
+    )

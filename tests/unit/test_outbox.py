@@ -17,18 +17,17 @@ from ops_anomaly.watcher.outbox import (
     EXPIRY_MS,
     MAX_BATCH,
     BatchChannel,
-    Channel,
-    ChannelName,
+    Channels,
     CorruptStateError,
     EventChannel,
     MessageChannel,
     Notification,
+    OutboxDocument,
     Snapshot,
-    VersionedDocument,
     deliver,
 )
 from tests.support.fake_cloudwatch import client_error
-from tests.support.fakes import FakeChannel
+from tests.support.fakes import FakeChannel, channels
 from tests.support.shard_jobs import RacingStore
 from tests.support.watcher import NOON_MS, WallClock
 
@@ -40,7 +39,7 @@ def notification(name: str = "i/opened", **more: object) -> Notification:
     plain = Notification(
         id=name,
         about=name.partition("/")[0],
-        detail_type="Anomaly Opened",
+        detail_type="Incident Opened",
         detail={"severity": 0.9},
         subject=f"subject of {name}",
         message=f"message of {name}",
@@ -59,8 +58,8 @@ def ids(notifications: Sequence[Notification]) -> list[str]:
 class PickyChannel(FakeChannel):
     """A channel that refuses notifications by id."""
 
-    def __init__(self, name: ChannelName, *refused: str) -> None:
-        super().__init__(name)
+    def __init__(self, *refused: str) -> None:
+        super().__init__()
         self.refused = set(refused)
 
     def send(self, notifications: Sequence[Notification]) -> set[str]:
@@ -69,18 +68,18 @@ class PickyChannel(FakeChannel):
 
 
 def delivered(
-    names: Sequence[str], *channels: Channel, now: int = NOON_MS
+    names: Sequence[str], by: Channels, now: int = NOON_MS
 ) -> tuple[list[tuple[str, Sequence[str]]], list[str]]:
     """Deliver notifications; return what is left, for which channels, and what has expired."""
     expired: list[Notification] = []
-    left = deliver(tuple(map(notification, names)), channels, now, expired.append)
+    left = deliver(tuple(map(notification, names)), by, now, expired.append)
     return [(each.id, each.waiting) for each in left], ids(expired)
 
 
 def test_every_channel_gets_the_notifications_of_an_incident_in_order() -> None:
-    event, message = FakeChannel("event"), FakeChannel("message")
+    event, message = FakeChannel(), FakeChannel()
     names = ["a/opened", "b/opened", "a/closed", "b/closed", "c/opened"]
-    assert delivered(names, event, message) == ([], [])
+    assert delivered(names, channels(event=event, message=message)) == ([], [])
     for channel in (event, message):
         sent = ids(channel.sent)
         assert sorted(sent) == sorted(names)
@@ -96,51 +95,79 @@ def test_notifications_of_several_incidents_are_sent_together() -> None:
             batches.append(ids(notifications))
             return super().send(notifications)
 
-    delivered(["a/opened", "b/opened", "a/closed", "c/opened"], CountingChannel("event"))
+    by = channels(event=CountingChannel(), message=FakeChannel())
+    delivered(["a/opened", "b/opened", "a/closed", "c/opened"], by)
     assert batches == [["a/opened", "b/opened", "c/opened"], ["a/closed"]]
 
 
 def test_an_incident_does_not_close_before_its_opening_was_accepted() -> None:
-    event, message = PickyChannel("event", "a/opened"), FakeChannel("message")
-    left, _ = delivered(["a/opened", "a/closed", "b/opened"], event, message)
+    event, message = PickyChannel("a/opened"), FakeChannel()
+    by = channels(event=event, message=message)
+    left, _ = delivered(["a/opened", "a/closed", "b/opened"], by)
     assert ids(event.sent) == ["b/opened"]
     assert ids(message.sent) == ["a/opened", "b/opened", "a/closed"]
     assert left == [("a/opened", ("event",)), ("a/closed", ("event",))]
 
 
 def test_a_channel_that_is_down_does_not_hold_up_the_other() -> None:
-    event, message = FakeChannel("event"), FakeChannel("message")
+    event, message = FakeChannel(), FakeChannel()
     event.is_down = True
-    left, _ = delivered(["a/opened", "b/opened"], event, message)
+    left, _ = delivered(["a/opened", "b/opened"], channels(event=event, message=message))
     assert ids(message.sent) == ["a/opened", "b/opened"]
     assert left == [("a/opened", ("event",)), ("b/opened", ("event",))]
 
 
 def test_what_is_left_is_as_it_was_if_nothing_was_accepted() -> None:
-    event = FakeChannel("event")
-    event.is_down = True
+    event, message = FakeChannel(), FakeChannel()
+    event.is_down = message.is_down = True
     outbox = (notification("a/opened"), notification("a/closed"))
-    assert deliver(outbox, [event], NOON_MS, print) == outbox
+    assert deliver(outbox, channels(event=event, message=message), NOON_MS, print) == outbox
 
 
 def test_a_channel_that_has_accepted_a_notification_does_not_get_it_again() -> None:
-    event, message = FakeChannel("event"), FakeChannel("message")
-    assert deliver((notification(waiting=("message",)),), (event, message), NOON_MS, print) == ()
+    event, message = FakeChannel(), FakeChannel()
+    by = channels(event=event, message=message)
+    assert deliver((notification(waiting=("message",)),), by, NOON_MS, print) == ()
     assert (ids(event.sent), ids(message.sent)) == ([], ["i/opened"])
 
 
 def test_a_notification_expires_after_a_day_without_delivery() -> None:
-    event = FakeChannel("event")
+    event = FakeChannel()
     event.is_down = True
-    waiting = [("i/opened", ("event", "message"))]
-    assert delivered(["i/opened"], event, now=NOON_MS + EXPIRY_MS) == (waiting, [])
-    assert delivered(["i/opened"], event, now=NOON_MS + EXPIRY_MS + 1) == ([], ["i/opened"])
+    by, waiting = channels(event=event, message=FakeChannel()), [("i/opened", ("event",))]
+    assert delivered(["i/opened"], by, now=NOON_MS + EXPIRY_MS) == (waiting, [])
+    assert delivered(["i/opened"], by, now=NOON_MS + EXPIRY_MS + 1) == ([], ["i/opened"])
 
 
 def test_an_old_notification_that_is_delivered_has_not_expired() -> None:
-    channels = FakeChannel("event"), FakeChannel("message")
-    assert delivered(["i/opened"], *channels, now=NOON_MS + 2 * EXPIRY_MS) == ([], [])
-    assert ids(channels[0].sent) == ["i/opened"]
+    event = FakeChannel()
+    by = channels(event=event, message=FakeChannel())
+    assert delivered(["i/opened"], by, now=NOON_MS + 2 * EXPIRY_MS) == ([], [])
+    assert ids(event.sent) == ["i/opened"]
+
+
+def test_a_notification_goes_to_the_topics_that_it_names_and_no_other() -> None:
+    event, message, payments = FakeChannel(), FakeChannel(), FakeChannel()
+    topic = "arn:aws:sns:eu-west-1:123456789012:payments"
+    by = channels(**{"event": event, "message": message, topic: payments})
+    outbox = (
+        notification("a/opened", waiting=("event", "message")),
+        notification("b/opened", waiting=("event", topic, "message")),
+        notification("c/opened", waiting=("event", topic)),
+    )
+    assert deliver(outbox, by, NOON_MS, print) == ()
+    assert ids(event.sent) == ["a/opened", "b/opened", "c/opened"]
+    assert ids(message.sent) == ["a/opened", "b/opened"]
+    assert ids(payments.sent) == ["b/opened", "c/opened"]
+
+
+def test_a_topic_that_refuses_holds_up_itself_alone() -> None:
+    event, payments = FakeChannel(), FakeChannel()
+    topic = "arn:aws:sns:eu-west-1:123456789012:payments"
+    payments.is_down = True
+    outbox = (notification(waiting=("event", topic)),)
+    left = deliver(outbox, channels(**{"event": event, topic: payments}), NOON_MS, print)
+    assert left == (notification(waiting=(topic,)),)
 
 
 # --- the document -------------------------------------------------------------------------------
@@ -158,9 +185,9 @@ class World:
 
     def __init__(self) -> None:
         self.store, self.clock = RacingStore(), WallClock()
-        self.event, self.message = FakeChannel("event"), FakeChannel("message")
+        self.event, self.message = FakeChannel(), FakeChannel()
         self.expired: list[Notification] = []
-        self.document = VersionedDocument(
+        self.document = OutboxDocument(
             self.store, KEY, AlarmState(), decode_alarm_state, encode_alarm_state
         )
 
@@ -168,9 +195,9 @@ class World:
         """Read, add notifications, write, and deliver."""
         snapshot = self.document.read()
         state = AlarmState(until=snapshot.state.until, outbox=(*snapshot.state.outbox, *new))
-        channels = [by or self.event, self.message]
+        to = channels(event=by or self.event, message=self.message)
         return self.document.write_and_deliver(
-            snapshot, state, channels, self.clock(), self.expired.append
+            snapshot, state, to, self.clock(), self.expired.append
         ).state
 
     def write(self, until: int, *outbox: Notification) -> None:
@@ -207,7 +234,7 @@ def test_a_decision_is_in_the_bucket_before_it_is_delivered(world: World) -> Non
             kept.append(ids(world.state.outbox))
             return super().send(notifications)
 
-    world.decide(notification(), by=WatchingChannel("event"))
+    world.decide(notification(), by=WatchingChannel())
     assert kept == [["i/opened"]]
 
 
@@ -224,7 +251,11 @@ def test_one_write_is_enough_if_nothing_was_delivered(world: World) -> None:
 
 def test_the_next_write_follows_the_removal(world: World) -> None:
     snapshot = world.document.write_and_deliver(
-        world.document.read(), AlarmState(outbox=(notification(),)), [world.event], NOON_MS, print
+        world.document.read(),
+        AlarmState(outbox=(notification(),)),
+        channels(event=world.event, message=world.message),
+        NOON_MS,
+        print,
     )
     assert world.document.write(snapshot, AlarmState(until=1)).state == world.state
 
@@ -242,14 +273,18 @@ def test_nothing_is_delivered_that_could_not_be_written(world: World) -> None:
     world.store.failure = StoreUnavailableError("throttled")
     with pytest.raises(StoreUnavailableError):
         world.document.write_and_deliver(
-            snapshot, AlarmState(outbox=(notification(),)), [world.event], NOON_MS, print
+            snapshot,
+            AlarmState(outbox=(notification(),)),
+            channels(event=world.event, message=world.message),
+            NOON_MS,
+            print,
         )
     assert world.event.sent == []
 
 
 def test_the_next_process_delivers_for_one_that_died(world: World) -> None:
     with pytest.raises(TimeoutError):
-        world.decide(notification(), by=DyingChannel("event"))
+        world.decide(notification(), by=DyingChannel())
     assert world.sent == []
     world.decide(notification("j/opened"))
     world.decide()
@@ -376,7 +411,7 @@ def test_the_state_of_an_alarm_is_read_as_it_was_written() -> None:
         (b'"until":1', b'"until":"1"'),
         (b'"until":1', b'"until":NaN1'),
         (f'"since":{NOON_MS},'.encode(), b""),
-        (b'["event"]', b'["pigeon"]'),
+        (b'["event"]', b"[1]"),
         (b'"detail":{"severity":0.9}', b'"detail":[0.9]'),
         (b'"subject of', b'"sub\xffject'),
         (b"]}", b"]}}"),
@@ -531,8 +566,8 @@ def test_an_event_carries_the_detail() -> None:
     assert entry == {
         "EventBusName": "my-bus",
         "Source": "ops-anomaly",
-        "DetailType": "Anomaly Opened",
-        "Detail": '{"severity": 0.9}',
+        "DetailType": "Incident Opened",
+        "Detail": '{"severity":0.9}',
     }
 
 
@@ -544,6 +579,6 @@ def test_a_message_can_be_filtered_by_type_and_severity(severity: float | None, 
     [[entry]] = aws.calls
     assert (entry["Subject"], entry["Message"]) == (sent.subject, sent.message)
     assert entry["MessageAttributes"] == {
-        "detail_type": {"DataType": "String", "StringValue": "Anomaly Opened"},
+        "detail_type": {"DataType": "String", "StringValue": "Incident Opened"},
         "severity": {"DataType": "Number", "StringValue": text},
     }

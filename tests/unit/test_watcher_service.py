@@ -42,6 +42,7 @@ from tests.support.watcher import (
 )
 
 TICK = {"watch": "fleet", "time": "2026-11-25T12:00:00Z"}
+INCIDENTS = {"watch": "incidents"}
 
 
 class FakeQueue:
@@ -161,6 +162,7 @@ class Aws:
         self.cloudwatch, self.queue = FakeCloudWatch(), FakeQueue()
         self.events: list[str] = []
         self.messages: list[str] = []
+        self.topics: list[str] = []
         self.topic_is_down = False
 
     def __call__(self, service: str) -> Any:
@@ -175,6 +177,7 @@ class Aws:
     ) -> dict[str, Any]:
         if self.topic_is_down:
             raise client_error("InternalError", "PublishBatch")
+        self.topics.append(TopicArn)
         self.messages += [entry["Subject"] for entry in PublishBatchRequestEntries]
         return {"Successful": [], "Failed": []}
 
@@ -200,7 +203,7 @@ class World:
             WATCH_NOWHERE, self.store, self.aws, self.telemetry, self.clock, sleep=lambda _: None
         )
 
-    def publish_watch_file(self, history_days: int = 3) -> None:
+    def publish_watch_file(self, history_days: int = 3, **more: str) -> None:
         selector = {
             "name": "cpu",
             "namespace": "AWS/EC2",
@@ -209,6 +212,7 @@ class World:
             "statistic": "Average",
             "period": PERIOD,
             "history_days": history_days,
+            **more,
         }
         self.store.put(WATCH_KEY, json.dumps({"version": 1, "selectors": [selector]}).encode())
 
@@ -303,10 +307,54 @@ def test_a_shard_job_is_run(world: World, caplog: pytest.LogCaptureFixture) -> N
     world.clock.advance(90)
     world.dispatch(shard_event(0, world.clock))
     line = logged(caplog, "shard evaluated")
-    assert (line["shard"], line["MetricsWatched"], line["Alerts"]) == (0, 2, 1)
-    assert (world.counted["MetricsWatched"], world.counted["Alerts"]) == (2, 1)
-    assert world.aws.events == ["Anomaly Opened"]
+    assert (line["shard"], line["MetricsWatched"], line["Anomalies"]) == (0, 2, 1)
+    assert (world.counted["MetricsWatched"], world.counted["Anomalies"]) == (2, 1)
+    assert world.aws.events == world.aws.messages == [], "that is for the incident job"
+
+
+def test_what_a_shard_job_has_found_is_notified_by_the_next_incident_job(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.publish_watch_file()
+    world.dispatch(TICK)
+    world.aws.cloudwatch.series[world.machines[0]][NOON - PERIOD] = SPIKE
+    world.clock.advance(90)
+    world.dispatch(shard_event(0, world.clock))
+    world.clock.advance(60)
+    world.dispatch(INCIDENTS)
+    line = logged(caplog, "incidents updated")
+    assert (line["Alerts"], line["open"], line["AlertsPending"]) == (1, 1, 0)
+    assert (world.counted["Alerts"], world.counted["IncidentRuns"]) == (1, 1)
+    assert world.aws.events == ["Incident Opened"]
     assert world.aws.messages[0].startswith("CPUUtilization of i-00000: 95, expected")
+
+
+def test_an_incident_job_in_which_nothing_happens_is_counted_and_not_logged(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.publish_watch_file()
+    world.dispatch(TICK)
+    world.dispatch(INCIDENTS)
+    assert world.counted["IncidentRuns"] == 1, "or the heartbeat would not beat"
+    assert "incidents updated" not in caplog.messages
+
+
+def test_an_incident_job_without_a_fleet_is_not_counted(world: World) -> None:
+    world.dispatch(INCIDENTS)
+    assert world.counted == {}
+
+
+def test_messages_of_an_entry_go_to_its_own_topic(world: World) -> None:
+    topic = "arn:aws:sns:eu-west-1:123456789012:payments"
+    world.publish_watch_file(topic=topic)
+    world.dispatch(TICK)
+    world.aws.cloudwatch.series[world.machines[0]][NOON - PERIOD] = SPIKE
+    world.clock.advance(90)
+    world.dispatch(shard_event(0, world.clock))
+    world.clock.advance(60)
+    world.dispatch(INCIDENTS)
+    assert world.aws.topics == [topic]
+    assert world.aws.events == ["Incident Opened"]
 
 
 def test_the_duration_of_a_job_is_counted(world: World) -> None:
@@ -405,7 +453,9 @@ def test_a_machine_that_burns_while_lists_lag_is_one_incident(world: World) -> N
         world.clock.seconds = NOON + tick * PERIOD + 90
         world.aws.cloudwatch.unlisted = {burning} if tick % 5 else set()
         world.tick(planner=instances[tick % 2], runner=instances[tick // 2 % 2])
-    assert world.aws.events == ["Anomaly Opened"]
+        world.clock.advance(60)
+        world.dispatch(INCIDENTS, instances[tick % 2])
+    assert world.aws.events == ["Incident Opened"]
     assert len(world.aws.cloudwatch.listed) == 3, "by whoever comes first in an hour"
 
 
@@ -456,7 +506,7 @@ def test_an_alarm_that_was_not_delivered_is_raised_to_be_retried(world: World) -
 
 @pytest.mark.parametrize(
     "event",
-    [{}, TICK, {"watch": "test alert"}, shard_event(0, WallClock()), by_queue("{}")],
+    [{}, TICK, INCIDENTS, {"watch": "test alert"}, shard_event(0, WallClock()), by_queue("{}")],
     ids=str,
 )
 def test_the_function_of_alarms_ignores_what_is_none(

@@ -12,10 +12,11 @@ from safetensors.numpy import load, save
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import StoreUnavailableError
-from ops_anomaly.detection.types import Series, Stored
+from ops_anomaly.detection.types import Detection, Series, Stored
 from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.settling import FINAL_SECONDS, LONG_PERIOD, READ_SECONDS
 from ops_anomaly.watcher.state import (
+    CHART_PERIODS,
     CORRECTION,
     FIRST_EVALUATION_PERIODS,
     LATE_PERIODS,
@@ -250,6 +251,15 @@ def test_the_incidents_of_a_metric_stay_with_it(known: MetricState) -> None:
 # --- the stored state ---------------------------------------------------------------------------
 
 
+def expected(series: Series, value: np.ndarray) -> Detection:
+    """Return what a detector says that expected these values, give or take one."""
+    nothing = np.zeros(len(series))
+    is_none = np.zeros(len(series), bool)
+    return Detection(
+        nothing, nothing, is_none, is_none, value, value - 1.0, value + 1.0, reasons={}, alerts=[]
+    )
+
+
 def state_of(metric: Metric = UNUSUAL_NAMES, values: np.ndarray = VALUES) -> ShardState:
     return ShardState({str(metric): MetricState(metric, NOON_MS, values)})
 
@@ -274,8 +284,40 @@ def test_readings_and_gaps_are_stored_to_the_bit() -> None:
 
 
 def test_a_reading_takes_eight_bytes() -> None:
-    few, many = (encode_shard_state(state_of(values=np.ones(n))) for n in (1_000, 9_000))
-    assert len(many) - len(few) == 8 * 8_000
+    few, many = (encode_shard_state(state_of(values=np.ones(n))) for n in (2_000, 9_000))
+    assert len(many) - len(few) == 8 * 7_000
+
+
+def test_what_was_expected_takes_twelve_bytes_in_each_of_the_last_periods() -> None:
+    """A metric of 4,032 readings takes 33.6 KB: 32,256 bytes, 1,152 of bounds, and its record."""
+    tensors = load(encode_shard_state(state_of(values=np.ones(4_032))))
+    assert tensors["values"].nbytes == 32_256
+    assert tensors["bounds"].nbytes == 12 * CHART_PERIODS == 1_152
+    assert tensors["record"].nbytes < 400
+
+
+def test_what_was_expected_is_stored_to_single_precision_and_moves_with_time(
+    known: MetricState,
+) -> None:
+    state = known.with_bounds(known.series, expected(known.series, known.values + 0.1))
+    stored = decode_shard_state(encode_shard_state(ShardState({str(ORDERS): state})))
+    bounds = stored.of(ORDERS).bounds
+    last = known.values[-CHART_PERIODS:] + 0.1
+    np.testing.assert_array_equal(bounds, np.float32([last, last - 1.0, last + 1.0]))
+
+    later, _ = with_readings(state, {}, until=3)
+    np.testing.assert_array_equal(later.bounds[:, :-3], bounds[:, 3:])
+    assert np.isnan(later.bounds[:, -3:]).all()
+    gone, _ = with_readings(state, {}, until=2 * CHART_PERIODS)
+    assert np.isnan(gone.bounds).all()
+
+
+@pytest.mark.parametrize("periods", [CHART_PERIODS - 1, CHART_PERIODS + 1, 0])
+def test_bounds_of_other_periods_are_refused(periods: int) -> None:
+    tensors = load(encode_shard_state(state_of()))
+    tensors["bounds"] = np.zeros((3, periods), np.float32)
+    with pytest.raises(CorruptStateError):
+        decode_shard_state(save(tensors))
 
 
 @pytest.mark.parametrize(
@@ -288,13 +330,16 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 @pytest.mark.parametrize("damage", [b"[" * 100_000, b"sh\xffp"])
 def test_a_record_that_is_not_json_is_refused(damage: bytes) -> None:
-    values = np.empty(0)
+    tensors = load(encode_shard_state(state_of()))
+    tensors["record"] = np.frombuffer(damage, np.uint8)
     with pytest.raises(CorruptStateError):
-        decode_shard_state(save({"record": np.frombuffer(damage, np.uint8), "values": values}))
+        decode_shard_state(save(tensors))
 
 
 @pytest.mark.parametrize(
-    "change", [{"metrics": None}, {"metrics": 1}, {"outbox": [{}]}, {"more": 1}], ids=str
+    "change",
+    [{"metrics": None}, {"metrics": 1}, {"reported": [{}]}, {"reported": None}, {"more": 1}],
+    ids=str,
 )
 def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(CorruptStateError):
@@ -315,6 +360,8 @@ def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
         {"metric": "shop Orders"},
         {"metric": "shop Orders Sum 90"},
         {"anomaly": {}},
+        {"silence": {}},
+        {"pending": {}},
         {"relapse": {}},
         {"notified_until": None},
         {"read_at": None},

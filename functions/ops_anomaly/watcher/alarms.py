@@ -10,7 +10,7 @@ import msgspec
 
 from ops_anomaly.aws.objects import alarm_key
 from ops_anomaly.watcher.alarm_evaluation import AlarmIncident, evaluate_alarm
-from ops_anomaly.watcher.notifications import alarm_cleared, alarm_fired
+from ops_anomaly.watcher.alarm_notifications import alarm_cleared, alarm_fired
 from ops_anomaly.watcher.outbox import (
     CorruptStateError,
     Outbox,

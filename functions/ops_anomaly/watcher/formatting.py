@@ -26,10 +26,10 @@ def spoken(time: int) -> str:
     Examples
     --------
     >>> spoken(1_795_608_000_000)
-    'Wednesday 25 November, 12:00 UTC'
+    'Wed 25 Nov, 12:00 UTC'
     """
     moment = datetime.fromtimestamp(time // 1000, UTC)
-    return f"{moment:%A} {moment.day} {moment:%B, %H:%M} UTC"
+    return f"{moment:%a} {moment.day} {moment:%b, %H:%M} UTC"
 
 
 def metric_title(name: str, dimensions: Sequence[str]) -> str:
@@ -43,6 +43,17 @@ def metric_title(name: str, dimensions: Sequence[str]) -> str:
     return f"{name} of {', '.join(dimensions)}" if dimensions else name
 
 
+def shortened(text: str, size: int) -> str:
+    """Return a text of at most so many characters, and three dots where it was longer.
+
+    Examples
+    --------
+    >>> shortened("CPUUtilization of i-0123", 17)
+    'CPUUtilization...'
+    """
+    return text if len(text) <= size else f"{text[: max(size - 3, 0)].rstrip()}..."
+
+
 def subject_line(text: str) -> str:
     r"""Return a subject that SNS takes: one line of ASCII that does not begin with a space.
 
@@ -52,6 +63,4 @@ def subject_line(text: str) -> str:
     'Gr??e of shop: 93'
     """
     line = "".join(letter if " " <= letter <= "~" else "?" for letter in " ".join(text.split()))
-    if len(line) > MAX_SUBJECT:
-        return f"{line[: MAX_SUBJECT - 3]}..."
-    return line or "(no subject)"
+    return shortened(line, MAX_SUBJECT) or "(no subject)"

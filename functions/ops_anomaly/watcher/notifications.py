@@ -1,17 +1,23 @@
-"""The wording of notifications: an event with the documented detail, and a message for people."""
+"""The wording of incidents: an event with the documented detail, and a message for people."""
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration, number
-from ops_anomaly.watcher.alarm_evaluation import AlarmIncident
-from ops_anomaly.watcher.formatting import iso, metric_title, spoken, subject_line
+from ops_anomaly.watcher.formatting import (
+    MAX_SUBJECT,
+    iso,
+    metric_title,
+    shortened,
+    spoken,
+    subject_line,
+)
 from ops_anomaly.watcher.incidents import (
     IncidentClosed,
     IncidentJoined,
@@ -21,9 +27,7 @@ from ops_anomaly.watcher.incidents import (
 from ops_anomaly.watcher.outbox import EVENT, MESSAGE, Notification
 
 if TYPE_CHECKING:
-    from ops_anomaly.watcher.alarm_evaluation import Verdict
     from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Peak, Provenance
-    from ops_anomaly.watcher.events import AlarmChange
     from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly, Transition
     from ops_anomaly.watcher.watch_file import Options
 
@@ -31,14 +35,25 @@ if TYPE_CHECKING:
 VERSION = "1"
 """Of the events' detail; `docs/events.md` describes it."""
 
-MAX_MEMBERS = 20
-"""Members of an incident that an event carries: the first ones; EventBridge takes 256 KB."""
+Level = Literal["critical", "error", "warning", "info"]
+"""A severity in words: those of PagerDuty's Events API, and of most on-call tools."""
 
-MAX_LISTED = 10
-"""Members that a message lists."""
+CRITICAL, ERROR = 0.9, 0.75
+"""Severities from which an incident has these levels; 0.5 is at the threshold of an alert."""
 
-MAX_SERIES = 10
-"""Series of an alarm that are reported: the most unusual ones."""
+MAX_DETAIL = 240_000
+"""Bytes of a detail; EventBridge takes 256 KB, with the rest of the event."""
+
+MAX_MEMBERS, MAX_OWNERS = 20, 5
+"""Members of an incident that an event carries, the first ones; and owners and runbooks."""
+
+MAX_LISTED, MAX_COUNTED = 10, 4
+"""Members that a message lists; and names of metrics by which it counts the others."""
+
+MAX_TITLE, MAX_TAGS = 100, 200
+"""Characters of a metric's short name, and of the tags, in a message."""
+
+SNOOZE = "4h"
 
 CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "recovered": "Resolved",
@@ -56,7 +71,7 @@ CLOSED_MESSAGES: dict[CloseReason, str] = {
     "withdrawn": "CloudWatch has corrected the readings that it rested on, and they are ordinary: "
     "there was no incident.",
     "data is back": "There is data again; there was none until {last}.",
-    "marked as fine": "Somebody has said that it is fine.",
+    "marked as fine": "Somebody has said that it is fine: the next like it does not alert.",
 }
 
 
@@ -77,30 +92,47 @@ def incident_notification(
     topics = tuple(dict.fromkeys(each.topic or MESSAGE for each in context)) or (MESSAGE,)
     match transition:
         case IncidentOpened():
-            kind, name = "Opened", "opened"
-            subject, lines = opened_subject(incident), opened_lines(incident)
+            kind, name, begin = "Opened", "opened", ""
         case IncidentResumed():
-            kind, name = "Reminded", f"reminded-{now}"
-            subject, lines = f"Still open: {opened_subject(incident)}", opened_lines(incident)
+            kind, name, begin = "Reminded", f"reminded-{now}", "Still open: "
         case IncidentJoined():
-            kind, name, topics = "Updated", f"joined-{len(incident.members)}", ()
-            subject, lines = opened_subject(incident), opened_lines(incident)
+            kind, name, begin, topics = (
+                "Updated",
+                f"joined-{len(incident.members)}",
+                "Growing: ",
+                (),
+            )
         case IncidentClosed(is_silent=is_silent):
-            kind, name = "Closed", "closed"
+            kind, name, begin = "Closed", "closed", ""
             topics = () if is_silent else topics
-            subject, lines = closed_subject(incident), closed_lines(incident)
-    lines += ["", *_footer(incident, context, page)]
-    message = "\n".join(lines)
+    if kind == "Closed":
+        summary, lines = closed_summary(incident), closed_lines(incident)
+    else:
+        summary, lines = opened_summary(incident, begin), opened_lines(incident, begin)
+    text = "\n".join([*lines, "", *_footer(incident, context, page)])
     return Notification(
         id=f"{incident.id}/{name}",
         about=incident.id,
         detail_type=f"Incident {kind}",
-        detail=incident_detail(incident, context, page, subject, message),
-        subject=subject_line(subject),
-        message=message,
+        detail=incident_detail(incident, context, page, summary, text),
+        subject=subject_line(summary),
+        message=text,
         made_at=now,
         waiting=(EVENT, *topics),
     )
+
+
+def level_of(severity: float | None) -> Level:
+    """Return a severity in words; what is unknown is a warning.
+
+    Examples
+    --------
+    >>> level_of(0.93), level_of(0.8), level_of(0.6), level_of(None)
+    ('critical', 'error', 'warning', 'warning')
+    """
+    if severity is None or severity < ERROR:
+        return "warning"
+    return "critical" if severity >= CRITICAL else "error"
 
 
 def incident_detail(
@@ -108,24 +140,26 @@ def incident_detail(
 ) -> dict[str, Any]:
     """Return an incident as events carry it."""
     lasted = _lasted(incident)
-    return {
+    detail = {
         "version": VERSION,
         "id": incident.id,
+        "level": level_of(incident.severity),
+        "severity": incident.severity,
         "summary": summary,
         "text": text,
-        "severity": incident.severity,
         "first_seen": iso(incident.first_seen),
         "opened": iso(incident.opened_at),
         "closed": None if incident.closed_at is None else iso(incident.closed_at),
         "close_reason": incident.close_reason,
         "lasted_seconds": None if incident.closed_at is None else lasted // 1000,
+        "owners": _unique(each.owner for each in context)[:MAX_OWNERS],
+        "runbooks": _unique(each.runbook for each in context)[:MAX_OWNERS],
+        "tags": _tags(context),
+        "page": page,
         "member_count": len(incident.members),
         "members": [member_detail(each) for each in incident.members[:MAX_MEMBERS]],
-        "owners": _unique(each.owner for each in context),
-        "runbooks": _unique(each.runbook for each in context),
-        "tags": {key: value for each in reversed(context) for key, value in each.tags.items()},
-        "page": page,
     }
+    return fitted(detail, "members")
 
 
 def member_detail(member: ReportedAnomaly) -> dict[str, Any]:
@@ -148,37 +182,6 @@ def member_detail(member: ReportedAnomaly) -> dict[str, Any]:
     }
 
 
-def _context(incident: Incident, entries: Mapping[str, Options]) -> list[Options]:
-    """Return the options of the incident's entries, in the order of its members."""
-    names = dict.fromkeys(each.anomaly.provenance.entry for each in incident.members)
-    return [entries[name] for name in names if name in entries]
-
-
-def _unique(values: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(value for value in values if value))
-
-
-def delivery_test(now: int) -> Notification:
-    """Return a notification that shows whether alerts arrive, and says that it is no alert."""
-    identity = f"test-{now}"
-    return Notification(
-        id=identity,
-        about=identity,
-        detail_type="Test Alert",
-        detail={"version": VERSION, "id": identity, "time": iso(now), "severity": None},
-        subject="Test: alerts of the anomaly watcher arrive here",
-        message="\n".join(
-            [
-                "This is a test, and no alert: somebody has checked whether alerts arrive.",
-                "",
-                f"Sent on  {spoken(now)}",
-                f"Test     {identity}",
-            ]
-        ),
-        made_at=now,
-    )
-
-
 def metric_detail(metric: Metric) -> dict[str, Any]:
     """Return a metric as events carry it."""
     return {
@@ -197,125 +200,222 @@ def model_detail(provenance: Provenance) -> dict[str, str | None] | None:
     return {"name": provenance.model, "version": provenance.version}
 
 
-def opened_subject(incident: Incident) -> str:
-    """Return what a phone shows of an incident that is open."""
-    leader, others = incident.members[0], len(incident.members) - 1
-    title, peak = _title(leader), leader.anomaly.peak
-    if leader.anomaly.is_silence:
-        what = f"No data: {title}"
-    else:
-        expected = "" if peak.expected is None else f", expected {number(peak.expected)}"
-        what = f"{title}: {_value(peak)}{expected}"
-    more = f" and {others} more" if others else ""
-    return f"{what}{more} (severity {incident.severity:.2f})"
+def fitted(detail: dict[str, Any], listed: str) -> dict[str, Any]:
+    """Return a detail that EventBridge takes: without tags and the last items, if it has to be."""
+    if len(msgspec.json.encode(detail)) <= MAX_DETAIL:
+        return detail
+    if detail.get("tags"):
+        return fitted(detail | {"tags": {}}, listed)
+    return fitted(detail | {listed: detail[listed][:-1]}, listed)
 
 
-def opened_lines(incident: Incident) -> list[str]:
-    """Return the message of an incident that is open, to be understood at 3 a.m."""
+def _context(incident: Incident, entries: Mapping[str, Options]) -> list[Options]:
+    """Return the options of the incident's entries, in the order of its members."""
+    names = dict.fromkeys(each.anomaly.provenance.entry for each in incident.members)
+    return [entries[name] for name in names if name in entries]
+
+
+def _unique(values: Iterable[str | None]) -> list[str]:
+    return list(dict.fromkeys(value for value in values if value))
+
+
+def _tags(context: Sequence[Options]) -> dict[str, str]:
+    """Return the tags of all entries; where they differ, the entry of the first member is right."""
+    return {key: value for each in reversed(context) for key, value in each.tags.items()}
+
+
+def delivery_test(now: int) -> Notification:
+    """Return a notification that shows whether alerts arrive, and says that it is no alert."""
+    identity = f"test-{now}"
+    summary = "Test: alerts of the anomaly watcher arrive here"
+    text = "\n".join(
+        [
+            "This is a test, and no alert: somebody has checked whether alerts arrive.",
+            "",
+            *rows(("Sent", spoken(now)), ("Test", identity)),
+        ]
+    )
+    return Notification(
+        id=identity,
+        about=identity,
+        detail_type="Test Alert",
+        detail={
+            "version": VERSION,
+            "id": identity,
+            "level": "info",
+            "severity": None,
+            "summary": summary,
+            "text": text,
+            "time": iso(now),
+        },
+        subject=summary,
+        message=text,
+        made_at=now,
+    )
+
+
+def opened_summary(incident: Incident, begin: str = "") -> str:
+    """Return what a phone shows of an incident that is open: a subject that SNS takes whole."""
     leader = incident.members[0]
-    if len(incident.members) == 1:
-        return [_sentence(leader), "", *_particulars(leader.anomaly)]
-    first = min(incident.members, key=lambda each: (each.anomaly.first_seen, each.metric))
-    listed = incident.members[:MAX_LISTED]
-    left = len(incident.members) - len(listed)
-    return [
-        f"{len(incident.members)} metrics have been unusual since {spoken(incident.first_seen)}.",
-        f"The worst: {_sentence(leader)}",
-        f"The first: {_title(first)}, on {spoken(first.anomaly.first_seen)}.",
-        "",
-        *(f"  {each.anomaly.peak.severity:.2f}  {_title(each)}: {_brief(each)}" for each in listed),
-        *([f"        and {left} more"] if left else []),
-        "",
+    is_silent = leader.anomaly.is_silence
+    found = "" if is_silent else f": {_found(leader.anomaly.peak)}"
+    rest = f"{found}{_more(incident)} (severity {incident.severity:.2f})"
+    return _with_title(f"{begin}{'No data: ' * is_silent}", leader, rest)
+
+
+def opened_lines(incident: Incident, begin: str = "") -> list[str]:
+    """Return the message of an incident that is open, to be understood at 3 a.m."""
+    leader, count = incident.members[0], len(incident.members)
+    metrics = f"; {count} metrics" if count > 1 else ","
+    lines = [f"{begin}{_brief(leader)}{metrics} since {spoken(incident.first_seen)}", ""]
+    if count > 1:
+        lines += [*_listed(incident), ""]
+    return lines + rows(
+        ("Lasted", f"{duration(_lasted(incident))} so far" if begin else ""),
+        *_what_members_share(incident),
         *_particulars(leader.anomaly),
-    ]
+    )
 
 
-def closed_subject(incident: Incident) -> str:
-    """Return what a phone shows of an incident that is over."""
-    others = len(incident.members) - 1
-    more = f" and {others} more" if others else ""
-    title = f"{_title(incident.members[0])}{more}"
-    return f"{_closed_as(incident)}: {title} after {duration(_lasted(incident))}"
+def closed_summary(incident: Incident) -> str:
+    """Return what a phone shows of an incident that is over: a subject that SNS takes whole."""
+    rest = f"{_more(incident)} after {duration(_lasted(incident))}"
+    reason = CLOSED_SUBJECTS[incident.close_reason or "recovered"]
+    return _with_title(f"{reason}: ", incident.members[0], rest)
 
 
 def closed_lines(incident: Incident) -> list[str]:
     """Return the message of an incident that is over."""
-    leader, count = incident.members[0].anomaly, len(incident.members)
-    reason = incident.close_reason or "recovered"
-    lines = [
-        f"{closed_subject(incident)}.",
-        CLOSED_MESSAGES[reason].format(last=spoken(incident.last_seen)),
-        "",
-        f"  since     {spoken(incident.first_seen)}",
-        f"  duration  {duration(_lasted(incident))}",
-    ]
-    if count > 1:
-        lines.append(f"  metrics   {count}")
-    if not leader.is_silence:
-        lines.append(f"  worst     {_value(leader.peak)} on {spoken(leader.peak.time)}")
+    leader = incident.members[0].anomaly
+    explained = CLOSED_MESSAGES[incident.close_reason or "recovered"]
+    worst = "" if leader.is_silence else f"{_found(leader.peak)}, on {spoken(leader.peak.time)}"
     return [
-        *lines,
-        f"  severity  {incident.severity:.2f} of 1",
-        f"  reason    {leader.peak.reason}",
+        closed_summary(incident),
+        explained.format(last=spoken(incident.last_seen)),
+        "",
+        *rows(
+            ("Since", spoken(incident.first_seen)),
+            ("Worst", worst),
+            ("Why", leader.peak.reason),
+            ("Severity", f"{incident.severity:.2f} of 1"),
+            ("Metrics", _ends(incident)),
+            *_what_members_share(incident),
+        ),
     ]
-
-
-def _closed_as(incident: Incident) -> str:
-    return CLOSED_SUBJECTS[incident.close_reason or "recovered"]
 
 
 def _footer(incident: Incident, context: Sequence[Options], page: str | None) -> list[str]:
-    """Return who is responsible, what to do, and where to look."""
-    tags = {key: value for each in reversed(context) for key, value in each.tags.items()}
-    rows = [
-        ("Owner", ", ".join(_unique(each.owner for each in context))),
-        ("Runbook", ", ".join(_unique(each.runbook for each in context))),
-        ("Tags", ", ".join(f"{key}={value}" for key, value in tags.items())),
-        ("Metric", incident.members[0].metric),
-        ("Entry", f"{incident.members[0].anomaly.provenance.entry} (watch file)"),
+    """Return who is responsible, what to do, and where to look it up."""
+    tags = ", ".join(f"{key}={value}" for key, value in _tags(context).items())
+    leader = incident.members[0]
+    responsible = rows(
+        ("Owner", ", ".join(_unique(each.owner for each in context)[:MAX_OWNERS])),
+        ("Runbook", ", ".join(_unique(each.runbook for each in context)[:MAX_OWNERS])),
+        ("Tags", shortened(tags, MAX_TAGS)),
+    )
+    todo = rows(("Charts", page or ""), *_replies(incident))
+    source = rows(
+        ("Metric", leader.metric),
+        ("Entry", f"{leader.anomaly.provenance.entry} (watch file)"),
         ("Incident", incident.id),
-        ("Page", page or ""),
+    )
+    return [line for part in (responsible, todo) if part for line in (*part, "")] + source
+
+
+def _replies(incident: Incident) -> list[tuple[str, str]]:
+    """Return what people can say of an incident, as the commands that do it."""
+    command = f"ops-anomaly feedback {incident.id}"
+    fine = ("Fine?", f"{command} fine")
+    if incident.closed_at is None:
+        return [fine, ("Not now?", f"{command} snooze {SNOOZE}")]
+    if incident.close_reason in ("withdrawn", "marked as fine"):
+        return []
+    has_readings = any(not each.anomaly.is_silence for each in incident.members)
+    return [fine, ("Real?", f"{command} real" if has_readings else "")]
+
+
+def rows(*named: tuple[str, str]) -> list[str]:
+    """Return the lines of a message that say one thing each; nothing of what is empty."""
+    return [f"{name:10}  {value}" for name, value in named if value]
+
+
+def _brief(member: ReportedAnomaly, common: Iterable[tuple[str, str]] = ()) -> str:
+    """Return what has happened to a metric, and how much; without the dimensions in common."""
+    metric, anomaly = Metric.parse(member.metric), member.anomaly
+    values = [value for name, value in metric.dimensions if (name, value) not in common]
+    title = shortened(metric_title(metric.name, values), MAX_TITLE)
+    return f"No data: {title}" if anomaly.is_silence else f"{title}: {_found(anomaly.peak)}"
+
+
+def _found(peak: Peak) -> str:
+    value = "no data" if peak.value is None else number(peak.value)
+    return value if peak.expected is None else f"{value}, expected {number(peak.expected)}"
+
+
+def _with_title(begin: str, member: ReportedAnomaly, rest: str) -> str:
+    """Return a line with a metric's short name, shortened so that a subject has room for it all."""
+    title = title_of(Metric.parse(member.metric))
+    return f"{begin}{shortened(title, MAX_SUBJECT - len(begin) - len(rest))}{rest}"
+
+
+def _more(incident: Incident) -> str:
+    others = len(incident.members) - 1
+    return f", and {others} more" if others else ""
+
+
+def _listed(incident: Incident) -> list[str]:
+    """Return a line for each of the worst members, and one that counts the others."""
+    common = _common(incident)
+    lines = [
+        f"{each.anomaly.peak.severity:.2f}  {_brief(each, common)}"
+        for each in incident.members[:MAX_LISTED]
     ]
-    return [f"{name:9} {value}" for name, value in rows if value]
+    left = Counter(Metric.parse(each.metric).name for each in incident.members[MAX_LISTED:])
+    if not left:
+        return lines
+    counted = [f"{n} {shortened(name, MAX_TITLE)}" for name, n in left.most_common(MAX_COUNTED)]
+    others = ["..."] if len(left) > MAX_COUNTED else []
+    return [*lines, f"and {left.total()} more: {', '.join(counted + others)}"]
 
 
-def _sentence(member: ReportedAnomaly) -> str:
-    """Return what, how much and since when."""
-    anomaly, title = member.anomaly, _title(member)
-    since = spoken(anomaly.first_seen)
-    if anomaly.is_silence:
-        return f"{title} has had no data since {since}."
-    expected = anomaly.peak.expected
-    instead = "" if expected is None else f", where {number(expected)} was expected"
-    return f"{title} has been unusual since {since}: {_value(anomaly.peak)}{instead}."
+def _what_members_share(incident: Incident) -> list[tuple[str, str]]:
+    """Return the dimensions that all members have, and which of them were the first."""
+    earliest = [each for each in incident.members if each.anomaly.first_seen == incident.first_seen]
+    common = ", ".join(f"{name}={value}" for name, value in _common(incident))
+    found = [("In common", shortened(common, MAX_TAGS))]
+    if len(earliest) < len(incident.members):
+        first = shortened(title_of(Metric.parse(earliest[0].metric)), MAX_TITLE)
+        more = f" and {len(earliest) - 1} more" if len(earliest) > 1 else ""
+        found.append(("First", f"{first}{more}, on {spoken(incident.first_seen)}"))
+    return found
 
 
-def _brief(member: ReportedAnomaly) -> str:
-    peak = member.anomaly.peak
-    if member.anomaly.is_silence:
-        return "no data"
-    return _value(peak) + ("" if peak.expected is None else f", expected {number(peak.expected)}")
+def _common(incident: Incident) -> list[tuple[str, str]]:
+    """Return the dimensions that all of several members have."""
+    first, *others = (Metric.parse(each.metric).dimensions for each in incident.members)
+    return [pair for pair in first if others and all(pair in each for each in others)]
 
 
-def _particulars(anomaly: Anomaly) -> list[str]:
-    """Return what is known of an anomaly, a line each."""
+def _ends(incident: Incident) -> str:
+    """Return how many members there were, and how they ended if they differ."""
+    count = len(incident.members)
+    ends = Counter(each.close_reason for each in incident.members if each.close_reason)
+    counted = ", ".join(f"{n} {reason}" for reason, n in ends.most_common())
+    return "" if count == 1 else f"{count} ({counted})" if len(ends) > 1 else str(count)
+
+
+def _particulars(anomaly: Anomaly) -> list[tuple[str, str]]:
+    """Return what is known of an anomaly."""
     peak, provenance = anomaly.peak, anomaly.provenance
-    expected = "unknown" if peak.expected is None else number(peak.expected)
+    is_known = peak.lower is not None and peak.upper is not None
+    normal = f"{number(peak.lower or 0.0)} to {number(peak.upper or 0.0)}" if is_known else ""
+    confidence = f"{percent(provenance.confidence)} ({basis(provenance)})"
     return [
-        f"  value       {_value(peak)} on {spoken(peak.time)}",
-        f"  expected    {expected}{normal_range(peak.lower, peak.upper)}",
-        f"  reason      {peak.reason}",
-        f"  severity    {peak.severity:.2f} of 1 (0.5 is at the threshold)",
-        f"  confidence  {percent(provenance.confidence)} ({basis(provenance)})",
-    ][2 if anomaly.is_silence else 0 :]
-
-
-def _value(peak: Peak) -> str:
-    return "no data" if peak.value is None else number(peak.value)
-
-
-def _title(member: ReportedAnomaly) -> str:
-    return title_of(Metric.parse(member.metric))
+        ("Why", peak.reason),
+        ("Normal", normal),
+        ("Severity", f"{peak.severity:.2f} of 1 ({level_of(peak.severity)})"),
+        ("Confidence", "" if anomaly.is_silence else confidence),
+    ]
 
 
 def _lasted(incident: Incident) -> int:
@@ -323,157 +423,6 @@ def _lasted(incident: Incident) -> int:
     last = max(incident.members, key=lambda each: each.anomaly.last_seen)
     period = 0 if last.anomaly.is_silence else 1000 * Metric.parse(last.metric).period
     return last.anomaly.last_seen + period - incident.first_seen
-
-
-def alarm_fired(
-    change: AlarmChange, verdicts: Sequence[Verdict], now: int
-) -> tuple[AlarmIncident, Notification]:
-    """Return the incident of an alarm that fires, and its notification."""
-    incident_id = hashlib.sha256(f"{change.arn} at {change.at}".encode()).hexdigest()[:16]
-    outcomes = [each.is_unusual for each in verdicts]
-    severities = [each.severity for each in verdicts if each.severity is not None]
-    first_seen = min((each.since for each in verdicts if each.since is not None), default=None)
-    ranked = sorted(verdicts, key=verdict_rank, reverse=True)
-    reported = verdicts if len(verdicts) <= MAX_SERIES else ranked[:MAX_SERIES]
-    sentences = [verdict_sentence(each) for each in reported] or [
-        "The alarm could not be evaluated: it has no metrics."
-    ]
-    detail = {
-        "version": VERSION,
-        "id": incident_id,
-        "alarm": alarm_detail(change),
-        "severity": max(severities, default=None),
-        "is_unusual": is_any_unusual(outcomes),
-        "first_seen": None if first_seen is None else iso(first_seen),
-        "verdict": verdict_sentence(ranked[0]) if ranked else sentences[0],
-        "series_count": len(verdicts),
-        "series": [verdict_detail(each) for each in reported],
-    }
-    if len(reported) < len(verdicts):
-        counted = f"{outcomes.count(True)} of {len(verdicts)} series are unusual."
-        sentences = [f"{counted} The {MAX_SERIES} most unusual:", *sentences]
-    message = "\n".join(
-        [
-            f"Alarm {change.name} fired on {spoken(change.at)}.",
-            "",
-            *sentences,
-            "",
-            f"Reason    {change.reason}",
-            f"Alarm     {change.arn}",
-            f"Anomaly  {incident_id}; another message follows when the alarm is OK.",
-        ]
-    )
-    return AlarmIncident(id=incident_id, since=change.at, detail=detail), Notification(
-        id=f"{incident_id}/evaluated",
-        about=incident_id,
-        detail_type="Alarm Evaluated",
-        detail=detail,
-        subject=subject_line(f"Alarm {change.name}: {outcome_of(outcomes)}"),
-        message=message,
-        made_at=now,
-    )
-
-
-def verdict_rank(verdict: Verdict) -> tuple[int, float]:
-    """Return what orders verdicts: ordinary, unknown, unusual; each by severity."""
-    certainty = {False: 0, None: 1, True: 2}[verdict.is_unusual]
-    return certainty, verdict.severity or 0.0
-
-
-def is_any_unusual(outcomes: Sequence[bool | None]) -> bool | None:
-    """Return whether any series is unusual; None unless every other one could be evaluated.
-
-    Examples
-    --------
-    >>> is_any_unusual([False, None, True]), is_any_unusual([False, None]), is_any_unusual([False])
-    (True, None, False)
-    """
-    if True in outcomes:
-        return True
-    return None if None in outcomes or not outcomes else False
-
-
-def outcome_of(outcomes: Sequence[bool | None]) -> str:
-    """Return what a phone shows of how unusual an alarm is."""
-    is_unusual = is_any_unusual(outcomes)
-    if is_unusual is None:
-        return "could not be evaluated" + (" completely" if False in outcomes else "")
-    return "unusual" if is_unusual else "not unusual"
-
-
-def alarm_cleared(change: AlarmChange, incident: AlarmIncident, now: int) -> Notification:
-    """Return the notification of an alarm that is OK again."""
-    lasted = change.at - incident.since
-    subject = f"Resolved: alarm {change.name} after {duration(lasted)}"
-    return Notification(
-        id=f"{incident.id}/cleared",
-        about=incident.id,
-        detail_type="Alarm Cleared",
-        detail={
-            **incident.detail,
-            "alarm": alarm_detail(change),
-            "lasted_seconds": lasted // 1000,
-        },
-        subject=subject_line(subject),
-        message="\n".join(
-            [
-                f"{subject}. It has been OK since {spoken(change.at)}.",
-                "",
-                f"When it fired: {incident.detail['verdict']}",
-                "",
-                f"Reason    {change.reason}",
-                f"Alarm     {change.arn}",
-                f"Anomaly  {incident.id}",
-            ]
-        ),
-        made_at=now,
-    )
-
-
-def alarm_detail(change: AlarmChange) -> dict[str, Any]:
-    """Return an alarm as events carry it."""
-    return {"name": change.name, "arn": change.arn, "state": change.state, "at": iso(change.at)}
-
-
-def verdict_detail(verdict: Verdict) -> dict[str, Any]:
-    """Return one series of an alarm as events carry it."""
-    return {
-        "metric": verdict.metric,
-        "alarm": verdict.alarm,
-        "value": verdict.value,
-        "expected": verdict.expected,
-        "lower": verdict.lower,
-        "upper": verdict.upper,
-        "score": verdict.score,
-        "severity": verdict.severity,
-        "is_unusual": verdict.is_unusual,
-        "since": None if verdict.since is None else iso(verdict.since),
-        "reason": verdict.reason,
-        "compared_with": compared_with(verdict),
-        "unavailable_because": verdict.unavailable_because,
-    }
-
-
-def verdict_sentence(verdict: Verdict) -> str:
-    """Return how unusual one series of an alarm is, as a sentence."""
-    if verdict.value is None or verdict.severity is None:
-        return f"{verdict.title} could not be evaluated: {verdict.unavailable_because}."
-    if verdict.since is not None:
-        found = (
-            f"has been unusual since {spoken(verdict.since)}, severity {verdict.severity:.2f}: "
-            f"{verdict.reason}"
-        )
-    else:
-        bounds = normal_range(verdict.lower, verdict.upper)
-        found = f"is at {number(verdict.value)}, which is not unusual{bounds}"
-    return f"{verdict.title} {found}. Compared with {compared_with(verdict)}."
-
-
-def compared_with(verdict: Verdict) -> str | None:
-    """Return the history that a series was compared with."""
-    if verdict.history_start is None:
-        return None
-    return f"{verdict.readings:,} datapoints since {spoken(verdict.history_start)}"
 
 
 def title_of(metric: Metric) -> str:

@@ -8,7 +8,6 @@ message group of a queue is a shard's lock (`docs/decisions/0012-fifo.md`).
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -312,7 +311,7 @@ class EventChannel(BatchChannel):
                     "EventBusName": self._target,
                     "Source": SOURCE,
                     "DetailType": each.detail_type,
-                    "Detail": json.dumps(each.detail),
+                    "Detail": msgspec.json.encode(each.detail).decode(),
                 }
                 for each in batch
             ]
