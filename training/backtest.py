@@ -350,15 +350,26 @@ SENSITIVITIES = (0.1, 0.2, 1.0, 2.0)
 """False alerts a week to try, besides the usual ones."""
 
 
-def try_sensitivities(detector: Detector, plan: Plan, usual: Backtest) -> list[Backtest]:
+def try_sensitivities(
+    detector: Detector, plan: Plan, usual: Backtest, on_done: Callable[[int, int], None]
+) -> list[Backtest]:
     """Return the backtests of a detector at several sensitivities, and last the one it has.
 
     A kind of detector that has one threshold has the usual one only.
+
+    Parameters
+    ----------
+    on_done
+        Called before each sensitivity that is tried, with how many were, and how many will be.
     """
     if not detector.has_sensitivity:
         return [usual]
     others = [each for each in (*SENSITIVITIES, None) if each != usual.sensitivity]
-    return [*(run_backtest(detector, plan, each) for each in others), usual]
+    tried = []
+    for done, each in enumerate(others):
+        on_done(done, len(others))
+        tried.append(run_backtest(detector, plan, each))
+    return [*tried, usual]
 
 
 def run_backtest(detector: Detector, plan: Plan, sensitivity: float | None = None) -> Backtest:

@@ -90,7 +90,12 @@ def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -
         backtests[kind] = run_backtest(each.candidate.detector, plan, each.sensitivity)
     winner, rule = choose_winner(evaluations, backtests)
     best = winner.candidate
-    on_progress(f"Sensitivities of the {TITLES[best.kind]}", 0, 1)
+    sensitivities = try_sensitivities(
+        best.detector,
+        plan,
+        backtests[best.kind],
+        lambda done, total: on_progress(f"Sensitivities of the {TITLES[best.kind]}", done, total),
+    )
     return Run(
         settings=settings,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -102,7 +107,7 @@ def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -
         backtests=backtests,
         winner=winner,
         rule=rule,
-        sensitivities=try_sensitivities(best.detector, plan, backtests[best.kind]),
+        sensitivities=sensitivities,
         proposals=propose_exclusions(series, cut),
         artifacts={
             each.candidate.kind: artifact(

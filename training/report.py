@@ -99,6 +99,12 @@ def show_run(run: Run, console: Console) -> None:
     console.print(f"\nWinner: [bold green]{TITLES[run.winner.candidate.kind]}[/bold green]")
     for each in verdict(run):
         console.print(f"  {each.figure} {each.name}: {each.note}", highlight=False)
+    if run.series.labels is not None and not len(run.test_part.windows):
+        console.print(
+            "  No labelled window is in the test part, so recall is not known; a smaller\n"
+            "  --train-share may leave one.",
+            style="yellow",
+        )
     console.print()
     for line in [*alert_lines(run.alerts), "", *proposal_lines(run.proposals)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -106,11 +112,10 @@ def show_run(run: Run, console: Console) -> None:
         console.print(table)
         console.print()
     console.print(f"Chosen by {run.rule}.", style="dim")
-    if run.series.labels is not None and not len(run.test_part.windows):
-        console.print(
-            "[yellow]No labelled window is in the test part, so recall is not known; a smaller "
-            "--train-share may leave one.[/yellow]"
-        )
+
+
+SHORT_DAYS = 7
+"""A test part that is shorter says little of a week."""
 
 
 class Finding(NamedTuple):
@@ -128,7 +133,8 @@ def verdict(run: Run) -> list[Finding]:
         Finding(
             f"{run.alerts_a_week:.1f}",
             "alerts a week to expect",
-            f"{len(run.alerts)} in the {days:.1f} days after its training part",
+            f"{len(run.alerts)} in the {days:.1f} days after training"
+            + (f", each counts {7 / days:.1f}" if days < SHORT_DAYS else ""),
         )
     ]
     if figures.windows:

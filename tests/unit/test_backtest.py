@@ -125,7 +125,9 @@ def test_sensitivities_are_tried_where_the_kind_has_one(
     busy: LabelledSeries, make: Callable[[], Detector], rows: int
 ) -> None:
     plan, usual = plan_injections(busy, CUT, 42, max_places=1), Backtest(None, 0.0, [])
-    tried = try_sensitivities(make(), plan, usual)
+    progress: list[tuple[int, int]] = []
+    tried = try_sensitivities(make(), plan, usual, lambda *steps: progress.append(steps))
+    assert progress == [(done, rows - 1) for done in range(rows - 1)]
     assert tried[-1] is usual
     assert [each.sensitivity for each in tried] == [*SENSITIVITIES[: rows - 1], None]
     alerts = [each.alerts_a_week for each in tried[:-1]]
