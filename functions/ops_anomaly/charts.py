@@ -68,6 +68,9 @@ vector-effect:non-scaling-stroke}
 TOP, BOTTOM = 16, 34
 """Pixels above and below the lines of a chart: a label, and two lines of times."""
 
+NAMES, PITCH = 0.32, 22
+"""Of a timeline: the share of the width that names take, and the pixels of a line."""
+
 LETTER = 6.5
 """Pixels that a letter of a label takes."""
 
@@ -228,34 +231,37 @@ def timeline(
     start, stop : int
         What is shown, milliseconds.
     """
-    names, pitch = 0.32, 22  # share of the width that the names take, pixels of a line
 
     def share(time: float) -> float:
-        return names + (1 - names) * min(max((time - start) / max(stop - start, 1), 0), 1)
+        return NAMES + (1 - NAMES) * min(max((time - start) / max(stop - start, 1), 0), 1)
 
-    parts = []
-    for place, row in enumerate(rows):
-        top = place * pitch
-        line = top + pitch
-        parts.append(f'<line class="oa-rule" x1="0" y1="{line}" x2="100%" y2="{line}"/>')
-        parts.append(
-            f'<svg y="{top}" width="{100 * names - 1:.4g}%" height="{pitch}">'
-            f'<text class="oa-name" y="15"><title>{escape(row.name)}</title>'
-            f"{escape(_cut(row.name, int(names * width / LETTER)))}</text></svg>"
-        )
-        for each in row.spans:
-            left, right = share(each.start), share(each.end)
-            parts.append(
-                f'<rect class="oa-incident" x="{100 * left:.3f}%" y="{top + 6}" '
-                f'width="{100 * (right - left):.3f}%" height="11" '
-                f'opacity="{0.25 + 0.75 * min(max(each.severity, 0), 1):.2f}">'
-                f"<title>{escape(each.label or row.name)}</title></rect>"
-            )
-    bottom = pitch * len(rows)
-    parts += _time_labels((start, stop), share, bottom + 16, width * (1 - names), zone)
+    letters = int(NAMES * width / LETTER)
+    drawn = [_row(row, PITCH * place, share, letters) for place, row in enumerate(rows)]
+    bottom = PITCH * len(rows)
+    drawn += _time_labels((start, stop), share, bottom + 16, width * (1 - NAMES), zone)
     counted = f"{sum(len(row.spans) for row in rows)} incidents in {len(rows)} rows"
     size = f'width="{width}" height="{bottom + 36}"'
-    return _svg(size, title, f"{counted}, {_period(start, stop, zone)}.", "".join(parts))
+    return _svg(size, title, f"{counted}, {_period(start, stop, zone)}.", "".join(drawn))
+
+
+def _row(row: Row, top: int, share: Callable[[float], float], letters: int) -> str:
+    """Return a line of a timeline: a rule below, the name, and the incidents."""
+    name, line = escape(row.name), top + PITCH
+    parts = [
+        f'<line class="oa-rule" x1="0" y1="{line}" x2="100%" y2="{line}"/>',
+        f'<svg y="{top}" width="{100 * NAMES - 1:.4g}%" height="{PITCH}">',
+        f'<text class="oa-name" y="15"><title>{name}</title>{escape(_cut(row.name, letters))}',
+        "</text></svg>",
+    ]
+    for each in row.spans:
+        left, right = share(each.start), share(each.end)
+        opacity = 0.25 + 0.75 * min(max(each.severity, 0), 1)
+        parts.append(
+            f'<rect class="oa-incident" x="{100 * left:.3f}%" y="{top + 6}" '
+            f'width="{100 * (right - left):.3f}%" height="11" opacity="{opacity:.2f}">'
+            f"<title>{escape(each.label or row.name)}</title></rect>"
+        )
+    return "".join(parts)
 
 
 class _Drawing:
