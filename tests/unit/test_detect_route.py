@@ -17,7 +17,7 @@ from ops_anomaly.detection import untrained
 from ops_anomaly.detection.artifact import pack
 from ops_anomaly.detection.types import Series
 from tests.support.api_client import Api, Response, is_problem
-from tests.support.fakes import small_artifact
+from tests.support.fakes import small_artifact, small_forest
 
 STEP_MS = 300_000
 TRAINED_ON = 2_000
@@ -255,6 +255,34 @@ def test_an_unknown_model_is_404(api: Api) -> None:
 def test_times_are_iso_8601_in_utc(api: Api, written: str, parsed: str) -> None:
     response = detected(api, {"series": [GOOD | {"timestamp": written}]})
     assert response["points"][0]["timestamp"] == parsed
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "notes"),
+    [
+        ({"step_ms": 300_000.0, "last": "2025-10-10T00:00:00Z"}, []),
+        (
+            {"step_ms": 60_000.0, "last": "2025-10-01T00:00:00Z"},
+            [
+                "The model was trained on readings 1 min apart, and these are 5 min apart: "
+                "expected values and alerts may be wrong.",
+                "What the model was trained on ended 92 days before these readings, on "
+                "2025-10-01: train it again.",
+            ],
+        ),
+        ({"step_ms": "5 min", "last": "yesterday"}, []),
+        ({"step_ms": True, "last": None}, []),
+        ({}, []),
+    ],
+)
+def test_a_note_says_where_readings_do_not_fit_the_model(
+    api: Api, two_weeks: Series, trained_on: dict[str, Any], notes: list[str]
+) -> None:
+    artifact = pack(small_forest(), "old", libraries={}, training_data=trained_on, figures={})
+    api.store.put_model("old", artifact)
+    response = detected(api, {"series": posted(two_weeks[:300]), "model": "old"})
+    assert response["notes"] == notes
+    assert detected(api, {"series": posted(two_weeks[:3]), "model": "old"})["notes"] == notes[1:]
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,17 @@ from ops_anomaly.api.problems import InvalidRequestError
 from ops_anomaly.api.requests import BODY
 from ops_anomaly.api.schemas import Alert, DetectResponse, Point
 from ops_anomaly.detection import untrained
+from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import (
+    MIN_STEPS,
     confidence,
     epoch_milliseconds,
     epoch_unit,
     evaluation_notes,
     put_in_order,
+    utc,
 )
-from ops_anomaly.detection.types import EPOCH_UNITS, Series
+from ops_anomaly.detection.types import DAY, EPOCH_UNITS, Series
 from ops_anomaly.validation import Fault
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
     from ops_anomaly.api.schemas import DetectRequest, Reading
     from ops_anomaly.aws.models import LoadedModel
     from ops_anomaly.detection.types import Detection, Floats, Integers
+
+
+OLD_MS = 90 * DAY
+"""A model is old if what it was trained on ended so long before the readings."""
 
 
 def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectResponse:
@@ -52,8 +59,28 @@ def evaluate(request: DetectRequest, model: LoadedModel | None) -> DetectRespons
         detector = untrained()
     detection = detector.detect(timeline.series, request.sensitivity)
     notes += timeline.notes + evaluation_notes(detection)
+    if model:
+        notes += model_notes(model, timeline.series)
     name = model.manifest.name if model else None
     return response_of(timeline.series, detection, name, confidence(readings), notes)
+
+
+def model_notes(model: LoadedModel, series: Series) -> list[str]:
+    """Return notes on where readings do not fit those that a model was trained on."""
+    notes = []
+    if model.step and len(series) > MIN_STEPS and abs(series.step - model.step) > 0.05 * model.step:
+        notes.append(
+            f"The model was trained on readings {duration(model.step)} apart, and these are "
+            f"{duration(series.step)} apart: expected values and alerts may be wrong."
+        )
+    if model.trained_until is not None and len(series):
+        age = int(series.times[0]) - model.trained_until
+        if age > OLD_MS:
+            notes.append(
+                f"What the model was trained on ended {duration(age)} before these readings, on "
+                f"{utc(model.trained_until)[:10]}: train it again."
+            )
+    return notes
 
 
 def series_of(readings: Sequence[Reading]) -> tuple[Series, list[str]]:

@@ -152,7 +152,7 @@ class DetectResponse(Contract, frozen=True):
         list[str],
         Meta(
             description="What numbers were read as; gaps, irregular steps, repeated or late "
-            "readings, and what was done"
+            "readings, and what was done; where the readings do not fit the model"
         ),
     ]
     alerts: list[Alert]

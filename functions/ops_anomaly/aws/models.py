@@ -90,6 +90,20 @@ class LoadedModel:
         readings = self.manifest.training_data.get("readings")
         return readings if type(readings) is int and 0 <= readings < 2**53 else 0
 
+    @property
+    def step(self) -> float | None:
+        """Milliseconds between the readings that it was trained on, where its manifest says so."""
+        step = self.manifest.training_data.get("step_ms")
+        if isinstance(step, bool) or not isinstance(step, int | float):
+            return None
+        return step if 0 < step < 2**53 else None
+
+    @property
+    def trained_until(self) -> int | None:
+        """Time of the last reading that it was trained on, milliseconds, where it says so."""
+        last = valid_time(str(self.manifest.training_data.get("last")))
+        return round(1_000 * datetime.fromisoformat(last).timestamp()) if last else None
+
 
 def valid_time(text: str) -> str:
     """Return `text` if it is an ISO 8601 time with an offset, else an empty string."""
