@@ -1,7 +1,7 @@
 """A board of incidents as a fleet has it on a bad afternoon: for the page, and to see what it does.
 
-`python -m tests.support.boards FILE` writes the page; with `--widget` the widget, with `--dark` in dark
-colours.
+`python -m tests.support.boards FILE` writes the page; with `--widget` the widget, with `--dark` in
+dark colours.
 """
 
 from __future__ import annotations
