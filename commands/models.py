@@ -66,11 +66,11 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """List models and their versions, and which ones are live."""
-    from training.versions import list_models, read_history, s3_client
+    from training.versions import list_models, read_histories, s3_client
 
     s3 = s3_client(endpoint_url)
     names = [check_name(name)] if name else list_models(s3, bucket)
-    histories = (read_history(s3, bucket, each, None if name else LAST) for each in names)
+    histories = read_histories(s3, bucket, names, None if name else LAST)
     if as_json:
         records = [history.record() for history in histories]
         typer.echo(json.dumps({"bucket": bucket, "models": records}, indent=2, ensure_ascii=False))

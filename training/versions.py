@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -226,21 +227,35 @@ class History:
         }
 
 
-def read_history(s3: Any, bucket: str, name: str, last: int | None = None) -> History:
-    """Return the versions of a model: all of them, or the last so many.
+def read_histories(
+    s3: Any, bucket: str, names: Sequence[str], last: int | None = None
+) -> Iterator[History]:
+    """Yield the versions of models: all of them, or the last so many of each.
+
+    Several requests are under way at a time, for these models and their versions.
 
     Raises
     ------
     PublishError
-        If there is none, or the bucket refuses.
+        If there is no version of a model, or the bucket refuses.
     """
-    listed = object_versions(s3, bucket, name)
-    if not listed:
-        raise unknown_model(s3, bucket, name)
-    versions = read_versions(s3, bucket, name, [each["VersionId"] for each in listed[:last]])
-    head = str(listed[0]["VersionId"]) if listed[0]["IsLatest"] else None
-    live = next((version for version in versions if version.version_id == head), None)
-    return History(name, live, versions, len(listed) - len(listed[:last]))
+    with ThreadPoolExecutor(READERS) as pool:
+        listings = pool.map(lambda name: object_versions(s3, bucket, name), names)
+        for name, listed in zip(names, listings, strict=True):
+            if not listed:
+                raise unknown_model(s3, bucket, name)
+            ids = [str(each["VersionId"]) for each in listed[:last]]
+            found = pool.map(partial(read_version, s3, bucket, name), ids)
+            versions = [version for version in found if version is not None]
+            head = ids[0] if listed[0]["IsLatest"] else None
+            live = next((each for each in versions if each.version_id == head), None)
+            yield History(name, live, versions, len(listed) - len(ids))
+
+
+def read_history(s3: Any, bucket: str, name: str) -> History:
+    """Return all versions of a model; `PublishError` if there is none."""
+    [history] = read_histories(s3, bucket, [name])
+    return history
 
 
 def object_versions(s3: Any, bucket: str, name: str) -> list[dict[str, Any]]:
@@ -249,13 +264,6 @@ def object_versions(s3: Any, bucket: str, name: str) -> list[dict[str, Any]]:
     with publish_errors(f"listing the versions of {name}"):
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=key)
         return [each for page in pages for each in page.get("Versions", ()) if each["Key"] == key]
-
-
-def read_versions(s3: Any, bucket: str, name: str, ids: Sequence[str]) -> list[Version]:
-    """Return these versions of a model, several read at a time."""
-    with ThreadPoolExecutor(READERS) as pool:
-        found = pool.map(lambda version_id: read_version(s3, bucket, name, version_id), ids)
-        return [version for version in found if version is not None]
 
 
 def list_models(s3: Any, bucket: str) -> list[str]:
@@ -302,8 +310,8 @@ def kind_of(version: Version) -> str:
 
 def list_candidates(s3: Any, bucket: str, name: str, ids: Sequence[str]) -> str:
     """Return a line for each of the newest of these versions."""
-    versions = read_versions(s3, bucket, name, ids[:MAX_CANDIDATES])
-    lines = [f"{each.version_id}  {age(each.published)} ago, {kind_of(each)}" for each in versions]
+    versions = (read_version(s3, bucket, name, each) for each in ids[:MAX_CANDIDATES])
+    lines = [f"{v.version_id}  {age(v.published)} ago, {kind_of(v)}" for v in versions if v]
     if len(ids) > MAX_CANDIDATES:
         lines.append(f"... and {len(ids) - MAX_CANDIDATES:,} older")
     return "".join(f"\n  {line}" for line in lines)
