@@ -85,6 +85,13 @@ def test_labels_belong_to_the_nearest_reading_and_must_be_within_the_series(tmp_
         read_labelled_file(path, labels)
 
 
+def test_labels_of_local_times_are_in_the_zone_of_the_file(tmp_path: Path) -> None:
+    path, labels = write(tmp_path / "cpu.csv", rows()), tmp_path / "labels.json"
+    labels.write_text('["2026-01-01 10:00:00", "2026-01-01T10:00:00Z"]')
+    series = read_labelled_file(path, labels, ReadOptions(timezone="Europe/Berlin"))
+    assert [*map(utc, series.labels.tolist())] == ["2026-01-01T09:00:00Z", "2026-01-01T10:00:00Z"]
+
+
 def test_windows_stay_within_the_series() -> None:
     times = 300_000 * np.arange(400)
     windows = label_windows(times[[0, -1]], times)

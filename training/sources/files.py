@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from training.sources.columns import (
     is_time,
     parse_times,
     parse_values,
+    time_zone,
 )
 from training.sources.series import LabelledSeries, label_windows, parse_time
 from training.sources.tables import TIME_NAMES, UNNAMED, Table, bare, read_table
@@ -106,10 +108,11 @@ def read_labelled_file(
     ----------
     labels_path
         JSON: a list of times and of [first, last] windows, or NAB's form, an object of such
-        lists by file name.
+        lists by file name. Times without an offset are of the zone of the options.
     """
     series = read_file(path, options)
-    labels, windows = read_labels(labels_path, path.name, series.times)
+    zone = time_zone(options.timezone or "UTC")
+    labels, windows = read_labels(labels_path, path.name, series.times, zone)
     return replace(series, labels=labels, windows=windows)
 
 
@@ -360,8 +363,15 @@ def listed(head: str, lines: Sequence[str]) -> str:
 # Labels
 
 
-def read_labels(path: Path, file_name: str, times: Integers) -> tuple[Integers, Integers]:
+def read_labels(
+    path: Path, file_name: str, times: Integers, zone: tzinfo
+) -> tuple[Integers, Integers]:
     """Read labels and windows of one series from a JSON file.
+
+    Parameters
+    ----------
+    zone
+        Of times without an offset.
 
     Returns
     -------
@@ -375,15 +385,16 @@ def read_labels(path: Path, file_name: str, times: Integers) -> tuple[Integers, 
         If the file is not of that form.
     """
     content = label_entries(path, file_name)
-    points = [parse_time(entry, str(path)) for entry in content if not isinstance(entry, list)]
-    pairs = [[parse_time(end, str(path)) for end in pair] for pair in content if is_pair(pair)]
+    where = str(path)
+    points = [parse_time(entry, where, zone) for entry in content if not isinstance(entry, list)]
+    pairs = [[parse_time(end, where, zone) for end in pair] for pair in content if is_pair(pair)]
     if len(points) + len(pairs) != len(content):
         raise SourceError(f"{path}: a window is a pair of times: [first, last]")
     if any(first > last for first, last in pairs):
         raise SourceError(f"{path}: a window ends before it begins")
     for time in [*points, *chain(*pairs)]:
         if not times[0] <= time <= times[-1]:
-            raise SourceError(f"{path}: {utc(time)} is not within the series; is its zone UTC?")
+            raise SourceError(f"{path}: {utc(time)} is not within the series; is its zone {zone}?")
     labels = nearest(times, np.array(points, np.int64))
     drawn = np.array(pairs, np.int64).reshape(-1, 2)
     middles = nearest(times, drawn[:, 0] + (drawn[:, 1] - drawn[:, 0]) // 2)

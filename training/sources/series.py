@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -178,13 +178,15 @@ def label_windows(labels: Integers, times: Integers) -> Integers:
     return np.stack([first, last], axis=1)
 
 
-def parse_time(text: Any, where: str) -> int:
-    """Read a time of ISO 8601, to the second; without an offset it is UTC.
+def parse_time(text: Any, where: str, zone: tzinfo = UTC) -> int:
+    """Read a time of ISO 8601.
 
     Parameters
     ----------
     where
         Where the text was found, for the message.
+    zone
+        Of a time without an offset.
 
     Returns
     -------
@@ -202,8 +204,8 @@ def parse_time(text: Any, where: str) -> int:
     1393521300000
     """
     try:
-        time = datetime.fromisoformat(text).replace(microsecond=0)
-        return 1000 * int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+        time = datetime.fromisoformat(text)
+        return round(1000 * (time if time.tzinfo else time.replace(tzinfo=zone)).timestamp())
     except (ValueError, TypeError, OverflowError):
         raise SourceError(
             f"{where}: {text!r} is not a time; write it like 2014-02-14T14:30:00"
