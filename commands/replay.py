@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +107,7 @@ def replay(
                 folders,
                 output,
                 lambda: confirm(is_asked=not (yes or as_json)),
+                now=int(1_000 * time.time()),
             )
         with show_progress(output) as on_progress:
             found = replay_fleet(

@@ -17,7 +17,7 @@ from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
 from ops_anomaly.watcher.incidents import ReportedAnomaly
 from ops_anomaly.watcher.mutes import not_learnt
-from ops_anomaly.watcher.settling import FINAL_SECONDS, READ_SECONDS
+from ops_anomaly.watcher.settling import FINAL_SECONDS, READ_SECONDS, read_delays
 from ops_anomaly.watcher.shard_job import reported_after
 from ops_anomaly.watcher.silence import filled_with_zeros
 from ops_anomaly.watcher.state import MetricState, StoredHistory
@@ -211,7 +211,7 @@ def evaluations(
     series = _as_evaluated(metric, options, history, until - 1_000 * settle)
     state = MetricState.empty(metric)
     checkpoint: Checkpoint | None = None
-    for now in ticks(start, until):
+    for now in _reading_ticks(start, until, metric.period, settle):
         due = state.due(now, settle, periods)
         if due is None:
             continue
@@ -226,6 +226,17 @@ def evaluations(
         state = evaluation.state
         if evaluation.update and evaluation.update.checkpoint:
             checkpoint = _looking_ahead(evaluation.update.checkpoint, series)
+
+
+def _reading_ticks(start: int, until: int, period: int, settle: int) -> list[int]:
+    """Return the ticks at which something may be due; of an hour's period, two of twelve."""
+    times = np.array(ticks(start, until), np.int64)
+    delays = 1_000 * np.array([read_delays(period, settle)]).T
+    periods = (times - delays) // (1_000 * period)
+    is_new = (periods > (times - TICK_MS - delays) // (1_000 * period)).any(axis=0)
+    is_new[:1] = True  # everything is, of a metric that has not been read yet
+    found: list[int] = times[is_new].tolist()
+    return found
 
 
 def between(series: Series, start: int, end: int) -> Series:

@@ -80,8 +80,8 @@ def notified(
 
 
 def _is_message(transition: Transition) -> bool:
-    is_told = isinstance(transition, IncidentClosed) and not transition.is_silent
-    return is_told or isinstance(transition, IncidentOpened | IncidentResumed)
+    is_notified = isinstance(transition, IncidentClosed) and not transition.is_silent
+    return is_notified or isinstance(transition, IncidentOpened | IncidentResumed)
 
 
 def folded(

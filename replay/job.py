@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 SENSITIVITIES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """What else an entry's sensitivity might be."""
 
-FEW_METRICS = 4
-"""So few are evaluated sooner than processes for them have started."""
+MIN_PARALLEL = 4
+"""So many metrics are evaluated on all cores: fewer are done before these have started."""
 
 OnProgress = Callable[[int, int], None]
 
@@ -111,7 +111,7 @@ def replay_fleet(
         delayed(_outcome)(each, history_of(each), said.get(str(each.metric), NO_FEEDBACK), folder)
         for each in planned
     )
-    cores = 1 if len(planned) < FEW_METRICS else -1
+    cores = 1 if len(planned) < MIN_PARALLEL else -1
     outcomes: dict[str, MetricOutcome] = {}
     on_progress(0, len(planned))
     for outcome in Parallel(n_jobs=cores, return_as="generator_unordered")(tasks):

@@ -1,4 +1,4 @@
-"""The replay's page: one HTML file with the answer first, then a chart for each incident."""
+"""The replay's page: one HTML file with the verdict first, then a chart for each incident."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +145,7 @@ def source_of_cloudwatch(
     folders: Folders,
     console: Console,
     confirm: Callable[[], None],
+    now: int,
 ) -> Source:
     """Read the history of a watch file's metrics, as far as it is not known.
 
@@ -155,6 +155,8 @@ def source_of_cloudwatch(
         A client of boto3.
     confirm
         Called when it has been said what reading takes, and costs; raises to stop.
+    now : int
+        Milliseconds since 1970.
 
     Raises
     ------
@@ -162,7 +164,6 @@ def source_of_cloudwatch(
         If CloudWatch can't be read, or has none of it.
     """
     fleet = resolve_watch_file(cloudwatch, watch_file)
-    now = int(1_000 * time.time())
     key = msgspec.json.encode([account_of(cloudwatch), watch_file, days]).decode()
     until = folders.outcomes.until(key, now)
     planned = [

@@ -111,7 +111,7 @@ def rate(count: float, replay: FleetReplay) -> float:
 
 
 def headline(replay: FleetReplay) -> str:
-    """Return the answer in one sentence."""
+    """Return what came of it in one sentence."""
     incidents = replay.notified.incidents
     days = duration(replay.until - replay.start)
     if not incidents:

@@ -22,10 +22,11 @@ from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK, Feedback, FeedbackFile, MetricFeedback
 from ops_anomaly.watcher.feedback_file import mark_of
 from ops_anomaly.watcher.incidents import IncidentBoard, fold
+from ops_anomaly.watcher.mutes import Mute
 from ops_anomaly.watcher.notifications import incident_notification
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.state import MetricState
-from ops_anomaly.watcher.watch_file import Mute, Options, periods_of
+from ops_anomaly.watcher.watch_file import Options, periods_of
 from replay import ReplayError
 from replay.engine import Report, between, evaluations, replay_metric, ticks
 from replay.fold import folded, notified
@@ -387,9 +388,9 @@ def test_a_replay_that_was_interrupted_continues_until_the_same_time(tmp_path: P
 
 def test_tables_fit_80_columns(tmp_path: Path) -> None:
     replay = replayed(tmp_path)
-    console = Console(width=80, file=StringIO())
-    show_replay(replay, source_of(replay), console)
-    text = console.file.getvalue()
+    file = StringIO()
+    show_replay(replay, source_of(replay), Console(width=80, file=file))
+    text = file.getvalue()
     assert "you would have been notified of" in text
     assert max(map(len, text.splitlines())) <= 80
 
@@ -402,7 +403,7 @@ def test_feedback_shows_what_it_changes(tmp_path: Path) -> None:
         verdict="fine",
         by="ann",
         at=NOON_MS,
-        marks=[mark_of(each) for each in leader.members],
+        marks=[mark for each in leader.members if (mark := mark_of(each))],
     )
     after = replayed(tmp_path, 1, [fine])
     assert leader.id not in {each.id for each in after.notified.incidents}
@@ -416,7 +417,7 @@ def written_page(tmp_path: Path) -> tuple[FleetReplay, str]:
     return replay, path.read_text(encoding="utf-8")
 
 
-def test_the_page_begins_with_the_answer_and_draws_each_incident(tmp_path: Path) -> None:
+def test_the_page_begins_with_the_verdict_and_draws_each_incident(tmp_path: Path) -> None:
     replay, page = written_page(tmp_path)
     count = len(replay.notified.incidents)
     assert f"you would have been notified of {count} incident" in page.split("<h1>")[1][:200]
