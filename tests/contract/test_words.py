@@ -45,7 +45,11 @@ RULES = (
     Rule("notebook|notebooks", "versioned document", below="functions/"),
     Rule("memory", "state", r"in memory|memory (size|limit)", below=WATCHER),
     Rule("remember|remembers|remembered", "store, recent series"),
-    Rule("grid|grids", "periods", r"(axes|axis|plot|plt)\.grid|axes grid|show grid|grid\(|display: grid|grid-template[a-z-]*"),
+    Rule(
+        "grid|grids",
+        "periods",
+        r"(axes|axis|plot|plt)\.grid|(axes|show|display:) grid|grid(\(|-template)",
+    ),
     Rule("slot|slots", "periods", r"slots ?= ?true|__slots__"),
     Rule("course|courses", "incident state", r"of course"),
     Rule("over because", "close reason"),
