@@ -228,10 +228,10 @@ def test_a_day_or_month_is_settled_by_another_date_of_the_file_or_by_an_option()
 def test_times_of_mixed_form_are_faults() -> None:
     zoned, naive, number = "2026-03-14T22:00:00Z", "2026-03-14T22:05:00", "1773526200"
     assert parse_times([zoned, zoned, naive, number, "14/03/2026"]).faults == dict.fromkeys(
-        (2, 3, 4), "expected a time such as 2026-03-04 12:00:00Z"
+        (2, 3, 4), "expected a time such as 2026-03-14T22:00:00Z"
     )
     assert parse_times([number, number, f"{number}000"]).faults == {
-        2: "expected seconds since 1970"
+        2: "expected seconds since 1970 such as 1773526200"
     }
 
 
@@ -579,7 +579,7 @@ def test_bad_rows_are_listed_with_line_and_what_was_expected(write) -> None:
         read_file(path := write("time,cpu\n" + rows(times, values) + "2026-03-14T23:00:00Z\n"))
     assert str(caught.value).splitlines() == [
         f"{path}: 5 of 41 rows can't be read; correct or delete them:",
-        "  line 5: time 'yesterday': expected a time such as 2026-03-04 12:00:00Z",
+        "  line 5: time 'yesterday': expected a time such as 2026-03-14T22:00:00Z",
         "  line 7: time '2026-02-30T00:00:00Z': no such date or time (day is out of range for "
         "month)",
         "  line 9: value '1_000': expected a number such as 0.13, or nothing for a gap",

@@ -124,10 +124,7 @@ class Form(NamedTuple):
     has_zone: bool = False
 
     def __str__(self) -> str:
-        if self.unit:
-            return f"{self.unit} since 1970"
-        example = "2026-03-04 12:00:00" if self.is_year_first else "31/03/2026 12:00:00"
-        return f"a time such as {example}{'Z' * self.has_zone}"
+        return f"{self.unit} since 1970" if self.unit else "a time"
 
 
 EXAMPLE_TIME = "a time such as 2026-03-04T12:00:00Z"
@@ -175,9 +172,10 @@ def parse_times(
         faults = dict.fromkeys(range(len(cells)), f"expected {EXAMPLE_TIME}")
         return Times(np.zeros(len(cells), np.int64), faults, "")
     form = counts.most_common(1)[0][0]
-    faults = {row: f"expected {form}" for row, each in enumerate(forms) if each != form}
+    example = cells[forms.index(form)]
+    message = f"expected {form} such as {example}"
+    faults = {row: message for row, each in enumerate(forms) if each != form}
     if timezone_name and (form.unit or form.has_zone):
-        example = cells[forms.index(form)]
         raise SourceError(
             f"--timezone is for times that name no zone, and {example!r} needs none; leave it out"
         )
