@@ -1,4 +1,4 @@
-"""Replay the last weeks, train models, publish them, watch a fleet, and roll back."""
+"""Replay the last weeks; train, publish and roll back models; watch a fleet."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from commands import CommandError
 from commands.feedback import feedback
 from commands.models import models, publish, rollback
 from commands.replay import replay
-from commands.smoke import SmokeError, smoke
+from commands.smoke import smoke
 from commands.train import train
 from commands.watch import watch
 from ops_anomaly.aws.cloudwatch import EXAMPLE
@@ -115,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         command_line()(arguments, prog_name="ops-anomaly")
-    except (TrainingError, SmokeError, InvalidModelNameError) as error:
+    except (CommandError, TrainingError, InvalidModelNameError) as error:
         # what a message quotes must not be taken for markup
         console = Console(stderr=True, soft_wrap=not sys.stderr.isatty())
         console.print(f"Error: {error}", style="red", markup=False, highlight=False)

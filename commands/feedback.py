@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from commands.options import Bucket, EndpointUrl, console
+from commands import CommandError
+from commands.options import Bucket, EndpointUrl, command, console
 from ops_anomaly.aws.errors import AwsError, translate_aws_errors
 from ops_anomaly.watcher.formatting import spoken
-from training import TrainingError
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.feedback import Feedback
 
 
-class FeedbackError(TrainingError):
+class FeedbackError(CommandError):
     """Feedback could not be kept; the message says what to do."""
 
 
@@ -55,7 +55,7 @@ def feedback(
     ] = None,
     endpoint_url: EndpointUrl = None,
 ) -> None:
-    """Say that an incident was fine or real, snooze it, or take that back.
+    """Say that an incident was fine or real, or snooze it.
 
     The watcher acts on it with its next evaluation. Saying it twice changes nothing.
     """
@@ -68,7 +68,7 @@ def feedback(
     if not given:
         console.print("Nothing had been said of this incident.")
     for each in given:
-        _show(each, incident)
+        _show(each, command("feedback", incident, bucket, endpoint_url, "--undo"))
 
 
 def _give(bucket: str, endpoint_url: str | None, fields: dict[str, Any], by: str) -> list[Feedback]:
@@ -98,11 +98,11 @@ def _caller(endpoint_url: str | None) -> str:
         raise FeedbackError(f"{error}; or name yourself with --by") from error
 
 
-def _show(given: Feedback, incident: str) -> None:
+def _show(given: Feedback, undo: str) -> None:
     until = "" if given.until is None else spoken(given.until)
     if given.undone:
         console.print(f"Taken back: {given.verdict}, said by {escape(given.by)}.")
         return
     console.print(f"Incident {given.incident} is marked {given.verdict}, by {escape(given.by)}.")
     console.print(EFFECTS[given.verdict].format(until=until))
-    console.print(f"To undo: ops-anomaly feedback {incident} --undo")
+    console.print(f"To undo: {undo}", highlight=False, markup=False, soft_wrap=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from commands.options import AsJson, Bucket, EndpointUrl, console
+from commands.options import AsJson, Bucket, EndpointUrl, command, console
 from ops_anomaly.aws.objects import check_name
 from ops_anomaly.detection.formatting import duration
 
@@ -195,10 +194,3 @@ def show_undo(
     versions = ("--to", former.version_id, "--expect", live.version_id)
     undo = command("rollback", name, bucket, endpoint_url, *versions)
     console.print(f"To undo:\n  {undo}", highlight=False, markup=False, soft_wrap=True)
-
-
-def command(action: str, name: str, bucket: str, endpoint_url: str | None, *options: str) -> str:
-    """Return a command to copy: with the bucket and endpoint of this one."""
-    elsewhere = ("--endpoint-url", endpoint_url) if endpoint_url else ()
-    words = ("ops-anomaly", action, name, *options, "--bucket", bucket, *elsewhere)
-    return shlex.join(words)

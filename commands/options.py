@@ -1,7 +1,8 @@
-"""What several commands share: the console, and options."""
+"""What several commands share: the console, options, and commands to copy."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -28,3 +29,10 @@ def parse_metric(text: str) -> Metric:
         return Metric.parse(text)
     except InvalidMetricError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def command(action: str, name: str, bucket: str, endpoint_url: str | None, *options: str) -> str:
+    """Return a command to copy: with the bucket and endpoint of this one."""
+    elsewhere = ("--endpoint-url", endpoint_url) if endpoint_url else ()
+    words = ("ops-anomaly", action, name, *options, "--bucket", bucket, *elsewhere)
+    return shlex.join(words)

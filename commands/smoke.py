@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError
 from rich.console import Console
 from rich.markup import escape
 
+from commands import CommandError
 from commands.options import AsJson, console
 from ops_anomaly.aws.errors import (
     AccessDeniedError,
@@ -69,7 +70,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-class SmokeError(Exception):
+class SmokeError(CommandError):
     """There is no such stack, or it can't be reached."""
 
 
