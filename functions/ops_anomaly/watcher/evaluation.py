@@ -38,6 +38,8 @@ class DetectorUpdate:
     ----------
     replayed : int
         Earlier readings that it had to be updated with first.
+    before : tuple of Series and Detection, or None
+        These readings, and what was expected of them; None if there are none.
     checkpoint : Checkpoint or None
         Of the detector at the last reading that is final, to be kept once the metric's state is
         committed; None if no reading is.
@@ -45,6 +47,7 @@ class DetectorUpdate:
 
     evaluation: Evaluation
     replayed: int
+    before: tuple[Series, Detection] | None
     checkpoint: Checkpoint | None
 
 
@@ -130,6 +133,8 @@ def evaluate_metric(
             feedback,
         )
     evaluation = update.evaluation if update else None
+    if update and update.before:
+        state = state.with_bounds(*update.before)
     if evaluation:
         state = state.with_bounds(evaluation.series, evaluation.detection)
     anomalies, found = advance(
@@ -182,10 +187,10 @@ def _update_detector(
     first = max(begin, min(first_due, final))
     if is_changed.any():  # an open anomaly is reviewed from its beginning
         first = max(begin, min(first, _first_position(state)))
-    detector = _updated(detector, series[begin:first], sensitivity, feedback.real)
+    replayed, detector = _updated(detector, series[begin:first], sensitivity, feedback.real)
     detection = detector.detect(series[first:], sensitivity)
     kept = max(first, final)
-    detector = _updated(detector, series[first:kept], sensitivity, feedback.real)
+    _, detector = _updated(detector, series[first:kept], sensitivity, feedback.real)
     is_counted = counted(series[first:], detection, options)
     return DetectorUpdate(
         Evaluation(
@@ -197,19 +202,24 @@ def _update_detector(
             provenance=_provenance(options, model, len(series)),
         ),
         replayed=first - begin,
+        before=(series[begin:first], replayed) if replayed else None,
         checkpoint=_checkpoint(version, sensitivity, series[:kept], detector, left_out),
     )
 
 
 def _updated(
     detector: Detector, series: Series, sensitivity: float | None, real: Sequence[Mark]
-) -> Detector:
-    """Return the detector after readings, of which those of real incidents are left out."""
+) -> tuple[Detection | None, Detector]:
+    """Return what a detector finds in readings, and the detector after them.
+
+    Those of real incidents are left out of its history.
+    """
+    detection = None
     if len(series):
-        _, detector = detector.update(series, sensitivity)
+        detection, detector = detector.update(series, sensitivity)
     for mark in real:
         detector = detector.marked(mark.start, mark.stop, is_ordinary=False)
-    return detector
+    return detection, detector
 
 
 def _first_position(state: MetricState) -> int:
