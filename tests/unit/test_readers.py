@@ -106,6 +106,8 @@ def test_the_spelling_of_the_header_is_free(write) -> None:
     readings = rows(["2026-03-14T22:00:00Z", "2026-03-14T22:05:00Z"])
     for header in ("timestamp,value", "TimeStamp, Value", "date_time,cpu", '"Time","x"', "ts,v"):
         assert read_file(write(f"{header}\n{readings}")).values.tolist() == [0.0, 0.5]
+    path = write("label,time,cpu\nweb,2026-03-14T22:00:00Z,1\nweb,2026-03-14T22:05:00Z,2\n")
+    assert read_file(path).read_as == "Read as CSV: 2 readings of cpu, 5 min apart, UTC"
     series = read_file(write(readings))
     assert series.read_as == "Read as CSV: 2 readings of column 2, 5 min apart, UTC"
     assert series.values.tolist() == [0.0, 0.5]
@@ -584,7 +586,7 @@ def test_bad_rows_are_listed_with_line_and_what_was_expected(write) -> None:
         "month)",
         "  line 9: value '1_000': expected a number such as 0.13, or nothing for a gap",
         "  line 11: 3 cells, expected 2 as in the header",
-        "  line 42: 1 cells, expected 2 as in the header",
+        "  line 42: 1 cell, expected 2 as in the header",
     ]
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ops_anomaly.detection.timeline import counted
 from training import SourceError
 from training.sources.columns import is_gap, is_number, is_time
 
@@ -126,7 +127,7 @@ def decode(data: bytes) -> tuple[str, list[str]]:
 
 def csv_table(text: str) -> Table:
     """Return the table of a CSV file."""
-    mark = re.match(r'"?sep=(.)"?\r?\n', text)
+    mark = re.match(r'"?sep=([,;\t|])"?\r?\n', text)
     delimiter = mark[1] if mark else choose_delimiter(text)
     try:
         rows = list(csv_rows(text, delimiter))
@@ -148,7 +149,8 @@ def csv_table(text: str) -> Table:
     for line, cells in rows[start:]:
         row = cells[: len(header)]
         if len(row) < len(header) or any(cells[len(header) :]):
-            table.faults[line] = f"{len(cells)} cells, expected {len(header)} as in the header"
+            count = counted(len(cells), "cell")
+            table.faults[line] = f"{count}, expected {len(header)} as in the header"
         else:
             table.rows.append(row)
             table.places.append(line)
@@ -213,7 +215,8 @@ def find_header(rows: list[list[str]]) -> tuple[int, list[str]]:
 
 def is_console_export(rows: list[list[str]]) -> bool:
     """Return whether a file begins as CloudWatch's console writes it."""
-    return bool(rows) and bare(rows[0][0]) in ("fulllabel", "label")
+    names = [bare(cell) for cell in rows[0]] if rows else [""]
+    return names[0] in ("fulllabel", "label") and TIME_NAMES.isdisjoint(names)
 
 
 def bare(name: str) -> str:
@@ -245,7 +248,7 @@ def csv_form(text: str, preamble: list[list[str]], header: list[str], delimiter:
         return "CloudWatch statistics in CSV"
     if re.match(r'("?sep=."?\s+)?"Time"', text) or header[:3] == ["Series", "Time", "Value"]:
         return "Grafana CSV export"
-    return "CSV" if delimiter == "," else f"CSV with {DELIMITERS.get(delimiter, delimiter)}"
+    return "CSV" if delimiter == "," else f"CSV with {DELIMITERS[delimiter]}"
 
 
 # JSON
