@@ -36,8 +36,21 @@ def parse_kind(text: str) -> str:
     return text
 
 
+def default_name(csv: Path | None) -> str:
+    """Return the name of a model of a file, or of the series that is taken without one."""
+    from replay.reading import entry_name
+
+    return entry_name(csv.stem) if csv else "ec2-cpu"
+
+
 def train(
-    name: Annotated[str, typer.Option(help="The model's name in bucket and API.")] = "ec2-cpu",
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="The model's name in bucket and API.  [default: of --csv's file, else ec2-cpu]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run.  [default: runs/NAME]", show_default=False),
@@ -145,7 +158,8 @@ def train(
         if as_json:
             typer.echo(json.dumps([read_run(folder).as_json() for folder in folders], indent=2))
         return
-    folder = out or Path("runs") / check_name(name)
+    name = check_name(name or default_name(csv))
+    folder = out or Path("runs") / name
     check_target(folder)
     options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days, reading)
     series = exclude(obtain_series(options, output), excluded or ())
@@ -157,7 +171,7 @@ def train(
 
     from training.job import train_run
 
-    settings = Settings(check_name(name), train_share, seed, epochs, kinds=kinds)
+    settings = Settings(name, train_share, seed, epochs, kinds=kinds)
     run = train_run(series, settings, folder, output)
     if as_json:
         typer.echo(json.dumps(run.as_json(), indent=2))

@@ -43,6 +43,7 @@ def test_the_winner_is_chosen_by_the_backtest(csv: Path, tmp_path: Path) -> None
     assert not list(folder.glob("confusion-*"))
     assert INCIDENT[0][:13] not in done.stdout  # a known incident is not proposed again
     record = json.loads((folder / "metrics.json").read_text())
+    assert record["name"] == "cpu"  # of cpu.csv
     assert record["rule"] == BACKTEST_RULE
     assert record["data"]["left_out"] == [list(INCIDENT), list(EARLIER)]
     assert BACKTEST_RULE in (folder / "report.html").read_text()
