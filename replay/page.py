@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 import msgspec
 
+from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.charts import Row, Span, chart, stylesheet, timeline
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import counted
@@ -114,10 +115,16 @@ def _timeline(replay: FleetReplay) -> str:
             label = f"{moment(begin)}: {member.anomaly.peak.reason}"
             spans.setdefault(member.metric, []).append(Span(begin, end_of(member), severity, label))
     most = sorted(spans, key=lambda metric: (-len(spans[metric]), metric))[:MAX_ROWS]
-    rows = [Row(title_of(metric), spans[metric]) for metric in most]
+    rows = [Row(_row_name(metric), spans[metric]) for metric in most]
     return (
         timeline(rows, replay.start, replay.until, title="Incidents of the fleet") if rows else ""
     )
+
+
+def _row_name(metric: str) -> str:
+    """Return a metric with what identifies it first: on a narrow page the end is cut off."""
+    parsed = Metric.parse(metric)
+    return ", ".join([*(value for _, value in parsed.dimensions), parsed.name])
 
 
 def _timeline_note(replay: FleetReplay) -> str:

@@ -138,7 +138,7 @@ def scope(replay: FleetReplay) -> str:
     return (
         f"{counted(len(replay.planned), 'metric')} of "
         f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'}, "
-        f"{counted(readings, 'reading')}, {day(replay.start)} to {day(replay.until)} (UTC)"
+        f"{readings:,} readings, {day(replay.start)} to {day(replay.until)} (UTC)"
     )
 
 
