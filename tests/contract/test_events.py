@@ -10,29 +10,23 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
-from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.alarm_evaluation import Verdict, event_query
-from ops_anomaly.watcher.anomalies import Anomaly, Closed, Opened, Peak, Provenance
+from ops_anomaly.watcher.alarm_evaluation import event_query
 from ops_anomaly.watcher.events import (
     AlarmChange,
     AlarmChanges,
     DirectAlarms,
+    IncidentTick,
     ShardJob,
     ShardJobs,
     Tick,
     UnknownEventError,
     recognise,
 )
-from ops_anomaly.watcher.notifications import (
-    alarm_cleared,
-    alarm_fired,
-    delivery_test,
-    incident_notification,
-)
+from ops_anomaly.watcher.outbox import EventChannel, Notification
+from tests.support.sent_events import event_of, largest_alarm, largest_incident, sent
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
-METRIC = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Average 300")
 
 
 def sample(name: str) -> Any:
@@ -93,7 +87,8 @@ def test_the_action_of_a_suppressed_alarm_comes_later() -> None:
     assert by_action.previous_state == by_rule.state == "ALARM"
 
 
-def test_the_tick_the_shard_job_and_the_unknown_event_are_recognised() -> None:
+def test_the_ticks_the_shard_job_and_the_unknown_event_are_recognised() -> None:
+    assert recognise(sample("incidents")) == IncidentTick()
     assert recognise(sample("schedule")) == Tick(1_795_608_000)
     assert recognise(sample("shard")) == ShardJobs([ShardJob(shard=0, time=1_795_608_000)])
     with pytest.raises(UnknownEventError):
@@ -104,50 +99,47 @@ def test_the_tick_the_shard_job_and_the_unknown_event_are_recognised() -> None:
 
 SCHEMA = json.loads((ROOT / "docs/event.schema.json").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA, format_checker=FormatChecker())
+KINDS = SCHEMA["properties"]["detail-type"]["enum"]
+
+MAX_ENTRY = 256 * 1024
+"""Bytes of an event that EventBridge takes, and of a message that SNS takes."""
 
 
 def documented() -> dict[str, dict[str, Any]]:
-    """Return the examples of docs/events.md, put together as its text says."""
+    """Return the examples of docs/events.md: each section's, put together as its text says."""
     text = (ROOT / "docs/events.md").read_text()
-    blocks = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
-    opened, model, closing, evaluated, clearing, test, *_ = blocks
-    return {
-        "Anomaly Opened": opened,
-        "Anomaly Closed": opened | model | closing,
-        "Alarm Evaluated": evaluated,
-        "Alarm Cleared": evaluated | clearing | {"alarm": evaluated["alarm"] | clearing["alarm"]},
-        "Test Alert": test,
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for kind in KINDS:
+        section = text.partition(f"\n## {kind}\n")[2].partition("\n## ")[0]
+        [block] = map(json.loads, re.findall(r"```json\n(.*?)```", section, re.DOTALL))
+        found[kind] = block
+    opened, evaluated = found["Incident Opened"], found["Alarm Evaluated"]
+    for kind in ("Incident Updated", "Incident Reminded", "Incident Closed"):
+        found[kind] = opened | found[kind]
+    alarm = evaluated["alarm"] | found["Alarm Cleared"]["alarm"]
+    found["Alarm Cleared"] = evaluated | found["Alarm Cleared"] | {"alarm": alarm}
+    return found
 
 
-def sent() -> dict[str, dict[str, Any]]:
-    """Return what the watcher sends."""
-    readings = {"value": 93.0, "expected": 24.6, "lower": None, "upper": None, "score": 50.5}
-    peak = Peak(time=1_795_608_000_000, severity=0.93, reason="never seen before", **readings)
-    by = Provenance(entry="web", model="ec2-cpu", version="v1", readings=576, confidence=0.72)
-    seen = {"first_seen": 1_795_608_000_000, "last_seen": 1_795_608_300_000, "readings": 2}
-    incident = Anomaly(id="0123456789abcdef", member="rise", peak=peak, provenance=by, **seen)
-    change = AlarmChange.from_event(sample("alarm-metric"))
-    blank = Verdict("Errors", "100 * a / b", "errors", unavailable_because="no such metric")
-    full = Verdict("CPU", str(METRIC), "cpu", severity=0.9, **readings)
-    alarm, firing = alarm_fired(change, [full, blank], 0)
-    ok = AlarmChange.from_event(sample("alarm-metric-ok"))
-    notifications = (
-        incident_notification(Opened(incident), METRIC, 0),
-        incident_notification(Closed(incident, "recovered"), METRIC, 0),
-        *(firing, alarm_cleared(ok, alarm, 0), delivery_test(0)),
-    )
-    return {each.detail_type: each.detail for each in notifications}
+def event(kind: str, detail: dict[str, Any]) -> dict[str, Any]:
+    return {"source": "ops-anomaly", "detail-type": kind, "detail": detail}
 
 
-@pytest.mark.parametrize("kind", SCHEMA["properties"]["detail-type"]["enum"])
-@pytest.mark.parametrize("source", [documented, sent])
-def test_the_detail_matches_the_schema(source: Any, kind: str) -> None:
-    event = {"source": "ops-anomaly", "detail-type": kind, "detail": source()[kind]}
-    VALIDATOR.validate(event)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_examples_match_the_schema(kind: str) -> None:
+    VALIDATOR.validate(event(kind, documented()[kind]))
 
 
-@pytest.mark.parametrize("kind", SCHEMA["properties"]["detail-type"]["enum"])
+@pytest.mark.parametrize("notification", sent(), ids=lambda each: each.id)
+def test_what_is_sent_matches_the_schema(notification: Notification) -> None:
+    VALIDATOR.validate(event_of(notification))
+
+
+def test_events_of_every_kind_are_sent() -> None:
+    assert {each.detail_type for each in sent()} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_schema_is_strict(kind: str) -> None:
     detail = documented()[kind]
     for wrong in (
@@ -155,4 +147,37 @@ def test_the_schema_is_strict(kind: str) -> None:
         *(detail | {"more": 1}, detail | {"version": "2"}, detail | {"severity": 1.1}),
     ):
         with pytest.raises(ValidationError):
-            VALIDATOR.validate({"source": "ops-anomaly", "detail-type": kind, "detail": wrong})
+            VALIDATOR.validate(event(kind, wrong))
+
+
+def test_an_open_incident_has_no_end_and_a_closed_one_has() -> None:
+    examples = documented()
+    opened, closed = examples["Incident Opened"], examples["Incident Closed"]
+    for kind, wrong in (("Incident Opened", closed), ("Incident Closed", opened)):
+        with pytest.raises(ValidationError):
+            VALIDATOR.validate(event(kind, wrong))
+
+
+class Bus:
+    """EventBridge, which records what it is sent."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, str]] = []
+
+    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, Any]:
+        self.entries += Entries
+        return {"Entries": [{"EventId": "1"} for _ in Entries]}
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(largest_incident, "members"), (largest_alarm, "series")]
+)
+def test_aws_takes_the_largest_event_and_the_largest_message(make: Any, name: str) -> None:
+    notification, bus = make(), Bus()
+    EventChannel(lambda: bus, "bus", print).send([notification])
+    [entry] = bus.entries
+    size = sum(len(entry[part].encode()) for part in ("Source", "DetailType", "Detail"))
+    assert MAX_ENTRY / 2 < size < MAX_ENTRY, "or it is not the largest"
+    assert len(json.loads(entry["Detail"])[name]) >= 1
+    VALIDATOR.validate(event_of(notification))
+    assert len(notification.message.encode()) < MAX_ENTRY

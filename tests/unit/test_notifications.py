@@ -325,7 +325,7 @@ def test_members_that_ended_in_different_ways_are_counted_by_how() -> None:
     assert "\nMetrics     3 (2 recovered, 1 no data)\n" in notification.message
 
 
-def test_people_are_not_told_of_an_incident_that_they_have_closed_themselves() -> None:
+def test_people_are_not_notified_of_an_incident_that_they_have_closed_themselves() -> None:
     notification = sent(closed(ONE, "marked as fine", is_silent=True))
     assert notification.waiting == (EVENT,)
 
@@ -396,8 +396,8 @@ def test_a_severity_has_a_word_that_on_call_tools_know(severity: float, level: s
 
 
 @pytest.mark.parametrize("name", ["Größe\nder Warteschlange", " Orders", "x" * 255])
-@pytest.mark.parametrize("count", [1, 1_000])
-def test_a_subject_is_a_line_of_ascii_with_room_for_the_numbers(name: str, count: int) -> None:
+@pytest.mark.parametrize("count", [1, 100])
+def test_a_subject_is_a_line_of_ascii_that_keeps_the_numbers(name: str, count: int) -> None:
     incident = incident_of(*[member(replace(METRIC, name=name))] * count)
     for each in (IncidentOpened(incident), IncidentResumed(incident), closed(incident, "no data")):
         subject = sent(each).subject

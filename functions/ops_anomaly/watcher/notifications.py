@@ -265,14 +265,14 @@ def opened_summary(incident: Incident, begin: str = "") -> str:
 
 def opened_lines(incident: Incident, begin: str = "") -> list[str]:
     """Return the message of an incident that is open, to be understood at 3 a.m."""
-    leader, count = incident.members[0], len(incident.members)
+    leader, count, common = incident.members[0], len(incident.members), _common(incident)
     metrics = f"; {count} metrics" if count > 1 else ","
     lines = [f"{begin}{_brief(leader)}{metrics} since {spoken(incident.first_seen)}", ""]
     if count > 1:
-        lines += [*_listed(incident), ""]
+        lines += [*_listed(incident, common), ""]
     return lines + rows(
         ("Lasted", f"{duration(_lasted(incident))} so far" if begin else ""),
-        *_what_members_share(incident),
+        *_what_members_share(incident, common),
         *_particulars(leader.anomaly),
     )
 
@@ -299,13 +299,13 @@ def closed_lines(incident: Incident) -> list[str]:
             ("Why", leader.peak.reason),
             ("Severity", f"{incident.severity:.2f} of 1"),
             ("Metrics", _ends(incident)),
-            *_what_members_share(incident),
+            *_what_members_share(incident, _common(incident)),
         ),
     ]
 
 
 def _footer(incident: Incident, context: Sequence[Options], page: str | None) -> list[str]:
-    """Return who is responsible, what to do, and where to look it up."""
+    """Return who is responsible, what to do, and where to see it."""
     tags = ", ".join(f"{key}={value}" for key, value in _tags(context).items())
     leader = incident.members[0]
     responsible = rows(
@@ -353,7 +353,7 @@ def _found(peak: Peak) -> str:
 
 
 def _with_title(begin: str, member: ReportedAnomaly, rest: str) -> str:
-    """Return a line with a metric's short name, shortened so that a subject has room for it all."""
+    """Return a line with a metric's short name, shortened so that all of it fits a subject."""
     title = title_of(Metric.parse(member.metric))
     return f"{begin}{shortened(title, MAX_SUBJECT - len(begin) - len(rest))}{rest}"
 
@@ -363,9 +363,8 @@ def _more(incident: Incident) -> str:
     return f", and {others} more" if others else ""
 
 
-def _listed(incident: Incident) -> list[str]:
+def _listed(incident: Incident, common: Sequence[tuple[str, str]]) -> list[str]:
     """Return a line for each of the worst members, and one that counts the others."""
-    common = _common(incident)
     lines = [
         f"{each.anomaly.peak.severity:.2f}  {_brief(each, common)}"
         for each in incident.members[:MAX_LISTED]
@@ -378,15 +377,18 @@ def _listed(incident: Incident) -> list[str]:
     return [*lines, f"and {left.total()} more: {', '.join(counted + others)}"]
 
 
-def _what_members_share(incident: Incident) -> list[tuple[str, str]]:
+def _what_members_share(
+    incident: Incident, common: Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
     """Return the dimensions that all members have, and which of them were the first."""
-    earliest = [each for each in incident.members if each.anomaly.first_seen == incident.first_seen]
-    common = ", ".join(f"{name}={value}" for name, value in _common(incident))
-    found = [("In common", shortened(common, MAX_TAGS))]
+    begin = incident.first_seen
+    earliest = [each for each in incident.members if each.anomaly.first_seen == begin]
+    shared = ", ".join(f"{name}={value}" for name, value in common)
+    found = [("In common", shortened(shared, MAX_TAGS))]
     if len(earliest) < len(incident.members):
         first = shortened(title_of(Metric.parse(earliest[0].metric)), MAX_TITLE)
         more = f" and {len(earliest) - 1} more" if len(earliest) > 1 else ""
-        found.append(("First", f"{first}{more}, on {spoken(incident.first_seen)}"))
+        found.append(("First", f"{first}{more}, on {spoken(begin)}"))
     return found
 
 
