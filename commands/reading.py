@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from training.sources.files import ReadOptions
 
 TimeColumn = Annotated[
     str | None, typer.Option(help="With --csv: the column of times, where it is not clear.")
@@ -23,15 +27,32 @@ Timezone = Annotated[
         show_default=False,
     ),
 ]
+OPPOSITES = {
+    "day_first": ("--day-first", "--month-first"),
+    "decimal_comma": ("--decimal-comma", "--decimal-point"),
+}
 DayFirst = Annotated[
     bool | None,
     typer.Option(
-        "--day-first/--month-first", help="With --csv: whether 03/04/2026 is 3 April or 4 March."
+        "/".join(OPPOSITES["day_first"]),
+        help="With --csv: whether 03/04/2026 is 3 April or 4 March.",
     ),
 ]
 DecimalComma = Annotated[
     bool | None,
     typer.Option(
-        "--decimal-comma/--decimal-point", help="With --csv: what the decimal mark of values is."
+        "/".join(OPPOSITES["decimal_comma"]), help="With --csv: what the decimal mark of values is."
     ),
 ]
+
+
+def option_words(reading: ReadOptions) -> list[str]:
+    """Return the options of a command that read a file in the same way."""
+    words = []
+    for option in fields(reading):
+        value = getattr(reading, option.name)
+        if isinstance(value, bool):
+            words.append(OPPOSITES[option.name][not value])
+        elif value is not None:
+            words += [f"--{option.name.replace('_', '-')}", value]
+    return words

@@ -13,6 +13,15 @@ import typer
 from rich.console import Console
 
 from commands.options import AsJson, console, parse_metric
+from commands.reading import (
+    DayFirst,
+    DecimalComma,
+    SeriesName,
+    TimeColumn,
+    Timezone,
+    ValueColumn,
+    option_words,
+)
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 
 if TYPE_CHECKING:
@@ -45,6 +54,12 @@ def replay(
         Path | None,
         typer.Option(help="Instead of CloudWatch: a file of readings, or a folder of such files."),
     ] = None,
+    time_column: TimeColumn = None,
+    value_column: ValueColumn = None,
+    series_name: SeriesName = None,
+    timezone: Timezone = None,
+    day_first: DayFirst = None,
+    decimal_comma: DecimalComma = None,
     days: Annotated[int, typer.Option(min=1, max=365, help="The last so many days.")] = 30,
     sensitivity: Annotated[
         float | None,
@@ -90,7 +105,13 @@ def replay(
     from replay.summary import as_record, show_replay
     from training.console import show_progress
     from training.sources.cloudwatch import cloudwatch_client
+    from training.sources.files import DEFAULTS, ReadOptions
 
+    reading = ReadOptions(
+        time_column, value_column, series_name, timezone, day_first, decimal_comma
+    )
+    if reading != DEFAULTS and not csv:
+        raise typer.BadParameter("options on how a file is read go with --csv")
     if sum(each is not None for each in (file, cloudwatch, csv)) != 1:
         raise typer.BadParameter("give a watch file, or --cloudwatch, or --csv: one of them")
     output = Console(stderr=True) if as_json else console
@@ -98,7 +119,7 @@ def replay(
         folders = Folders(out)
         said = read_feedback(feedback)
         if csv:
-            source = source_of_files(csv, days, sensitivity, output)
+            source = source_of_files(csv, reading, days, sensitivity, output)
         else:
             source = source_of_cloudwatch(
                 cloudwatch_client(),
@@ -123,7 +144,7 @@ def replay(
             "continues there."
         )
         raise typer.Exit(INTERRUPTED) from None
-    again = again_command(file, cloudwatch, csv, days)
+    again = again_command(file, cloudwatch, csv, days, option_words(reading))
     write_page(folders.page, found, source, Commands(again, publish_command(file)))
     folders.outcomes.finish()
     url = folders.page.resolve().as_uri()
@@ -153,9 +174,12 @@ def confirm(*, is_asked: bool) -> None:
         typer.confirm("Read it?", default=True, abort=True)
 
 
-def again_command(file: Path | None, metric: Metric | None, csv: Path | None, days: int) -> str:
+def again_command(
+    file: Path | None, metric: Metric | None, csv: Path | None, days: int, reading: list[str]
+) -> str:
     """Return the command that replays the same with feedback."""
-    of = [str(file)] if file else ["--cloudwatch", str(metric)] if metric else ["--csv", str(csv)]
+    files = ["--csv", str(csv), *reading]
+    of = [str(file)] if file else ["--cloudwatch", str(metric)] if metric else files
     return shlex.join(
         ["ops-anomaly", "replay", *of, "--days", str(days), "--feedback", "feedback.json"]
     )

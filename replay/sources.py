@@ -33,7 +33,7 @@ from training.console import show_progress
 from training.cost import STACK, Cost, cost_by_fleet, cost_of
 from training.fleet import dollars, resolve_watch_file
 from training.sources.cloudwatch import missing
-from training.sources.files import read_file, read_folder
+from training.sources.files import ReadOptions, read_file, read_folder
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Series
@@ -118,7 +118,9 @@ def read_feedback(path: Path | None) -> list[Feedback]:
         ) from error
 
 
-def source_of_files(path: Path, days: int, sensitivity: float | None, console: Console) -> Source:
+def source_of_files(
+    path: Path, reading: ReadOptions, days: int, sensitivity: float | None, console: Console
+) -> Source:
     """Return a file as a metric, or each file of a folder.
 
     Raises
@@ -126,7 +128,7 @@ def source_of_files(path: Path, days: int, sensitivity: float | None, console: C
     SourceError, ReplayError
         If one can't be read, or not replayed.
     """
-    found = read_folder(path) if path.is_dir() else {path.stem: read_file(path)}
+    found = read_folder(path, reading) if path.is_dir() else {path.stem: read_file(path, reading)}
     planned, histories = [], {}
     for name, each in found.items():
         console.print(f"{each.name}: {each.read_as}", highlight=False, markup=False)

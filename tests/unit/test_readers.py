@@ -16,6 +16,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from commands.__main__ import command_line
+from commands.reading import option_words
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.detection.types import FLOAT32_MAX
 from training import SourceError
@@ -449,6 +451,18 @@ def test_any_text_is_a_time_that_fromisoformat_reads_alike_or_has_another_form(t
     if not times.faults and text[4:5] == "-":
         moment = expected if expected.tzinfo else expected.replace(tzinfo=UTC)
         assert times.milliseconds[0] == round((moment - EPOCH) / timedelta(milliseconds=1))
+
+
+@pytest.mark.parametrize("command", ["train", "replay"])
+def test_a_command_takes_the_options_as_they_are_written(command: str) -> None:
+    words = option_words(ReadOptions("t", "v", "s", "UTC", day_first=True, decimal_comma=False))
+    assert words == [
+        *("--time-column", "t", "--value-column", "v", "--series", "s", "--timezone", "UTC"),
+        *("--day-first", "--decimal-point"),
+    ]
+    parameters = command_line().commands[command].params
+    known = {name for each in parameters for name in (*each.opts, *each.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 # Both, in a file
