@@ -23,7 +23,7 @@ Expect = Annotated[
     str | None,
     typer.Option(
         metavar="VERSION",
-        help="Refuse unless this version is live: its VersionId, or how it begins.",
+        help="Refuse unless this version is live: its VersionId, or how it begins; or none.",
     ),
 ]
 

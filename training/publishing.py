@@ -42,6 +42,9 @@ from training.versions import (
     read_version,
 )
 
+NO_VERSION = "none"
+"""Expected where none may be live yet."""
+
 INDEX_ATTEMPTS = 5
 """Tries at adding a name to the index, while others add theirs."""
 
@@ -69,7 +72,7 @@ def publish_run(
     kind
         Of the candidate to publish.
     expect
-        VersionId of the only version to replace, or how it begins.
+        VersionId of the only version to replace, or how it begins; "none" where none may be live.
 
     Raises
     ------
@@ -99,11 +102,11 @@ def check_expected(
     """Raise `PublishConflictError` if another version is live than the expected one, if any is."""
     if expect is None:
         return
-    expected = find_version(s3, bucket, name, expect)
-    if champion is None or champion.version_id != expected:
-        live = f"{champion.version_id} ({describe(champion)})" if champion else "none"
+    expected = NO_VERSION if expect == NO_VERSION else find_version(s3, bucket, name, expect)
+    if expected != (champion.version_id if champion else NO_VERSION):
+        live = f"{champion.version_id} ({describe(champion)})" if champion else NO_VERSION
         raise PublishConflictError(
-            f"nothing was written: {name} is expected to be at version {expected}; live is {live}. "
+            f"nothing was written: of {name} the expected version is {expected}; live is {live}. "
             f"Compare with it, then decide again: ops-anomaly models {name}"
         )
 

@@ -120,8 +120,11 @@ def test_a_version_is_named_by_a_prefix_that_is_unique(
 def test_what_is_not_expected_to_be_live_is_not_replaced(
     bucket: Bucket, stored_run: StoredRun
 ) -> None:
-    first, second = publish_to(bucket, stored_run), publish_to(bucket, stored_run, LSTM)
     console = Console(file=StringIO())
+    _, first = publish_run(bucket.s3, bucket.name, stored_run, console, expect="none")
+    with pytest.raises(PublishConflictError, match="expected version is none; live is"):
+        publish_run(bucket.s3, bucket.name, stored_run, console, expect="none")
+    second = publish_to(bucket, stored_run, LSTM)
     with pytest.raises(PublishConflictError, match=f"live is {second.version_id} .LSTM auto"):
         publish_run(bucket.s3, bucket.name, stored_run, console, expect=first.version_id[:8])
     with pytest.raises(PublishConflictError, match="nothing was written"):
@@ -178,8 +181,10 @@ def test_the_command_that_undoes_a_publish_is_printed(
 def test_models_are_listed_whole_in_a_pipe_and_as_json(
     bucket: Bucket, stored_run: StoredRun
 ) -> None:
-    bucket.s3.put_object(Bucket=bucket.name, Key=model_key("ec2-cpu"), Body=b"")  # unreadable
-    ids = [publish_to(bucket, stored_run, FOREST).version_id for _ in range(LAST)]
+    s3, put = bucket.s3, {"Bucket": bucket.name, "Key": model_key("ec2-cpu")}
+    s3.put_object(**put, Body=b"")  # unreadable
+    data = stored_run.artifact(FOREST)
+    ids = [s3.put_object(**put, Body=data)["VersionId"] for _ in range(LAST)]
 
     def listed(*arguments: str) -> str:
         return command("models", *arguments, "--endpoint-url", bucket.endpoint_url).stdout
