@@ -22,7 +22,7 @@ from training.sources.series import MINUTE_MS, LabelledSeries
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ops_anomaly.detection.types import Floats, Integers
+    from ops_anomaly.detection.types import Detection, Floats, Integers
 
 MAX_PERIODS = 100_000
 """Of a chart; readings that are denser than that share one."""
@@ -47,7 +47,7 @@ def series_chart(run: Run, width: int, height: int) -> str:
     everything = slice(0, len(run.test_part))
     spans = [(each.first, round(each.first + each.lasted)) for each in most_severe(run.alerts, 1)]
     return chart(
-        chart_of(run, everything, everything),
+        chart_of(run.test_part, run.winner.detection, everything, everything),
         width=width,
         height=height,
         title=f"{run.series.name}, the readings after those that models were fitted on",
@@ -58,8 +58,9 @@ def series_chart(run: Run, width: int, height: int) -> str:
 def alert_chart(run: Run, alert: RaisedAlert, width: int, height: int) -> str:
     """Return the readings around an alert as SVG, with what the winner expected of them."""
     start, stop = alert.positions.start, alert.positions.end + 1
+    shown = slice(max(start - BEFORE, 0), stop + AFTER)
     return chart(
-        chart_of(run, slice(max(start - BEFORE, 0), stop + AFTER), slice(start, stop)),
+        chart_of(run.test_part, run.winner.detection, shown, slice(start, stop)),
         width=width,
         height=height,
         title=alert.reason,
@@ -67,15 +68,14 @@ def alert_chart(run: Run, alert: RaisedAlert, width: int, height: int) -> str:
     )
 
 
-def chart_of(run: Run, shown: slice, marked: slice) -> Chart:
-    """Return what is drawn of the test part: a period for each reading, and for what is missing.
+def chart_of(part: LabelledSeries, detection: Detection, shown: slice, marked: slice) -> Chart:
+    """Return what is drawn of a series: a period for each reading, and for each that is missing.
 
     Parameters
     ----------
     shown, marked
         Positions of the readings that are drawn, and of those that are marked where unusual.
     """
-    part, detection = run.test_part, run.winner.detection
     times, is_marked = part.times[shown], np.zeros(len(part), bool)
     is_marked[marked] = detection.is_anomaly[marked]
     step = max(part.series.step, int(times[-1] - times[0]) / MAX_PERIODS)

@@ -17,6 +17,7 @@ from rich.table import Table
 from ops_anomaly.charts import stylesheet
 from ops_anomaly.detection.artifact import digest
 from ops_anomaly.detection.formatting import duration, number
+from ops_anomaly.detection.types import SENSITIVITY
 from ops_anomaly.interactive import moment
 from training.alerts import RaisedAlert, most_severe
 from training.backtest import FAULT_KINDS, GRACE, Backtest, Trial, median_delay, share_found
@@ -146,8 +147,8 @@ def verdict(run: Run) -> list[Finding]:
         found.append(Finding(f"{mean_share:.0%}", "of injected faults found", kinds))
     if run.winner.sensitivity is not None:
         figure = f"{run.winner.sensitivity:g}"
-        note = f"set it in the watch file: at the usual one it raises more than {BUDGET:g} a week"
-        found.append(Finding(figure, "false alerts a week as sensitivity", note))
+        note = f"at {SENSITIVITY:g} it raises more than {BUDGET:g} alerts a week"
+        found.append(Finding(figure, "as sensitivity in the watch file", note))
     return found
 
 
