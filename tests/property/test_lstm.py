@@ -24,6 +24,9 @@ from training.candidates import Candidate
 from training.candidates.lstm_autoencoder import build_network, export_weights
 from training.run import Run
 
+# Keras copies arrays in a way that NumPy 2 warns of
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 WINDOW, UNITS = 30, 32
 
 
