@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import MINUTE
 from ops_anomaly.watcher.incidents import (
+    REPORTED_MS,
     Incident,
     IncidentBoard,
     IncidentClosed,
@@ -22,7 +23,6 @@ from ops_anomaly.watcher.incidents import (
     fold,
 )
 from ops_anomaly.watcher.mutes import muted_until
-from ops_anomaly.watcher.state import REPORTED_MS
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.feedback import Feedback

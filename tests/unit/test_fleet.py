@@ -292,7 +292,7 @@ def test_a_metric_belongs_to_the_first_entry_that_stands_for_it_listed_or_not() 
 def test_the_options_of_an_entry_are_those_of_the_watch_file() -> None:
     before = listed(machines(1))
     after = listed([], before, 0.1, selectors=[selector("all", history_days=7)])
-    assert after.shard(0) == {machines(1)[0]: Options(name="all", history_days=7)}
+    assert after.shard(0) == {machines(1)[0]: Options(name="all", group="all", history_days=7)}
 
 
 # --- the stored list ----------------------------------------------------------------------------
@@ -440,7 +440,7 @@ def test_a_fleet_is_listed_and_stored(world: World) -> None:
     world.start(3)
     world.publish(history_days=7)
     fleet = world.planner.fleet()
-    options = Options(name="cpu", history_days=7)
+    options = Options(name="cpu", group="cpu", history_days=7)
     assert fleet.shard(0) == dict.fromkeys(machines(3), options)
     assert (fleet.listed_at, fleet.watch_file) == (NOON_MS, world.store.objects[WATCH_KEY].etag)
     assert FleetList(world.store, world.corrupt.append).read() == fleet

@@ -10,9 +10,9 @@ from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
 from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY, anomalies_key
 from ops_anomaly.watcher.feedback_file import give_feedback, undo_feedback
 from ops_anomaly.watcher.incident_job import decode_incidents
-from ops_anomaly.watcher.incidents import KEPT_MS, LOST_MS, Incident
+from ops_anomaly.watcher.incidents import KEPT_MS, LOST_MS, Incident, decode_reported
 from ops_anomaly.watcher.outbox import Notification
-from tests.support.shard_jobs import CLOSED, DAY, OPENED, SPIKE, World
+from tests.support.shard_jobs import CLOSED, DAY, OPENED, SPIKE, STATE, World
 
 UNDELIVERED = "the incidents could not be told"
 
@@ -133,6 +133,7 @@ def test_incidents_that_can_not_be_read_are_told_again_but_not_those_that_are_ov
     assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED), ("i-00001", OPENED)]
     world.store.put(INCIDENTS_KEY, b"{}{}")
     world.run(9)
+    world.run(10)
     assert world.sent[3:] == [("i-00001", OPENED)]
     assert world.telemetry.rebuilt == [INCIDENTS_KEY]
 
@@ -161,6 +162,21 @@ def test_an_anomaly_that_no_shard_knows_any_more_is_over_after_an_hour(world: Wo
     world.tell()
     assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
     assert world.event.sent[1].detail["close_reason"] == "no longer watched"
+
+
+@pytest.mark.parametrize("is_other_instance", [False, True])
+def test_what_a_shard_has_reported_does_not_outlive_its_state(
+    world: World, is_other_instance: bool
+) -> None:
+    world.run(0)
+    world.set(SPIKE, 1)
+    world.run(2)
+    world.store.put(STATE, b"not a state")
+    world.run(9, by=world.new_runner() if is_other_instance else None)
+    assert decode_reported(world.store.objects[anomalies_key(0)].data) == []
+    world.clock.advance(LOST_MS / 1000)
+    world.tell()
+    assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
 
 
 def test_unreadable_feedback_is_reported_and_never_written_over(world: World) -> None:

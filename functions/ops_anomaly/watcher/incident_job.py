@@ -116,11 +116,10 @@ class IncidentJob:
         now, entries = self._clock(), {each.name: each for each in fleet.entries}
         reported = [each for shard in range(fleet.shards) for each in self._reported(shard)]
         snapshot = self._document.read()
+        state = snapshot.state
         if snapshot.is_corrupt:
             self._telemetry.state_rebuilt(INCIDENTS_KEY)
-            # what is over was told
-            reported = [each for each in reported if each.closed_at is None]
-        state = snapshot.state
+            state = IncidentState(IncidentBoard([], [], since=now))  # what is over was told
         hold = HOLD_MS if fleet.shards > 1 else 0  # one job reports all that it finds together
         board, transitions = fold(state.board, reported, entries, self._given(), now, hold)
         told = self._notifications(transitions, entries, now)

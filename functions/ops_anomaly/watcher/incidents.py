@@ -7,7 +7,7 @@ incident: a dependency that takes down thirty metrics is one message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -33,6 +33,9 @@ HOLD_MS = 30_000
 """How long an anomaly is held before people are told, for others that belong to it: so long the
 jobs of one tick may be apart. What comes later joins without another message."""
 
+REPORTED_MS = 86_400_000
+"""How long an anomaly that is over is still reported: whoever reads reports may fail for a day."""
+
 KEPT_MS, MAX_KEPT = 7 * 86_400_000, 200
 """Incidents that are over, and are still shown."""
 
@@ -42,6 +45,10 @@ its shard was lost, or its report can't be read."""
 
 MAX_CHARTS = 5
 """Members of an incident that are shown with a chart: the first ones."""
+
+
+ALWAYS = ("metric", "incident")
+"""Kinds of what anomalies share that keep them together whenever they begin."""
 
 
 class ReportedAnomaly(msgspec.Struct, frozen=True):
@@ -116,10 +123,13 @@ class IncidentBoard(msgspec.Struct, frozen=True):
         Those that are open, and those that closed lately; the newest first.
     muted : list of ReportedAnomaly
         Open anomalies of which nobody is told, as they are muted.
+    since : int
+        When the board began, milliseconds: what was over before may have been told.
     """
 
     incidents: list[Incident]
     muted: list[ReportedAnomaly]
+    since: int = 0
 
 
 @dataclass(frozen=True)
@@ -195,8 +205,13 @@ def fold(
     incidents = {each.id: _refreshed(each, by_id, now) for each in board.incidents}
     known = {each.anomaly.id for one in board.incidents for each in one.members}
     known |= {mark.anomaly for each in given if each.verdict == "fine" for mark in each.marks}
+    recent = {key for key, each in by_id.items() if _is_recent(each, now - REPORTED_MS)}
     new = sorted(
-        (each for key, each in by_id.items() if key not in known and is_true(each)),
+        (
+            by_id[key]
+            for key in recent - known
+            if is_true(by_id[key]) and _is_recent(by_id[key], board.since)
+        ),
         key=lambda each: (each.anomaly.first_seen, each.metric),
     )
     muted: list[ReportedAnomaly] = []
@@ -219,8 +234,9 @@ def fold(
         if incident.closed_at is None:
             incidents[key], more = _advanced(incident, given, now)
             transitions += more
-    kept = _kept(incidents.values(), now)
-    return IncidentBoard(kept, [each for each in muted if each.closed_at is None]), transitions
+    kept = _kept(incidents.values(), recent, now)
+    muted = [each for each in muted if each.closed_at is None]
+    return IncidentBoard(kept, muted, board.since), transitions
 
 
 def encode_reported(reported: Sequence[ReportedAnomaly]) -> bytes:
@@ -245,6 +261,10 @@ def decode_reported(data: bytes) -> list[ReportedAnomaly]:
 def is_true(reported: ReportedAnomaly) -> bool:
     """Return whether an anomaly was one, as far as is known now."""
     return reported.close_reason != "withdrawn"
+
+
+def _is_recent(reported: ReportedAnomaly, since: int) -> bool:
+    return reported.closed_at is None or reported.closed_at > since
 
 
 def shared(metric: Metric, options: Options | None) -> set[tuple[str, ...]]:
@@ -335,7 +355,10 @@ def _link(
     metric = Metric.parse(reported.metric)
     options = entries.get(reported.anomaly.provenance.entry)
     reach = GROUP_PERIODS * 1000 * metric.period
-    return _Link(reported, incident, shared(metric, options), reported.anomaly.first_seen, reach)
+    keys = shared(metric, options)
+    if incident:
+        keys.add(("incident", incident.id))
+    return _Link(reported, incident, keys, reported.anomaly.first_seen, reach)
 
 
 def _components(links: Sequence[_Link]) -> list[list[_Link]]:
@@ -353,7 +376,7 @@ def _components(links: Sequence[_Link]) -> list[list[_Link]]:
             by_key.setdefault(key, []).append(position)
     for key, positions in by_key.items():
         positions.sort(key=lambda position: links[position].begin)
-        for one, other in _near(links, positions, is_always=key[0] == "metric"):
+        for one, other in _near(links, positions, is_always=key[0] in ALWAYS):
             leaders[leader(other)] = leader(one)
     found: dict[int, list[_Link]] = {}
     for position, link in enumerate(links):
@@ -409,12 +432,18 @@ def _close_reason(incident: Incident) -> CloseReason:
     return next(reason for reason in order if reason in reasons)
 
 
-def _kept(incidents: Iterable[Incident], now: int) -> list[Incident]:
-    """Return the incidents that are still shown, the newest first; of closed ones, one chart."""
+def _kept(incidents: Iterable[Incident], reported: Set[str], now: int) -> list[Incident]:
+    """Return the incidents that are still shown, the newest first.
+
+    One of which a shard still reports an anomaly is among them, or it would be told again.
+    """
     newest = sorted(incidents, key=lambda each: (each.opened_at, each.id), reverse=True)
-    open_ones = [each for each in newest if each.closed_at is None]
-    closed = [
-        each for each in newest if each.closed_at is not None and each.closed_at > now - KEPT_MS
+    late = [each for each in newest if each.closed_at and each.closed_at > now - KEPT_MS]
+    shown = {each.id for each in late[:MAX_KEPT]}
+    return [
+        each
+        for each in newest
+        if each.closed_at is None
+        or each.id in shown
+        or any(member.anomaly.id in reported for member in each.members)
     ]
-    kept = {each.id for each in open_ones + closed[:MAX_KEPT]}
-    return [each for each in newest if each.id in kept]

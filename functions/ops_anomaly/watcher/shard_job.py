@@ -16,10 +16,9 @@ from ops_anomaly.watcher.anomalies import Closed, Opened
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK, by_metric
 from ops_anomaly.watcher.feedback_file import decode_feedback
-from ops_anomaly.watcher.incidents import ReportedAnomaly, encode_reported
+from ops_anomaly.watcher.incidents import REPORTED_MS, ReportedAnomaly, encode_reported
 from ops_anomaly.watcher.outbox import VersionedDocument
 from ops_anomaly.watcher.state import (
-    REPORTED_MS,
     CheckpointCache,
     MetricState,
     ShardState,
@@ -138,6 +137,8 @@ class ShardRunner:
         snapshot = document.read()
         if snapshot.is_corrupt:
             self._telemetry.state_rebuilt(document.key)
+        if not snapshot.state.metrics:  # it was lost: what was reported is so no longer
+            self._last_reports.pop(shard, None)
         self._load_checkpoints(shard, snapshot.state)
         # one time for the whole job: what is due, and what is noted as read
         outcome, now = _Outcome(), self._clock()
@@ -266,7 +267,7 @@ class ShardRunner:
         The report is derived from the state: what was lost of an earlier one is in this one.
         """
         reported = list(state.reported.values())
-        if reported != self._last_reports.get(shard, []):
+        if reported != self._last_reports.get(shard):
             self._store.overwrite(anomalies_key(shard), encode_reported(reported))
             self._last_reports[shard] = reported
 

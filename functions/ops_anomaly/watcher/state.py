@@ -50,9 +50,6 @@ FIRST_EVALUATION_PERIODS = 3
 CHART_PERIODS = 96
 """The last periods, of which is kept what was expected: eight hours of 5 minutes, for a chart."""
 
-REPORTED_MS = 86_400_000
-"""How long an anomaly that is over is still reported: whoever reads reports may fail for a day."""
-
 CACHE_BYTES = 384 * 2**20
 """Bound on the detectors an instance keeps: of 500 metrics with four weeks of 5 minutes each."""
 

@@ -1,0 +1,308 @@
+"""Incidents over many metrics: what belongs together, who is told, and that it is told once."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ops_anomaly.watcher.feedback import Feedback
+from ops_anomaly.watcher.incidents import (
+    GROUP_PERIODS,
+    HOLD_MS,
+    KEPT_MS,
+    LOST_MS,
+    MAX_CHARTS,
+    MAX_KEPT,
+    REPORTED_MS,
+    IncidentJoined,
+    ReportedAnomaly,
+)
+from ops_anomaly.watcher.mutes import Mute
+from ops_anomaly.watcher.watch_file import Options
+from tests.support.boards import simulated
+from tests.support.incidents import MINUTE, PERIOD, Telling, lasting, over, reported
+from tests.support.watcher import NOON_MS
+
+DAY = 1_440
+REACH = GROUP_PERIODS * PERIOD * 1000 // MINUTE
+"""Minutes within which anomalies of five-minute metrics begin together."""
+
+
+@pytest.fixture
+def telling() -> Telling:
+    return Telling()
+
+
+def members(telling: Telling) -> list[list[str]]:
+    """The metrics of each incident on the board, the newest first."""
+    return [
+        [each.metric.removeprefix("shop ").removesuffix(f" Sum {PERIOD}") for each in one.members]
+        for one in telling.board.incidents
+    ]
+
+
+# --- what belongs together ----------------------------------------------------------------------
+
+
+def test_thirty_metrics_that_fall_together_are_one_opening_and_one_closing(
+    telling: Telling,
+) -> None:
+    down = [
+        reported(f"Requests Host=h{n:02} Cluster=eu", n % 3 * 5, severity=0.5 + n / 100)
+        for n in range(30)
+    ]
+    telling.fold(16, down)
+    assert telling.told == [("opened", 30)]
+    telling.fold(60, [over(each, 50 + n // 3) for n, each in enumerate(down)])
+    assert telling.told == [("opened", 30), ("closed", 30)]
+
+
+def test_the_worst_member_is_the_first_and_of_those_alike_who_was_unusual_first(
+    telling: Telling,
+) -> None:
+    telling.fold(
+        10,
+        [
+            reported("Mild Page=a", severity=0.6),
+            reported("Later Page=a", 5, severity=0.91),
+            reported("Earlier Page=a", severity=0.89),
+        ],
+    )
+    assert members(telling) == [["Earlier Page=a", "Later Page=a", "Mild Page=a"]]
+
+
+@pytest.mark.parametrize(
+    ("other", "together"),
+    [
+        (reported("Latency Page=cart"), True),  # the same value of a dimension
+        (reported("Latency Page=home"), False),
+        (reported("Latency Server=cart"), False),
+        (reported("Latency Page=home", entry="payments"), True),  # of the same group
+        (reported("Latency Page=home", entry="search"), False),
+        (reported("Latency Page=cart", REACH), True),
+        (reported("Latency Page=cart", REACH + 1), False),
+        # hours of an hourly metric
+        (reported("Latency Page=cart", 180, period=3_600), True),
+        (reported("Latency Page=cart", 181, period=3_600), False),
+    ],
+)
+def test_what_begins_together_and_shares_something_is_one_incident(
+    other: ReportedAnomaly, together: bool
+) -> None:
+    groups = {"checkout": "shop", "payments": "shop", "search": "search"}
+    telling = Telling(**{name: Options(name=name, group=group) for name, group in groups.items()})
+    telling.fold(300, [reported("Errors Page=cart", entry="checkout"), other])
+    assert telling.told == ([("opened", 2)] if together else [("opened", 1)] * 2)
+
+
+def test_what_has_nothing_in_common_directly_may_be_connected_by_a_third(
+    telling: Telling,
+) -> None:
+    telling.fold(
+        10,
+        [
+            reported("Errors Page=cart"),
+            reported("Load Host=db"),
+            reported("Time Page=cart Host=db", 5),
+        ],
+    )
+    assert telling.told == [("opened", 3)]
+
+
+def test_a_metric_that_is_unusual_again_joins_its_own_incident_while_that_is_open(
+    telling: Telling,
+) -> None:
+    first, other = reported("Errors Page=a", end=30), reported("Time Page=a")
+    telling.fold(5, [reported("Errors Page=a"), other])
+    telling.fold(200, [first, other, reported("Errors Page=a", 195)])
+    assert telling.told == [("opened", 2), ("joined", 3)]
+
+
+def test_a_new_incident_begins_once_the_last_is_over(telling: Telling) -> None:
+    first = reported("Errors Page=a", end=30)
+    telling.fold(31, [first])
+    telling.fold(40, [first, reported("Errors Page=a", 35)])
+    assert telling.told == [("opened", 1), ("closed", 1), ("opened", 1)]
+
+
+def test_members_of_an_incident_stay_together_when_their_groups_are_renamed() -> None:
+    telling = Telling(a=Options(name="a", group="x"), b=Options(name="b", group="x"))
+    down = [reported("One", entry="a"), reported("Two", entry="b")]
+    telling.fold(5, down)
+    telling.entries = {name: Options(name=name, group=name) for name in "ab"}
+    more = [reported("Three", 5, entry="a"), reported("Four", 5, entry="b")]
+    telling.fold(10, [*down, *more])
+    telling.fold(11, [*down, *more])
+    assert telling.told == [("opened", 2), ("joined", 4)]
+
+
+# --- late joiners -------------------------------------------------------------------------------
+
+
+def test_late_joiners_are_an_update_and_no_second_opening(telling: Telling) -> None:
+    down = [reported("Errors Page=a", severity=0.7)]
+    telling.fold(5, down)
+    down += [reported("Time Page=a", 10, severity=0.95), reported("Load Page=a", 10)]
+    [joined] = telling.fold(15, down)
+    assert isinstance(joined, IncidentJoined)
+    assert [each.metric for each in joined.joined] == [down[2].metric, down[1].metric]
+    assert members(telling) == [["Time Page=a", "Load Page=a", "Errors Page=a"]]
+    assert telling.board.incidents[0].opened_at == NOON_MS + 5 * MINUTE
+
+
+def test_only_the_first_members_keep_their_charts(telling: Telling) -> None:
+    chart = simulated(30.0, 5.0, 0.3, NOON_MS, NOON_MS, 0.0)
+    telling.fold(
+        5,
+        [
+            msgspec.structs.replace(reported(f"Errors{n} Page=a"), chart=chart)
+            for n in range(MAX_CHARTS + 2)
+        ],
+    )
+    [incident] = telling.board.incidents
+    assert [each.chart is None for each in incident.members] == [False] * MAX_CHARTS + [True] * 2
+
+
+# --- holding ------------------------------------------------------------------------------------
+
+
+def test_over_several_shards_an_anomaly_waits_for_others_and_then_all_are_one_message() -> None:
+    telling = Telling(hold=HOLD_MS)
+    down = [reported("Errors Page=a")]
+    telling.fold(5.4, down)
+    assert telling.told == []
+    telling.fold(5.6, [*down, reported("Time Page=a")])
+    assert telling.told == [("opened", 2)]
+
+
+def test_what_is_over_is_held_no_longer() -> None:
+    telling = Telling(hold=HOLD_MS)
+    telling.fold(5.1, [reported("Errors Page=a", end=5)])
+    assert telling.told == [("opened", 1), ("closed", 1)]
+
+
+def test_what_is_withdrawn_while_it_is_held_is_never_told() -> None:
+    telling = Telling(hold=HOLD_MS)
+    telling.fold(5.1, [reported("Errors Page=a")])
+    telling.fold(6, [reported("Errors Page=a", end=6, reason="withdrawn")])
+    assert telling.told == []
+
+
+# --- mutes --------------------------------------------------------------------------------------
+
+
+def muted(first: str, end: str, **more: object) -> Telling:
+    mute = msgspec.convert({"from": first, "to": end, **more}, Mute)
+    return Telling(web=Options(name="web", mute=[mute]))
+
+
+def test_nobody_is_told_of_what_begins_and_ends_in_a_mute() -> None:
+    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
+    down = reported("Errors Page=a")
+    telling.fold(5, [down])
+    assert [each.metric for each in telling.board.muted] == [down.metric]
+    telling.fold(50, [over(down, 50)])
+    telling.fold(70, [over(down, 50)])
+    assert (telling.told, telling.board.muted) == ([], [])
+
+
+def test_what_outlives_its_mute_is_told_then() -> None:
+    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
+    telling.fold(59, [reported("Errors Page=a")])
+    assert telling.told == []
+    telling.fold(61, [lasting(reported("Errors Page=a"), 60)])
+    assert telling.told == [("opened", 1)]
+    assert telling.board.muted == []
+
+
+def test_what_had_ended_in_its_mute_is_not_told_while_it_waits_to_close() -> None:
+    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
+    down = lasting(reported("Errors Page=a"), 59)
+    telling.fold(61, [down])
+    telling.fold(75, [over(down, 75)])
+    assert telling.told == []
+
+
+def test_what_began_before_a_mute_closes_in_it_with_a_message() -> None:
+    telling = muted("2026-11-25T12:30", "2026-11-25T13:00")
+    telling.fold(5, [reported("Errors Page=a")])
+    telling.fold(50, [reported("Errors Page=a", end=50)])
+    assert telling.told == [("opened", 1), ("closed", 1)]
+
+
+def test_a_muted_metric_does_not_join_and_others_are_told() -> None:
+    telling = muted("2026-11-25T11:00", "2026-11-25T13:00", dimensions={"Host": "batch-*"})
+    telling.fold(5, [reported("Load Host=batch-1 Page=a"), reported("Load Host=web-1 Page=a")])
+    assert members(telling) == [["Load Host=web-1 Page=a"]]
+
+
+# --- told once, and closed once -----------------------------------------------------------------
+
+
+def test_more_incidents_in_a_day_than_are_shown_are_told_once_each(telling: Telling) -> None:
+    """A day with more of them than the board keeps: each was told again every minute."""
+    down = [reported(f"Errors Page=p{n}", end=10) for n in range(MAX_KEPT + 5)]
+    telling.fold(11, down)
+    telling.fold(12, down)
+    assert telling.told.count(("opened", 1)) == len(down)
+    assert len(telling.told) == 2 * len(down)
+    telling.fold(11 + DAY, [])
+    assert len(telling.board.incidents) == MAX_KEPT
+
+
+def test_what_a_shard_without_metrics_goes_on_reporting_is_not_told_again(
+    telling: Telling,
+) -> None:
+    """It has no jobs that would remove what is over from its report."""
+    old = [reported("Errors Page=a", end=10, reason="no longer watched")]
+    telling.fold(11, old)
+    telling.fold(11 + KEPT_MS / MINUTE, old)
+    telling.fold(12 + KEPT_MS / MINUTE, old)
+    assert telling.told == [("opened", 1), ("closed", 1)]
+    assert telling.board.incidents == []
+
+
+def test_what_has_been_over_for_a_day_is_no_news(telling: Telling) -> None:
+    telling.fold(10 + REPORTED_MS / MINUTE, [reported("Errors Page=a", end=10)])
+    assert telling.told == []
+
+
+def test_a_silence_that_is_fine_is_not_told_again_however_long_it_lasts(telling: Telling) -> None:
+    silent = [reported("Orders", is_silent=True)]
+    telling.fold(5, silent)
+    [incident] = telling.board.incidents
+    telling.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    for minute in (6, 7 + KEPT_MS / MINUTE, 8 + KEPT_MS / MINUTE):
+        telling.fold(minute, silent)
+    assert telling.told == [("opened", 1), ("closed", 1)]
+
+
+def test_an_anomaly_of_which_no_shard_knows_is_over_after_an_hour(telling: Telling) -> None:
+    telling.fold(5, [reported("Errors Page=a")])
+    telling.fold(LOST_MS / MINUTE - 1, [])
+    assert telling.told == [("opened", 1)]
+    telling.fold(LOST_MS / MINUTE, [])
+    assert telling.told == [("opened", 1), ("closed", 1)]
+    assert telling.board.incidents[0].close_reason == "no longer watched"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "reason"),
+    [
+        (["no data", "recovered"], "recovered"),
+        (["withdrawn", "no data"], "no data"),
+        (["withdrawn", "no longer watched"], "no longer watched"),
+        (["withdrawn", "withdrawn"], "withdrawn"),
+        (["no data", "data is back"], "data is back"),
+    ],
+)
+def test_an_incident_closes_when_its_last_member_does_for_the_most_telling_reason(
+    telling: Telling, reasons: list, reason: str
+) -> None:
+    down = [reported("Errors Page=a"), reported("Time Page=a")]
+    telling.fold(5, down)
+    telling.fold(20, [over(down[0], 20, reasons[0]), down[1]])
+    assert telling.told == [("opened", 2)]
+    telling.fold(25, [over(each, 20, why) for each, why in zip(down, reasons, strict=True)])
+    assert telling.told == [("opened", 2), ("closed", 2)]
+    assert telling.board.incidents[0].close_reason == reason
