@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import json
 import re
 from collections.abc import Iterator
 from itertools import chain
@@ -16,6 +17,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MAX_README_LINES = 150
 
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
@@ -48,6 +50,13 @@ def test_links_resolve(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{path} is missing"
         assert not anchor or anchor in anchors(target), f"{path} has no heading {anchor}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_notebooks_resolve(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    assert [link for link, _ in LINK.findall(text) if not (path.parent / link).exists()] == []
 
 
 def test_every_page_is_linked_from_another() -> None:
