@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from rich.console import Console
@@ -17,9 +18,12 @@ from rich.console import Console
 from local.events import put_series
 from local.stack import local_client
 from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.objects import FLEET_KEY, StoredObject
+from ops_anomaly.detection.artifact import digest
+from ops_anomaly.watcher.fleet import listed_fleet, resolve
 from ops_anomaly.watcher.notifications import incident_notification
 from ops_anomaly.watcher.outbox import Notification
-from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
+from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
 from replay.fold import folded
 from replay.job import OutcomeFolder, replay_fleet
 from replay.sources import Folders, Source, source_of_cloudwatch
@@ -27,6 +31,10 @@ from tests.support.command import Done, command
 from tests.support.forwarding import running
 from tests.support.roles import EnforcedRole, actions, published_policy
 from tests.support.shard_jobs import World
+from tests.support.watcher import TIMEOUT_MS
+
+RACK = 3
+"""Hosts whose incidents belong together."""
 
 METRICS, DAYS, WARM_UP_DAYS = 6, 30, 64
 PERIOD = 43_200
@@ -37,13 +45,14 @@ NOWHERE = Console(file=StringIO())
 
 
 def load(seed: int) -> np.ndarray:
-    """Return readings with incidents in the last month, some of which all metrics have."""
+    """Return readings with incidents in the last month, of which all hosts of a rack have one."""
     random = np.random.default_rng(seed)
     count = (WARM_UP_DAYS + DAYS) * 86_400 // PERIOD
     values = 30 + random.normal(0.0, 0.5, count)
-    for first in random.integers(count // 2, count, 2):
+    for first in random.integers(count - 50, count, 2):
         values[first : first + 3] += random.choice([-20.0, 40.0])
-    values[count - 50 : count - 47] += 30.0 * (seed % 2 == 0)
+    outage = count - 20 - 2 * (seed // RACK)
+    values[outage : outage + 2] += 30.0
     return values.round(3)
 
 
@@ -61,18 +70,12 @@ def metrics(s3_url: str) -> list[Metric]:
 
 
 def watch_file_of(metrics: list[Metric]) -> WatchFile:
-    """Return a selector of all metrics."""
-    tag = metrics[0].namespace.removeprefix("Shop/")
-    selector = {
-        "name": "hosts",
-        "namespace": f"Shop/{tag}",
-        "metric": "Load",
-        "dimensions": {"Host": f"{tag}-*"},
-        "statistic": "Average",
-        "period": PERIOD,
-        "group": "shop",
-    }
-    return parse_watch_file({"version": 1, "selectors": [selector]})
+    """Return a watch file in which the hosts of a rack are a group."""
+    entries = [
+        {"name": f"host-{number}", "metric": str(each), "group": f"rack-{number // RACK}"}
+        for number, each in enumerate(metrics)
+    ]
+    return parse_watch_file({"version": 1, "metrics": entries})
 
 
 def read(cloudwatch: Any, watch_file: WatchFile, folder: Path) -> Source:
@@ -98,13 +101,16 @@ def messages_of_replay(cloudwatch: Any, metrics: list[Metric], folder: Path) -> 
 
 def messages_of_watcher(cloudwatch: Any, metrics: list[Metric]) -> list[Notification]:
     """Return what the watcher sends, run at each tick at which a period is read, and after it."""
-    world = World(0)
-    world.metrics, world.options = metrics, Options(name="hosts", group="shop")
+    world, watch_file = World(0), watch_file_of(metrics)
     world.cloudwatch = lambda: cloudwatch
-    world.runner = world.new_runner()
+    runner = world.new_runner()
+    fleet = listed_fleet(None, resolve(cloudwatch, watch_file), watch_file, "its ETag", 0)
+    data = msgspec.json.encode(fleet)
+    world.store.objects[FLEET_KEY] = StoredObject(data, etag=digest(data), version="1")
     for end in range(UNTIL - DAYS * 86_400, UNTIL, PERIOD):
         for tick in (end + 60, end + 660):  # soon, and when its value is final
-            world.run_quietly_at(tick)
+            world.clock.seconds = tick
+            runner.run(0, lambda: TIMEOUT_MS)
             world.clock.advance(60)
             world.incidents.run()
     return world.event.sent
@@ -115,8 +121,8 @@ def test_a_replay_sends_what_the_watcher_does_tick_by_tick(
 ) -> None:
     cloudwatch = local_client("cloudwatch", s3_url)
     sent = messages_of_watcher(cloudwatch, metrics)
-    assert len({each.about for each in sent}) > METRICS / 2, "incidents"
-    assert max(each.detail["member_count"] for each in sent) > 2, "of several metrics"
+    assert len({each.about for each in sent}) >= METRICS, "incidents"
+    assert max(each.detail["member_count"] for each in sent) >= RACK, "of several metrics"
     assert messages_of_replay(cloudwatch, metrics, tmp_path) == sent
 
 
@@ -124,8 +130,18 @@ def test_a_replay_may_read_metrics_and_does_nothing_else(
     metrics: list[Metric], s3_url: str, tmp_path: Path
 ) -> None:
     policy = published_policy("replay", "none")
+    selector = {
+        "name": "hosts",
+        "namespace": metrics[0].namespace,
+        "metric": "Load",
+        "dimensions": {"Host": f"{metrics[0].dimensions[0][1][:8]}-*"},
+        "statistic": "Average",
+        "period": PERIOD,
+    }
     with running(EnforcedRole(s3_url, policy)) as role:
-        read(role.client("cloudwatch"), watch_file_of(metrics), tmp_path)
+        watch_file = parse_watch_file({"version": 1, "selectors": [selector]})
+        source = read(role.client("cloudwatch"), watch_file, tmp_path)
+    assert [each.metric for each in source.planned] == metrics
     assert role.used == actions(policy), "all that it may"
     assert role.denied == []
 
