@@ -314,7 +314,14 @@ def test_the_end_of_a_silence_says_that_there_is_data_again() -> None:
         notification.message
     )
     assert "Worst" not in notification.message
-    assert "Real?" not in notification.message, "there are no readings to keep out"
+
+
+def test_a_silence_can_be_snoozed_and_nothing_else_as_there_are_no_readings() -> None:
+    silence = incident_of(member(anomaly=SILENCE))
+    opened, over = sent(IncidentOpened(silence)), sent(closed(silence, "data is back"))
+    commands = [line for line in opened.message.splitlines() if "ops-anomaly feedback" in line]
+    assert commands == ["Not now?    ops-anomaly feedback de00a668a6215580 snooze 4h"]
+    assert "ops-anomaly feedback" not in over.message
 
 
 def test_members_that_ended_in_different_ways_are_counted_by_how() -> None:

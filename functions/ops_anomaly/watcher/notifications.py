@@ -325,13 +325,13 @@ def _footer(incident: Incident, context: Sequence[Options], page: str | None) ->
 def _replies(incident: Incident) -> list[tuple[str, str]]:
     """Return what people can say of an incident, as the commands that do it."""
     command = f"ops-anomaly feedback {incident.id}"
-    fine = ("Fine?", f"{command} fine")
+    # of readings that are missing there is nothing to learn
+    has_readings = any(not each.anomaly.is_silence for each in incident.members)
+    is_known = incident.close_reason in ("withdrawn", "marked as fine")
+    fine = ("Fine?", f"{command} fine" if has_readings and not is_known else "")
     if incident.closed_at is None:
         return [fine, ("Not now?", f"{command} snooze {SNOOZE}")]
-    if incident.close_reason in ("withdrawn", "marked as fine"):
-        return []
-    has_readings = any(not each.anomaly.is_silence for each in incident.members)
-    return [fine, ("Real?", f"{command} real" if has_readings else "")]
+    return [fine, ("Real?", f"{command} real" if fine[1] else "")]
 
 
 def rows(*named: tuple[str, str]) -> list[str]:
