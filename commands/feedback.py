@@ -83,8 +83,12 @@ def _give(bucket: str, endpoint_url: str | None, fields: dict[str, Any], by: str
     try:
         store = S3ObjectStore(bucket, credential_provider=Boto3CredentialProvider())
         return give(store, fields, by, time.time_ns() // 1_000_000)
-    except (InvalidFeedbackError, AwsError, ValueError) as error:
+    except (InvalidFeedbackError, AwsError) as error:
         raise FeedbackError(str(error)) from error
+    except ValueError as error:  # no credentials, or an endpoint that is not a URL
+        raise FeedbackError(
+            f"bucket {bucket} can't be used: {error}; set AWS_PROFILE or credentials"
+        ) from error
 
 
 def _caller(endpoint_url: str | None) -> str:

@@ -222,7 +222,6 @@ def show_replay(replay: FleetReplay, source: Source, console: Console) -> None:
         console.print(effect, highlight=False)
     if replay.notified.incidents:
         show_incidents(replay.notified, console)
-    console.print()
     print_table(entry_table(replay), console)
     print_table(sensitivity_table(replay), console)
     console.print(f"\nWatching them costs {dollars(source.cost.total)} a month.", highlight=False)

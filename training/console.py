@@ -56,7 +56,22 @@ def new_table(title: str, note: str | None, *columns: str, names: Container[str]
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table; where nobody sees it in a terminal, plain, and as wide as it is."""
+    """Print a table; in a pipe plain, and as wide as it is.
+
+    Its title and note are not wrapped at the width of the table, which may be narrow.
+    """
+    title, note = table.title, table.caption
+    table.title = table.caption = None
+    if title:
+        console.print()
+        console.print(title)
+    print_rows(table, console)
+    if note:
+        console.print(note, style="dim", highlight=False)
+
+
+def print_rows(table: Table, console: Console) -> None:
+    """Print a table without title and note."""
     if console.is_terminal:
         console.print(table)
         return

@@ -23,7 +23,7 @@ from training.alerts import RaisedAlert, most_severe
 from training.backtest import FAULT_KINDS, GRACE, Backtest, Trial, median_delay, share_found
 from training.candidates import TITLES
 from training.comparison import BUDGET, BaselineRow, Evaluation
-from training.console import NOTHING, new_table
+from training.console import NOTHING, new_table, print_table
 from training.pictures import BACKTEST, alert_chart, draw_pictures, series_chart
 from training.run import Run, library_versions
 from training.sources.series import MINUTE_MS
@@ -110,8 +110,8 @@ def show_run(run: Run, console: Console) -> None:
     for line in [*alert_lines(run.alerts), "", *proposal_lines(run.proposals)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for table in result_tables(run):
-        console.print(table)
-        console.print()
+        print_table(table, console)
+    console.print()
     console.print(f"Chosen by {run.rule}.", style="dim")
 
 
