@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 
 import boto3
+import msgspec
 import pytest
 
 from local.events import put_series
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.objects import WATCH_KEY, model_key
+from ops_anomaly.watcher.feedback import Feedback, FeedbackFile, Mark
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
 from tests.support.command import ROOT, command
@@ -74,20 +76,27 @@ def test_a_model_is_trained_on_a_metric(shop: str, tmp_path: Path) -> None:
     assert f"{READINGS} readings" in done.stdout
 
 
-def test_every_model_of_a_watch_file_is_trained(
+def test_every_model_of_a_watch_file_is_trained_without_real_incidents(
     shop: str, watch_file: Path, tmp_path: Path
 ) -> None:
+    yesterday = int(time.time() - 86_400) // 300 * 300_000
+    mark = Mark("id", str(load("a")), yesterday, yesterday + 600_000, 1.0, 2.0, 0.0, 1.0)
+    feedback = FeedbackFile(feedback=[Feedback("incident", "real", "page", 0, marks=[mark])])
+    (tmp_path / "feedback.json").write_bytes(msgspec.json.encode(feedback))
     done = command(
-        *("train", "--watch", str(watch_file), "--days", "3", "--epochs", "2"),
+        *("train", "--watch", str(watch_file), "--feedback", "feedback.json", "--days", "3"),
+        *("--candidate", "contextual", "--json"),
         cwd=tmp_path,
         AWS_ENDPOINT_URL=shop,
     )
     assert done.returncode == 0, done.stderr
-    assert f"Of 2 metrics, the one with the most readings: {load('c')}" in done.stdout
-    for model, host in {"shop-a": "a", "shop-rest": "c"}.items():
-        record = json.loads((tmp_path / "runs" / model / "metrics.json").read_text())
-        assert record["name"] == model
+    assert f"Of 2 metrics, the one with the most readings: {load('c')}" in done.stderr
+    for record, (model, host) in zip(
+        json.loads(done.stdout), {"shop-a": "a", "shop-rest": "c"}.items(), strict=True
+    ):
+        assert (record["name"], record["folder"]) == (model, f"runs/{model}")
         assert record["data"]["origin"] == f"CloudWatch {load(host)}, 3 days"
+        assert len(record["data"]["left_out"]) == (host == "a")
 
 
 @pytest.mark.parametrize(
