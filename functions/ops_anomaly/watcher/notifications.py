@@ -89,23 +89,8 @@ def incident_notification(
     """
     incident = transition.incident
     context = _context(incident, entries)
-    topics = tuple(dict.fromkeys(each.topic or MESSAGE for each in context)) or (MESSAGE,)
-    match transition:
-        case IncidentOpened():
-            kind, name, begin = "Opened", "opened", ""
-        case IncidentResumed():
-            kind, name, begin = "Reminded", f"reminded-{now}", "Still open: "
-        case IncidentJoined():
-            kind, name, begin, topics = (
-                "Updated",
-                f"joined-{len(incident.members)}",
-                "Growing: ",
-                (),
-            )
-        case IncidentClosed(is_silent=is_silent):
-            kind, name, begin = "Closed", "closed", ""
-            topics = () if is_silent else topics
-    if kind == "Closed":
+    kind, name, begin = _kind(transition, now)
+    if isinstance(transition, IncidentClosed):
         summary, lines = closed_summary(incident), closed_lines(incident)
     else:
         summary, lines = opened_summary(incident, begin), opened_lines(incident, begin)
@@ -118,8 +103,29 @@ def incident_notification(
         subject=subject_line(summary),
         message=text,
         made_at=now,
-        waiting=(EVENT, *topics),
+        waiting=(EVENT, *_topics(transition, context)),
     )
+
+
+def _kind(transition: Transition, now: int) -> tuple[str, str, str]:
+    """Return how the detail type and the id of a notification end, and how its text begins."""
+    match transition:
+        case IncidentOpened():
+            return "Opened", "opened", ""
+        case IncidentJoined(incident=incident):
+            return "Updated", f"joined-{len(incident.members)}", "Growing: "
+        case IncidentResumed():
+            return "Reminded", f"reminded-{now}", "Still open: "
+        case IncidentClosed():
+            return "Closed", "closed", ""
+
+
+def _topics(transition: Transition, context: Sequence[Options]) -> Iterable[str]:
+    """Return the topics of all entries that are concerned; none where people need no message."""
+    match transition:
+        case IncidentJoined() | IncidentClosed(is_silent=True):
+            return ()
+    return dict.fromkeys(each.topic or MESSAGE for each in context) or (MESSAGE,)
 
 
 def level_of(severity: float | None) -> Level:
