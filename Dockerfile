@@ -11,7 +11,7 @@ WORKDIR /build
 COPY constraints.txt pyproject.toml ./
 # No cache and no bytecode: the latter would add 230 MB to save 5 s of imports. Without its symbols
 # jaxlib is 108 MB smaller, which is an eighth of all libraries. The project itself is installed
-# without code, for its version and command: the code is in /app, where a change makes a small layer.
+# without code, for its version and command: the code is in /app, a small layer of its own.
 RUN pip install --no-cache-dir --constraint constraints.txt uv \
     && uv venv /libraries \
     && uv pip install --no-cache --python /libraries --constraint constraints.txt \
