@@ -176,7 +176,7 @@ def seed_metrics(event: Any, cloudwatch: Any) -> str:
             kind = "A tick" if isinstance(known, Tick) else "A shard job"
             return f"{kind}: {FLEET_SIZE} machines, one of which runs away."
         case IncidentTick():
-            return "The schedule of every minute: there is nothing to tell yet."
+            return "The schedule of every minute: there are no incidents yet."
         case DeliveryTest():
             return "A test of whether alerts arrive."
         case AlarmChanges(changes=changes) | DirectAlarms(changes=changes):

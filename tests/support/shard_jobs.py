@@ -143,13 +143,13 @@ class World:
         by: ShardRunner | None = None,
         remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
     ) -> ShardReport | None:
-        """Evaluate the machines at a time, and let people be told of what was found."""
+        """Evaluate the machines at a time, and let people be notified of what was found."""
         report = self.run_quietly_at(seconds, by, remaining_ms)
-        self.tell()
+        self.notify()
         return report
 
     def run_quietly(self, tick: int) -> ShardReport | None:
-        """Evaluate the machines as `run` does, and leave it to a test to tell people."""
+        """Evaluate the machines as `run` does, and leave it to a test to notify people."""
         return self.run_quietly_at(NOON + tick * PERIOD + 90.0)
 
     def run_quietly_at(
@@ -158,7 +158,7 @@ class World:
         by: ShardRunner | None = None,
         remaining_ms: Callable[[], int] = lambda: TIMEOUT_MS,
     ) -> ShardReport | None:
-        """Evaluate the machines at a time, and leave it to a test to tell people."""
+        """Evaluate the machines at a time, and leave it to a test to notify people."""
         self.clock.seconds = seconds
         fleet = stored_fleet(self.metrics, self.options, self.shards)
         if self.store.objects.get(FLEET_KEY) != fleet:
@@ -174,7 +174,7 @@ class World:
             for each in self.event.sent
         ]
 
-    def tell(self) -> None:
+    def notify(self) -> None:
         """Run the incident job, when what the last shard job found is held no longer."""
         seconds = self.clock.seconds
         self.clock.seconds += HOLD_MS / 1000

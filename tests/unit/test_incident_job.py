@@ -14,7 +14,7 @@ from ops_anomaly.watcher.incidents import KEPT_MS, LOST_MS, Incident, decode_rep
 from ops_anomaly.watcher.outbox import Notification
 from tests.support.shard_jobs import CLOSED, DAY, OPENED, SPIKE, STATE, World
 
-UNDELIVERED = "the incidents could not be told"
+UNDELIVERED = "the incidents could not be notified"
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def incidents(world: World) -> list[Incident]:
     return decode_incidents(world.store.objects[INCIDENTS_KEY].data).board.incidents
 
 
-def test_what_one_shard_found_is_told_immediately(world: World) -> None:
+def test_what_one_shard_found_is_notified_immediately(world: World) -> None:
     world.set(SPIKE, -1)
     assert world.run_quietly(0).opened == 1
     assert world.incidents.run().opened == 1
@@ -68,8 +68,8 @@ def test_the_next_minute_delivers_for_an_instance_that_died(world: World) -> Non
         world.run(0)
     world.event.send = send
     world.incidents = world.new_incident_job()
-    world.tell()
-    world.tell()
+    world.notify()
+    world.notify()
     assert world.sent == [("i-00000", OPENED)]
 
 
@@ -91,7 +91,7 @@ def test_notifications_expire_after_a_day(world: World) -> None:
     assert [each.detail_type for each in world.telemetry.expired_notifications] == [OPENED]
 
 
-def test_of_two_jobs_at_the_same_time_one_tells(world: World) -> None:
+def test_of_two_jobs_at_the_same_time_one_notifies(world: World) -> None:
     world.set(SPIKE, -1)
     world.run_quietly(0)
     world.clock.advance(60)
@@ -122,7 +122,7 @@ def test_what_was_delivered_and_could_not_be_removed_is_sent_again_under_the_sam
 # --- what is lost or damaged --------------------------------------------------------------------
 
 
-def test_incidents_that_can_not_be_read_are_told_again_but_not_those_that_are_over() -> None:
+def test_incidents_that_can_not_be_read_are_notified_again_but_not_those_that_are_over() -> None:
     world = World()
     world.run(0)
     world.set(SPIKE, 1)
@@ -143,7 +143,7 @@ def test_an_unreadable_report_closes_nothing_until_the_shard_reports_again(world
     world.set(SPIKE, 1, 2, 3)
     world.run(2)
     world.store.put(anomalies_key(0), b"[{}]")
-    world.tell()
+    world.notify()
     assert anomalies_key(0) in world.telemetry.rebuilt
     assert world.sent == [("i-00000", OPENED)]
     world.run(3)
@@ -156,10 +156,10 @@ def test_an_anomaly_that_no_shard_knows_any_more_is_over_after_an_hour(world: Wo
     world.run(0)
     world.store.put(anomalies_key(0), b"[]")
     world.clock.advance((LOST_MS - 900_000) / 1000)
-    world.tell()
+    world.notify()
     assert world.sent == [("i-00000", OPENED)]
     world.clock.advance(900)
-    world.tell()
+    world.notify()
     assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
     assert world.event.sent[1].detail["close_reason"] == "no longer watched"
 
@@ -175,7 +175,7 @@ def test_what_a_shard_has_reported_does_not_outlive_its_state(
     world.run(9, by=world.new_runner() if is_other_instance else None)
     assert decode_reported(world.store.objects[anomalies_key(0)].data) == []
     world.clock.advance(LOST_MS / 1000)
-    world.tell()
+    world.notify()
     assert world.sent == [("i-00000", OPENED), ("i-00000", CLOSED)]
 
 
@@ -194,7 +194,7 @@ def test_incidents_that_are_over_are_shown_for_a_week(world: World) -> None:
     world.run(5)
     assert len(incidents(world)) == 1
     world.clock.advance(KEPT_MS / 1000)
-    world.tell()
+    world.notify()
     assert incidents(world) == []
 
 
@@ -232,7 +232,7 @@ def test_what_is_worse_than_what_was_fine_alerts_while_that_lasts(world: World) 
     assert [each.detail_type for each in world.event.sent] == [OPENED, CLOSED, OPENED]
 
 
-def test_a_snoozed_incident_is_told_again_if_it_outlasts_the_snooze(world: World) -> None:
+def test_a_snoozed_incident_is_notified_again_if_it_outlasts_the_snooze(world: World) -> None:
     world.run(0)
     world.set(SPIKE, *range(1, 30))
     world.run(2)

@@ -249,7 +249,7 @@ def advance(
 def close_accepted(state: AnomalyState, fine: Sequence[Mark]) -> tuple[AnomalyState, list[Closed]]:
     """Close the open anomaly if people have said that it is fine.
 
-    Readings that are unlike it open another one immediately, though the detector's alert goes on.
+    Readings that are unlike it open another one immediately, though the detector's alert continues.
     """
     anomaly = state.anomaly
     if anomaly is None or all(mark.anomaly != anomaly.id for mark in fine):

@@ -44,7 +44,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class IncidentTick:
-    """The schedule of every minute: time to tell people what has been found."""
+    """The schedule of every minute: time to notify people of what has been found."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The job that tells people: once a minute it brings the incidents up to date, and delivers."""
+"""The job that notifies people: once a minute it brings the incidents up to date, and delivers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class IncidentState:
-    """The incidents of the fleet, and what people and programs are still to be told of them."""
+    """The incidents of the fleet, and what people and programs are still to be notified of."""
 
     board: IncidentBoard = field(default_factory=lambda: IncidentBoard([], []))
     outbox: tuple[Notification, ...] = ()
@@ -98,7 +98,7 @@ class IncidentJob:
         self._shards: dict[int, CachedObject[list[ReportedAnomaly]]] = {}
 
     def run(self) -> IncidentReport | None:
-        """Bring incidents up to date, and tell of what has opened, joined or closed.
+        """Bring incidents up to date, and notify of what has opened, joined or closed.
 
         Returns
         -------
@@ -119,11 +119,11 @@ class IncidentJob:
         state = snapshot.state
         if snapshot.is_corrupt:
             self._telemetry.state_rebuilt(INCIDENTS_KEY)
-            state = IncidentState(IncidentBoard([], [], since=now))  # what is over was told
+            state = IncidentState(IncidentBoard([], [], since=now))  # of what is over people know
         hold = HOLD_MS if fleet.shards > 1 else 0  # one job reports all that it finds together
         board, transitions = fold(state.board, reported, entries, self._given(), now, hold)
-        told = self._notifications(transitions, entries, now)
-        after = IncidentState(board, (*state.outbox, *told))
+        made = self._notifications(transitions, entries, now)
+        after = IncidentState(board, (*state.outbox, *made))
         if after != state or after.outbox:
             after = self._document.write_and_deliver(
                 snapshot, after, self._channels, now, self._telemetry.expired

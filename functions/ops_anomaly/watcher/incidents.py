@@ -1,4 +1,4 @@
-"""Incidents: anomalies of one or of many metrics that belong together; people are told of these.
+"""Incidents: anomalies of one or of many metrics that belong together; people are notified of these.
 
 Every shard reports the anomalies of its metrics. Those that begin within a few periods of each
 other, and share a group or a selector of the watch file, or the value of a dimension, are one
@@ -30,7 +30,7 @@ GROUP_PERIODS = 3
 takes a metric to have recovered."""
 
 HOLD_MS = 30_000
-"""How long an anomaly is held before people are told, for others that belong to it: so long the
+"""How long an anomaly is held before people are notified, for others that belong to it: so long the
 jobs of one tick may be apart. What comes later joins without another message."""
 
 REPORTED_MS = 86_400_000
@@ -82,13 +82,13 @@ class Incident(msgspec.Struct, frozen=True):
     id : str
         Of its first anomaly.
     opened_at : int
-        When people were told, milliseconds.
+        When people were notified, milliseconds.
     members : list of ReportedAnomaly
         The most severe first, and of those alike the first.
     closed_at : int or None
         None while it is open.
     snoozed_until : int or None
-        People are told nothing more of it before, milliseconds.
+        There are no messages about it before, milliseconds.
     """
 
     id: str
@@ -122,9 +122,9 @@ class IncidentBoard(msgspec.Struct, frozen=True):
     incidents : list of Incident
         Those that are open, and those that closed lately; the newest first.
     muted : list of ReportedAnomaly
-        Open anomalies of which nobody is told, as they are muted.
+        Open anomalies of which nobody is notified, as they are muted.
     since : int
-        When the board began, milliseconds: what was over before may have been told.
+        When the board began, milliseconds: of what was over before people may know.
     """
 
     incidents: list[Incident]
@@ -134,7 +134,7 @@ class IncidentBoard(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class IncidentOpened:
-    """People are to be told of an incident."""
+    """People are to be notified of an incident."""
 
     incident: Incident
 
@@ -161,7 +161,7 @@ class IncidentClosed:
     Attributes
     ----------
     is_silent : bool
-        Whether people are to be told nothing of it: it was snoozed, or they closed it.
+        Whether people get no message: it was snoozed, or they closed it.
     """
 
     incident: Incident
@@ -215,9 +215,9 @@ def fold(
         key=lambda each: (each.anomaly.first_seen, each.metric),
     )
     muted: list[ReportedAnomaly] = []
-    told: list[ReportedAnomaly] = []
+    unmuted: list[ReportedAnomaly] = []
     for each in new:
-        (muted if _is_muted(each, entries, now) else told).append(each)
+        (muted if _is_muted(each, entries, now) else unmuted).append(each)
     links = [
         _link(each, incident, entries)
         for incident in incidents.values()
@@ -225,8 +225,8 @@ def fold(
         for each in incident.members
     ]
     transitions: list[Transition] = []
-    for component in _components([*links, *(_link(each, None, entries) for each in told)]):
-        found = _told(component, now, hold)
+    for component in _components([*links, *(_link(each, None, entries) for each in unmuted)]):
+        found = _news_of(component, now, hold)
         if found:
             transitions.append(found)
             incidents[found.incident.id] = found.incident
@@ -312,13 +312,13 @@ def _is_muted(reported: ReportedAnomaly, entries: Mapping[str, Options], now: in
     options = entries.get(reported.anomaly.provenance.entry)
     if options is None:
         return False
-    # one that ended in a mute is not told after it, while it is still open
+    # nobody is notified after a mute of one that ended in it, while it is still open
     times = [reported.anomaly.last_seen] + ([now] if reported.closed_at is None else [])
     metric = Metric.parse(reported.metric)
     return any(muted_until(options.mute, metric, time) is not None for time in times)
 
 
-def _told(links: Sequence[_Link], now: int, hold: int) -> IncidentOpened | IncidentJoined | None:
+def _news_of(links: Sequence[_Link], now: int, hold: int) -> IncidentOpened | IncidentJoined | None:
     """Return what becomes of anomalies that belong together, some of which may be known."""
     new = [each.reported for each in links if each.incident is None]
     known = [each.incident for each in links if each.incident]
@@ -435,7 +435,7 @@ def _close_reason(incident: Incident) -> CloseReason:
 def _kept(incidents: Iterable[Incident], reported: Set[str], now: int) -> list[Incident]:
     """Return the incidents that are still shown, the newest first.
 
-    One of which a shard still reports an anomaly is among them, or it would be told again.
+    One of which a shard still reports an anomaly is among them, or people would be notified again.
     """
     newest = sorted(incidents, key=lambda each: (each.opened_at, each.id), reverse=True)
     late = [each for each in newest if each.closed_at and each.closed_at > now - KEPT_MS]

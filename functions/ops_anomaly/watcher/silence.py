@@ -1,4 +1,4 @@
-"""Periods without a reading: nothing, zero, or a silence that people are told of."""
+"""Periods without a reading: nothing, zero, or a silence that people are notified of."""
 
 from __future__ import annotations
 

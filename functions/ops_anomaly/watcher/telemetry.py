@@ -51,7 +51,7 @@ class IncidentReport:
     Attributes
     ----------
     open, muted : int
-        Incidents that are open now, and anomalies of which nobody is told.
+        Incidents that are open now, and anomalies of which nobody is notified.
     opened, closed, withdrawn : int
         Incidents in this run; the withdrawn ones are among the closed.
     pending : int
