@@ -93,8 +93,7 @@ def replay(
     prints the incidents, and writes a page with a chart of each. It only reads: nothing is written
     to AWS, and nobody is notified. A replay that was interrupted continues.
     """
-    from replay.job import replay_fleet
-    from replay.page import Commands, write_page
+    from replay.page import Commands, replay_to_page
     from replay.sources import (
         Folders,
         read_feedback,
@@ -103,7 +102,6 @@ def replay(
         with_sensitivity,
     )
     from replay.summary import as_record, show_replay
-    from training.console import show_progress
     from training.sources.cloudwatch import cloudwatch_client
     from training.sources.files import DEFAULTS, ReadOptions
 
@@ -115,6 +113,8 @@ def replay(
     if sum(each is not None for each in (file, cloudwatch, csv)) != 1:
         raise typer.BadParameter("give a watch file, or --cloudwatch, or --csv: one of them")
     output = Console(stderr=True) if as_json else console
+    again = again_command(file, cloudwatch, csv, days, option_words(reading))
+    commands, now = Commands(again, publish_command(file)), int(1_000 * time.time())
     try:
         folders = Folders(out)
         said = read_feedback(feedback)
@@ -128,25 +128,15 @@ def replay(
                 folders,
                 output,
                 lambda: confirm(is_asked=not (yes or as_json)),
-                now=int(1_000 * time.time()),
+                now,
             )
-        with show_progress(output) as on_progress:
-            found = replay_fleet(
-                source.planned,
-                source.history_of,
-                said,
-                folders.outcomes,
-                lambda done, total: on_progress("Replaying, metrics", done, total),
-            )
+        found = replay_to_page(source, said, folders, commands, now, output)
     except KeyboardInterrupt:
         output.print(
             f"\nInterrupted. What was read and evaluated is kept in {out}: the same command "
             "continues there."
         )
         raise typer.Exit(INTERRUPTED) from None
-    again = again_command(file, cloudwatch, csv, days, option_words(reading))
-    write_page(folders.page, found, source, Commands(again, publish_command(file)))
-    folders.outcomes.finish()
     url = folders.page.resolve().as_uri()
     if as_json:
         typer.echo(json.dumps(as_record(found, source) | {"page": url}, indent=2))

@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,6 +21,7 @@ from local import UnexpectedResponseError
 from local.console import PAGE, with_console
 from local.events import FLEET_SIZE, MODEL, PERIOD, RUN_FOLDER, WATCH_FILE, put_fleet
 from local.gateway import Handler, LocalContext, listen, serve, stop_signals
+from local.shop import REPLAYED_DAYS, write_shop
 from local.stack import (
     BUCKET,
     CREDENTIALS,
@@ -32,10 +34,14 @@ from local.stack import (
 from ops_anomaly.api.schemas import MAX_POINTS
 from ops_anomaly.aws.objects import S3ObjectStore
 from ops_anomaly.detection.timeline import utc
+from replay.page import Commands, replay_to_page
+from replay.sources import Folders, source_of_files
+from replay.summary import headline, show_incidents
 from training import RunError
 from training.publishing import publish_run, publish_watch_file
 from training.run import Settings, StoredRun, fingerprint, read_run
 from training.sources import SourceOptions, obtain_series
+from training.sources.files import DEFAULTS
 from training.sources.series import LabelledSeries
 from training.versions import s3_client
 from training.watch_yaml import read_watch_file
@@ -43,6 +49,7 @@ from training.watch_yaml import read_watch_file
 SETTINGS = Settings(MODEL)
 TTL_SECONDS = 2.0
 TIMEOUT_SECONDS = 60
+SHOP, REPLAY = RUN_FOLDER.with_name("shop"), RUN_FOLDER.with_name("replay")
 TICK = Path(__file__).parents[1] / "events" / "schedule.json"
 
 
@@ -88,11 +95,17 @@ def demo(
         show_step(console, 4, "The watcher")
         show_watching(stack, console)
         show_console(url, console)
+
+        show_step(console, 5, "A replay: what the watcher would have notified of")
+        page = show_replay(console)
         if once:
             console.print("All responses are as they should be.")
+        else:
+            show_next_steps(url, endpoint_url, console)
+        console.print(f"Open this in a browser: {page}", highlight=False, soft_wrap=True)
+        if once:
             return
         with stop_signals() as wait:
-            show_next_steps(url, endpoint_url, console)
             wait()
         console.print(f"Stopped: API and bucket are gone; the run stays in {RUN_FOLDER}")
 
@@ -317,6 +330,20 @@ def show_console(url: str, console: Console) -> None:
     if response.status_code != requests.codes.ok or "CPUUtilization" not in response.text:
         raise UnexpectedResponseError(f"GET {PAGE} returned {response.status_code}")
     console.print(f"The page of incidents, with its chart: {url}{PAGE}")
+
+
+def show_replay(console: Console) -> str:
+    """Replay the files of a shop; print what came of it, and return the URL of the page."""
+    write_shop(SHOP)
+    folders, command = Folders(REPLAY), f"ops-anomaly replay --csv {SHOP} --days {REPLAYED_DAYS}"
+    console.print(f"Four weeks of six metrics of a shop, a file each in {SHOP}:")
+    show_command(f".venv/bin/{command}", console)
+    source = source_of_files(SHOP, DEFAULTS, REPLAYED_DAYS, None, Console(file=StringIO()))
+    commands = Commands(f"{command} --feedback feedback.json", None)
+    found = replay_to_page(source, [], folders, commands, int(1_000 * time.time()), console)
+    show_response(headline(found), console)
+    show_incidents(found.notified, console)
+    return folders.page.resolve().as_uri()
 
 
 def show_next_steps(url: str, endpoint_url: str, console: Console) -> None:

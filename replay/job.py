@@ -181,7 +181,10 @@ def _code() -> str:
 
 
 class OutcomeFolder:
-    """Outcomes of metrics, a file each: a replay that was interrupted continues with them."""
+    """Outcomes of metrics, a file each: a replay that was interrupted continues with them.
+
+    So does one of the same metrics until the same time, for a day.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -220,8 +223,15 @@ class OutcomeFolder:
         path.write_bytes(msgspec.json.encode((key, until)))
         return until
 
-    def finish(self) -> None:
-        """Forget the outcomes: all of them have been folded."""
+    def finish(self, now: int) -> None:
+        """Forget that a replay has begun, and what was evaluated more than a day ago.
+
+        Parameters
+        ----------
+        now : int
+            Milliseconds since 1970.
+        """
         for path in self._folder.glob("*.msgpack"):
-            path.unlink(missing_ok=True)
+            if 1_000 * path.stat().st_mtime < now - DAY:
+                path.unlink(missing_ok=True)
         (self._folder / "interrupted.json").unlink(missing_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,11 @@ import jinja2
 import msgspec
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.charts import Row, Span, chart, stylesheet, timeline
+from ops_anomaly.charts import Row, Span, chart, sparkline, stylesheet, timeline
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import counted
 from ops_anomaly.watcher.feedback_file import mark_of
+from replay.job import FleetReplay, replay_fleet
 from replay.summary import (
     effect_of_feedback,
     end_of,
@@ -29,12 +30,15 @@ from replay.summary import (
     title_of,
     value_words,
 )
+from training.console import show_progress
 from training.fleet import dollars
 
 if TYPE_CHECKING:
-    from ops_anomaly.watcher.incidents import Incident
-    from replay.job import FleetReplay
-    from replay.sources import Source
+    from rich.console import Console
+
+    from ops_anomaly.watcher.feedback import Feedback
+    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
+    from replay.sources import Folders, Source
     from training.cost import Cost
 
 TEMPLATE = Path(__file__).with_name("replay.html.j2")
@@ -65,6 +69,34 @@ class Commands:
 
     again: str
     publish: str | None
+
+
+def replay_to_page(
+    source: Source,
+    feedback: Sequence[Feedback],
+    folders: Folders,
+    commands: Commands,
+    now: int,
+    console: Console,
+) -> FleetReplay:
+    """Replay metrics, show progress, and write the page.
+
+    Parameters
+    ----------
+    now : int
+        Milliseconds since 1970.
+    """
+    with show_progress(console) as on_progress:
+        replay = replay_fleet(
+            source.planned,
+            source.history_of,
+            feedback,
+            folders.outcomes,
+            lambda done, total: on_progress("Replaying, metrics", done, total),
+        )
+    write_page(folders.page, replay, source, commands)
+    folders.outcomes.finish(now)
+    return replay
 
 
 def write_page(path: Path, replay: FleetReplay, source: Source, commands: Commands) -> None:
@@ -154,10 +186,7 @@ def _shown(incident: Incident, replay: FleetReplay, *, is_drawn: bool = True) ->
         "percent": f"{100 * incident.severity:.0f}",
         "reason": leader.anomaly.peak.reason,
         "value": value_words(leader),
-        "members": [
-            (title_of(each.metric), moment(each.anomaly.first_seen), value_words(each))
-            for each in incident.members[:MAX_MEMBERS]
-        ],
+        "members": [_member(each, replay) for each in incident.members[:MAX_MEMBERS]],
         "more": len(incident.members) - MAX_MEMBERS,
         "can_mark": any(mark_of(each) for each in incident.members),
         "chart": chart(
@@ -169,6 +198,17 @@ def _shown(incident: Incident, replay: FleetReplay, *, is_drawn: bool = True) ->
         )
         if drawn
         else "",
+    }
+
+
+def _member(member: ReportedAnomaly, replay: FleetReplay) -> dict[str, str]:
+    """Return a metric of an incident as the page writes it, with a small chart."""
+    drawn = replay.metrics[member.metric].charts[member.anomaly.id]
+    return {
+        "title": title_of(member.metric),
+        "began": moment(member.anomaly.first_seen),
+        "value": value_words(member),
+        "chart": sparkline(drawn, width=120, height=28, title=title_of(member.metric)),
     }
 
 

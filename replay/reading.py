@@ -88,10 +88,17 @@ def plan(metric: Metric, options: Options, days: int, until: int) -> Planned:
     return Planned(metric, options, start - warm_up, start, until)
 
 
-def plan_file(name: str, series: Series, days: int, sensitivity: float) -> tuple[Planned, Series]:
+def plan_file(
+    name: str, series: Series, days: int, sensitivity: float, group: str | None = None
+) -> tuple[Planned, Series]:
     """Return what is replayed of a file, as if CloudWatch had it, and its readings.
 
     The first half at most is only compared with.
+
+    Parameters
+    ----------
+    group
+        As a watch file has it: anomalies of a group that begin together are one incident.
 
     Raises
     ------
@@ -109,7 +116,7 @@ def plan_file(name: str, series: Series, days: int, sensitivity: float) -> tuple
             f"{name} has a reading every {duration(series.step)}; the watcher reads periods of "
             f"whole minutes, up to {duration(1_000 * MAX_PERIOD)}: average or sample it to one"
         )
-    options = Options(name=entry_name(name), sensitivity=sensitivity)
+    options = Options(name=entry_name(name), sensitivity=sensitivity, group=group)
     metric = Metric("File", name, (), "Average", period)
     series = whole_periods(series, period)
     step, first = 1_000 * period, int(series.times[0])

@@ -121,7 +121,7 @@ def read_feedback(path: Path | None) -> list[Feedback]:
 def source_of_files(
     path: Path, reading: ReadOptions, days: int, sensitivity: float | None, console: Console
 ) -> Source:
-    """Return a file as a metric, or each file of a folder.
+    """Return a file as a metric, or each file of a folder: these are a group.
 
     Raises
     ------
@@ -129,10 +129,11 @@ def source_of_files(
         If one can't be read, or not replayed.
     """
     found = read_folder(path, reading) if path.is_dir() else {path.stem: read_file(path, reading)}
+    group = path.resolve().name if len(found) > 1 else None
     planned, histories = [], {}
     for name, each in found.items():
         console.print(f"{each.name}: {each.read_as}", highlight=False, markup=False)
-        one, series = plan_file(name, each.series, days, sensitivity or SENSITIVITY)
+        one, series = plan_file(name, each.series, days, sensitivity or SENSITIVITY, group)
         planned.append(one)
         histories[one.metric] = series
     members = [(each.metric, each.options) for each in planned]

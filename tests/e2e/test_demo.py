@@ -82,6 +82,9 @@ def test_once_runs_everything_and_ends(workplace: Path) -> None:
     assert '{"is_anomaly":true,"predicted_value":-1}' in out
     assert "one event and one message" in out
     assert "All responses are as they should be." in out
+    assert "you would have been notified of 5 incidents" in out
+    page = Path(out.splitlines()[-1].removeprefix("Open this in a browser: file://"))
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)

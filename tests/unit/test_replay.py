@@ -381,7 +381,7 @@ def test_a_replay_that_was_interrupted_continues_until_the_same_time(tmp_path: P
     assert until == NOON_MS
     assert folder.until("watch.yaml", NOON_MS + 23 * 60 * MINUTE) == NOON_MS
     assert folder.until("other.yaml", NOON_MS + 120 * MINUTE) == NOON_MS + 120 * MINUTE
-    folder.finish()
+    folder.finish(NOON_MS)
     assert folder.until("other.yaml", NOON_MS + 180 * MINUTE) == NOON_MS + 180 * MINUTE
     assert folder.until("other.yaml", NOON_MS + 30 * 60 * MINUTE) > NOON_MS + 29 * 60 * MINUTE
 
