@@ -17,6 +17,7 @@ from ops_anomaly.detection.timeline import counted
 from ops_anomaly.watcher.feedback_file import mark_of
 from replay.job import FleetReplay, replay_fleet
 from replay.summary import (
+    EntryRate,
     effect_of_feedback,
     end_of,
     entry_rates,
@@ -117,6 +118,7 @@ def write_page(path: Path, replay: FleetReplay, source: Source, commands: Comman
         incidents=[_shown(each, replay) for each in newest[:MAX_CHARTS]],
         others=[_shown(each, replay, is_drawn=False) for each in newest[MAX_CHARTS:]],
         entries=rates,
+        without=_without_incidents(rates),
         levels=[
             (f"{level:g}", len(found.incidents), f"{rate(len(found.incidents), replay):.1f}")
             for level, found in sorted(replay.at.items())
@@ -136,6 +138,12 @@ def _tiles(replay: FleetReplay, cost: Cost) -> Iterator[tuple[str, str]]:
     yield f"{rate(len(incidents), replay):.1f}", "incidents a week"
     yield f"{rate(messages, replay):.1f}", "messages a week: one as each opens, one when it is over"
     yield dollars(cost.total), f"a month to watch {counted(len(replay.planned), 'metric')}"
+
+
+def _without_incidents(rates: Sequence[EntryRate]) -> str:
+    """Return how many entries have no incident, in words."""
+    count = sum(not each.incidents for each in rates)
+    return f"{count:,} {'entry' if count == 1 else 'entries'}" if count else ""
 
 
 def _timeline(replay: FleetReplay) -> str:
