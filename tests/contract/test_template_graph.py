@@ -28,6 +28,7 @@ CHANGED = {
     "AlertEmail": "ops@example.com",
     "AlertTopicKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/0123",
     "EntryTopicArns": "arn:aws:sns:eu-west-1:123456789012:shop",
+    "SlackWebhookUrl": "https://hooks.slack.com/services/T0/B0/secret",
     "Deployment": "Canary10Percent15Minutes",
     "Dashboard": "No",
 }

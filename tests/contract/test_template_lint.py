@@ -25,6 +25,7 @@ ARNS = {
     "AWS::SQS::Queue": "arn:aws:sqs:eu-west-1:123456789012:{}",
     "AWS::SNS::Topic": "arn:aws:sns:eu-west-1:123456789012:{}",
     "AWS::Events::EventBus": "arn:aws:events:eu-west-1:123456789012:event-bus/{}",
+    "AWS::Events::ApiDestination": "arn:aws:events:eu-west-1:123456789012:api-destination/{}/0123",
     "AWS::Events::Rule": "arn:aws:events:eu-west-1:123456789012:rule/{}",
     "AWS::Lambda::Function": "arn:aws:lambda:eu-west-1:123456789012:function:{}",
 }

@@ -40,6 +40,7 @@ SHARED = (  # by stacks of any name, or AWS's own
     "arn:aws:cloudformation:*:aws:transform/Serverless-2016-10-31",
     "arn:aws:codedeploy:*:*:deploymentconfig:CodeDeployDefault.",
     "arn:aws:events:*:*:event-bus/default",
+    "arn:aws:iam::*:role/aws-service-role/apidestinations.events.amazonaws.com/",
 )
 
 

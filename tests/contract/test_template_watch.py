@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
+from ops_anomaly.watcher.outbox import EXPIRY_MS
 from tests.support.cloudformation import (
     FUNCTIONS,
     QUEUES,
@@ -15,6 +17,8 @@ from tests.support.cloudformation import (
     TEMPLATE,
     TOPICS,
     Evaluation,
+    Resources,
+    TemplateLoader,
     as_list,
     dead_letter_queues,
     deployed,
@@ -382,3 +386,57 @@ def test_an_output_names_the_bus_of_the_alerts() -> None:
     bus = TEMPLATE["Outputs"]["EventBusName"]["Value"]
     assert Evaluation(TEMPLATE, {}).value(bus) == "default"
     assert Evaluation(TEMPLATE, {"EventBus": "Own"}).value(bus) == {"Ref": "AlertBus"}
+
+
+# --- Slack --------------------------------------------------------------------------------------
+
+SLACK_URL = "https://hooks.slack.com/services/T0/B0/secret"
+SLACK = ("SlackRule", "SlackDestination", "SlackConnection", "SlackRole")
+
+
+def test_slack_is_there_only_with_a_webhook() -> None:
+    assert [name for name in deployed() if "Slack" in name] == []
+    assert set(SLACK) <= deployed(SlackWebhookUrl=SLACK_URL).keys()
+    assert not of_who_writes(deployed())
+    assert of_who_writes(deployed(SlackWebhookUrl=SLACK_URL))
+
+
+def of_who_writes(resources: Resources) -> list[dict[str, Any]]:
+    """Return the statements by which Slack's rule may write dead letters."""
+    policy = resources["DeadLettersPolicy"]["Properties"]["PolicyDocument"]
+    rule = {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["SlackRule", "Arn"]}}}
+    return [each for each in policy["Statement"] if each.get("Condition") == rule]
+
+
+@pytest.mark.parametrize(("setting", "bus"), [("Default", "default"), ("Own", {"Ref": "AlertBus"})])
+def test_the_rule_of_slack_is_on_the_bus_of_the_alerts(setting: str, bus: object) -> None:
+    resources = deployed(SlackWebhookUrl=SLACK_URL, EventBus=setting)
+    assert resources["SlackRule"]["Properties"]["EventBusName"] == bus
+    variables = resources["WatchFunction"]["Properties"]["Environment"]["Variables"]
+    assert variables["EVENT_BUS_NAME"] == bus
+
+
+def test_the_url_of_slack_is_not_shown_and_is_in_one_place() -> None:
+    assert PARAMETERS["SlackWebhookUrl"]["NoEcho"] is True
+    resources = deployed(SlackWebhookUrl=SLACK_URL)
+    assert [name for name, each in resources.items() if SLACK_URL in json.dumps(each)] == [
+        "SlackDestination"
+    ]
+
+
+def test_what_slack_does_not_take_is_retried_for_a_day_and_kept() -> None:
+    [target] = deployed(SlackWebhookUrl=SLACK_URL)["SlackRule"]["Properties"]["Targets"]
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == EXPIRY_MS / 1000
+    assert target["DeadLetterConfig"]["Arn"] == {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+
+
+def test_slack_gets_what_the_template_for_other_channels_sends() -> None:
+    text = (ROOT / "docs/integrations/slack.yaml").read_text()
+    theirs, ours = yaml.load(text, TemplateLoader)["Resources"], TEMPLATE["Resources"]
+    for name in ("SlackConnection", "SlackDestination", "SlackRole"):
+        assert ours[name]["Properties"] == theirs[name]["Properties"]
+    ours, theirs = ours["SlackRule"]["Properties"], theirs["SlackRule"]["Properties"]
+    assert ours["EventPattern"] == theirs["EventPattern"]
+    [target], [same] = ours["Targets"], theirs["Targets"]
+    for part in ("Id", "Arn", "RoleArn", "InputTransformer"):
+        assert target[part] == same[part]
