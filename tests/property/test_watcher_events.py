@@ -82,7 +82,7 @@ RECORDS = likely(
 )
 EVENTS = likely(
     **{
-        "watch": st.just("fleet"),
+        "watch": st.sampled_from(["fleet", "incidents", "test alert"]),
         "time": TIMES,
         "Records": st.lists(RECORDS, max_size=2),
         "detail-type": st.just("CloudWatch Alarm State Change"),
