@@ -2,8 +2,8 @@
 
 Two parts. The processor time of a shard job of 400 metrics over fakes in memory: what AWS's clients
 and networks cost is not included. And hours of a fleet in simulated time, on an AWS that is late,
-throttles, lists incompletely, loses responses and ends functions: there must be one incident for
-each machine that runs away or fails, and no other.
+throttles, lists incompletely, loses responses and ends functions: people must be told once of each
+machine that runs away or fails, alone or with others, once of its end, and of no other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,9 +25,10 @@ from rich.table import Table
 
 from local.stack import isolate_from_aws
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.objects import FLEET_KEY, WATCH_KEY
+from ops_anomaly.aws.objects import FLEET_KEY, INCIDENTS_KEY, WATCH_KEY
 from ops_anomaly.detection.artifact import pack
 from ops_anomaly.watcher.fleet import SHARD_SIZE, Fleet
+from ops_anomaly.watcher.incident_job import decode_incidents
 from ops_anomaly.watcher.watch_file import Options, parse_watch_file, write_watch_file
 from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
@@ -48,6 +49,7 @@ from training.console import new_table, show_progress
 from training.sources import simulate_ec2_cpu
 
 if TYPE_CHECKING:
+    from ops_anomaly.watcher.incidents import IncidentBoard
     from ops_anomaly.watcher.service import Watcher
 
 
@@ -75,7 +77,7 @@ def fleet(
     with show_progress(console) as on_progress:
         outcome = watch_fleet(machines, runaways, seed=seed, on_tick=on_progress)
     show_outcome(outcome, console)
-    raise typer.Exit(outcome.opened != outcome.injected)
+    raise typer.Exit(not outcome.is_right)
 
 
 def show_outcome(outcome: Outcome, console: Console) -> None:
@@ -87,7 +89,9 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
         f"{outcome.shards} shards, {outcome.invocations} invocations, {outcome.failures} failed, "
         f"{outcome.timeouts} ended by their timeout; {outcome.throttled} calls throttled, "
         f"{outcome.lost_responses} responses lost; {outcome.seconds:.0f} s.\n"
-        f"Incidents opened: {outcome.opened.total()} of {outcome.injected.total()}. "
+        f"Machines that people were told of: {outcome.opened.total()} of "
+        f"{outcome.injected.total()}, in {outcome.incidents} incidents and "
+        f"{outcome.messages.total()} messages. "
         f"Missed: {len(missed)}. Twice: {len(twice)}. For nothing: {len(others)}. "
         f"Withdrawn: {outcome.withdrawn.total()}. Closed: {outcome.closed.total()}."
     )
@@ -164,9 +168,11 @@ class Outcome:
     injected : Counter of str
         The machines that run away, or whose requests fail to come.
     opened, closed, withdrawn : Counter of str
-        How many incidents of each machine the events speak of, each by its id.
+        How often people were told of each machine, in whichever incident: each anomaly by its id.
+    incidents : int
+        How many incidents these are.
     messages : Counter of str
-        How many messages each subject had.
+        How often each message came.
     lost_responses, throttled, failures, timeouts : int
         What went wrong on the way.
     """
@@ -179,12 +185,20 @@ class Outcome:
     opened: Counter[str]
     closed: Counter[str]
     withdrawn: Counter[str]
+    incidents: int
     messages: Counter[str]
     lost_responses: int
     throttled: int
     failures: int
     timeouts: int
     dead_letters: int
+
+    @property
+    def is_right(self) -> bool:
+        """Whether people were told of each machine once, and once of its end, and no more."""
+        is_once = set(self.messages.values()) <= {1}
+        is_all = self.opened == self.closed == self.injected
+        return is_all and is_once and self.messages.total() == 2 * self.incidents
 
 
 def watch_fleet(
@@ -225,8 +239,11 @@ def watch_fleet(
     ticks = hours * 3_600 // PERIOD
     for tick in range(ticks):
         function.tick(NOON + tick * PERIOD + 60)
+        for minute in range(PERIOD // 60):
+            function.tick_of_incidents(NOON + tick * PERIOD + 60 * minute + 75)
         on_tick("Evaluations of the fleet", tick, ticks)
-    details = [(each["DetailType"], json.loads(each["Detail"])) for each in bus.taken]
+    told = {kind: incidents_of(bus.taken, kind) for kind in ("Opened", "Closed")}
+    board = decode_incidents(store.objects[INCIDENTS_KEY].data).board
     fleet = msgspec.json.decode(store.objects[FLEET_KEY].data, type=Fleet)
     return Outcome(
         machines=machines,
@@ -234,13 +251,11 @@ def watch_fleet(
         invocations=function.invocations,
         seconds=time.perf_counter() - began,
         injected=injected,
-        opened=incidents_of(details, "Anomaly Opened"),
-        closed=incidents_of(details, "Anomaly Closed"),
-        withdrawn=incidents_of(
-            [each for each in details if each[1].get("close_reason") == "withdrawn"],
-            "Anomaly Closed",
-        ),
-        messages=Counter(each["Subject"] for each in topic.taken),
+        opened=machines_of(board, told["Opened"]),
+        closed=machines_of(board, told["Closed"]),
+        withdrawn=machines_of(board, told["Closed"], "withdrawn"),
+        incidents=len(told["Opened"]),
+        messages=Counter(each["Message"] for each in topic.taken),
         lost_responses=store.lost,
         throttled=cloudwatch.throttled,
         failures=function.failures,
@@ -257,14 +272,23 @@ def chance(seed: int, share_of_none: float, *faults: Fault) -> Iterator[Fault]:
         yield "none" if is_none else faults[int(random.integers(len(faults)))]
 
 
-def incidents_of(details: Sequence[tuple[str, dict[str, Any]]], kind: str) -> Counter[str]:
-    """Return how many incidents there were of each machine: a repeated event has the same id."""
-    by_id = {
-        detail["id"]: detail["metric"]["dimensions"]["InstanceId"]
-        for detail_type, detail in details
-        if detail_type == kind
-    }
-    return Counter(by_id.values())
+def incidents_of(events: Iterable[Mapping[str, Any]], kind: str) -> set[str]:
+    """Return the incidents that have opened or closed by the events; some events come twice."""
+    of_kind = (each for each in events if each["DetailType"] == f"Incident {kind}")
+    return {json.loads(each["Detail"])["id"] for each in of_kind}
+
+
+def machines_of(
+    board: IncidentBoard, incidents: Container[str], reason: str | None = None
+) -> Counter[str]:
+    """Return how many anomalies each machine had in these incidents, which ended for a reason."""
+    return Counter(
+        dict(Metric.parse(member.metric).dimensions)["InstanceId"]
+        for incident in board.incidents
+        if incident.id in incidents
+        for member in incident.members
+        if reason in (None, member.close_reason)
+    )
 
 
 def selector_of(statistic: str, history_days: int) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def test_a_tick_and_its_shard_jobs(watch: LambdaRuntime, bucket: Bucket, stack: 
     bucket.s3.put_object(Bucket=bucket.name, Key=WATCH_KEY, Body=write_watch_file(watch_file))
     assert watch.invoke(sample("schedule")) is None
     assert stack.run_queued(stack.shard_queue, lambda event, _: watch.invoke(event), None) == 1
-    assert [event["detail-type"] for event in stack.drain_events()] == ["Anomaly Opened"]
+    assert watch.invoke(sample("incidents")) is None
+    assert [event["detail-type"] for event in stack.drain_events()] == ["Incident Opened"]
     assert len(stack.drain_messages()) == 1
 
 

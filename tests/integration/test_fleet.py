@@ -12,9 +12,8 @@ from tests.conftest import Bucket
 from tests.support.fake_cloudwatch import client_error
 from tests.support.forwarding import running
 from tests.support.lost_responses import How, LostResponses
+from tests.support.shard_jobs import CLOSED, OPENED
 from tests.support.watched_fleet import WatchedFleet
-
-OPENED, CLOSED = "Anomaly Opened", "Anomaly Closed"
 
 
 @pytest.fixture
@@ -64,24 +63,25 @@ def test_one_of_fifty_machines_runs_away_and_recovers(
     assert opened["source"] == "ops-anomaly"
     assert opened["detail-type"] == OPENED
     detail = opened["detail"]
-    assert detail["metric"]["dimensions"] == dict(fleet.machines[17].dimensions)
-    assert detail["value"] == 95.0
-    assert 25 < detail["expected"] < 35
-    assert 0 <= detail["lower"] < 24
-    assert 36 < detail["upper"] < 60
-    assert detail["severity"] > 0.6
-    assert detail["member"] == "rise"
-    assert detail["reason"].startswith("jumped by 6")
+    [member] = detail["members"]
+    assert member["metric"]["dimensions"] == dict(fleet.machines[17].dimensions)
+    assert member["value"] == 95.0
+    assert 25 < member["expected"] < 35
+    assert 0 <= member["lower"] < 24
+    assert 36 < member["upper"] < 60
+    assert member["severity"] == detail["severity"] > 0.6
+    assert member["member"] == "rise"
+    assert member["reason"].startswith("jumped by 6")
     [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"CPUUtilization of i-{fleet.tag}-0017: 95, expected")
-    assert detail["reason"] in message["Message"]
+    assert member["reason"] in message["Message"]
 
     pass_normal_periods(fleet, RECOVERY_PERIODS + 4)
     [closed] = fleet.stack.drain_events()
     assert closed["detail-type"] == CLOSED
     assert closed["detail"]["id"] == detail["id"]
     assert closed["detail"]["close_reason"] == "recovered"
-    assert closed["detail"]["readings"] >= 3
+    assert closed["detail"]["members"][0]["readings"] >= 3
     [message] = fleet.stack.drain_messages()
     assert message["Subject"].startswith(f"Resolved: CPUUtilization of i-{fleet.tag}-0017")
 
@@ -107,7 +107,7 @@ def test_a_late_reading_is_evaluated_when_it_comes(fleet: WatchedFleet) -> None:
     fleet.pass_period()
     fleet.tick()
     [event] = fleet.stack.drain_events()
-    assert (event["detail-type"], event["detail"]["value"]) == (OPENED, 95.0)
+    assert (event["detail-type"], event["detail"]["members"][0]["value"]) == (OPENED, 95.0)
 
 
 def test_a_gap_is_not_an_anomaly(fleet: WatchedFleet) -> None:

@@ -35,3 +35,5 @@ def test_every_incident_is_notified_once_and_nothing_else(
     assert outcome.failures > 10
     assert outcome.opened == outcome.closed == outcome.injected
     assert set(outcome.messages.values()) == {1}
+    assert outcome.messages.total() == 2 * outcome.incidents
+    assert 1 < outcome.incidents < outcome.injected.total()

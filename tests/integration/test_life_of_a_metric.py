@@ -70,7 +70,7 @@ class Life:
         """Return what was notified since the last time: its type, and the reason."""
         sent = self.world.event.sent[self.delivered :]
         self.delivered += len(sent)
-        return [(each.detail_type, each.detail["reason"]) for each in sent]
+        return [(each.detail_type, each.detail["members"][0]["reason"]) for each in sent]
 
 
 def kinds(world: World) -> list[str]:
@@ -87,7 +87,7 @@ def assert_an_outage_is_notified(life: Life, day: int) -> None:
     life.live_until(day, "14:30", OUTAGE)
     life.live_until(day, "14:50")
     assert [kind for kind, _ in life.notified()] == [CLOSED]
-    assert life.world.event.sent[-1].detail["readings"] == 6
+    assert life.world.event.sent[-1].detail["members"][0]["readings"] == 6
 
 
 def test_the_life_of_a_metric() -> None:

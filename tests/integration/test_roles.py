@@ -25,13 +25,19 @@ from ops_anomaly.aws.models import write_index
 from ops_anomaly.aws.objects import (
     CREATED_METADATA,
     DIGEST_METADATA,
+    FEEDBACK_KEY,
+    INCIDENTS_KEY,
     INDEX_KEY,
     WATCH_KEY,
     model_key,
 )
 from ops_anomaly.detection.artifact import digest
+from ops_anomaly.watcher.feedback_file import decode_feedback
+from ops_anomaly.watcher.incident_job import IncidentState, encode_incidents
+from ops_anomaly.watcher.incidents import IncidentBoard
 from ops_anomaly.watcher.watch_file import parse_watch_file
 from tests.conftest import Bucket
+from tests.support import boards
 from tests.support.fakes import CREATED, small_artifact
 from tests.support.forwarding import running
 from tests.support.roles import (
@@ -43,12 +49,13 @@ from tests.support.roles import (
     names_of,
     role_of,
 )
+from tests.support.shard_jobs import OPENED
 from training.publishing import publish_watch_file
 
 ROOT = Path(__file__).parents[2]
 PERIOD = 1_800
 MODEL = model_key("ec2-cpu")
-FUNCTIONS = ("ApiFunction", "WatchFunction", "AlarmFunction")
+FUNCTIONS = ("ApiFunction", "WatchFunction", "AlarmFunction", "ConsoleFunction")
 
 BY_LAMBDA = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 """What the event source mappings do with the functions' roles; the functions don't."""
@@ -127,12 +134,39 @@ def test_the_watcher_works_under_its_role(
         watch = function("ops_anomaly.watcher.handler", enforced).watch_handler
         watch({"watch": "fleet"}, LocalContext())
         assert stack.run_queued(stack.shard_queue, watch, LocalContext()) == 1
-        assert [event["detail-type"] for event in stack.drain_events()] == ["Anomaly Opened"]
+        watch({"watch": "incidents"}, LocalContext())
+        assert [event["detail-type"] for event in stack.drain_events()] == [OPENED]
         assert len(stack.drain_messages()) == 1
         watch({"watch": "test alert"}, LocalContext())
         assert [event["detail-type"] for event in stack.drain_events()] == ["Test Alert"]
         assert not enforced.denied
         assert enforced.used == actions(enforced.statements) - BY_LAMBDA
+
+
+def test_incidents_are_shown_and_feedback_is_taken_under_the_role_of_the_console(
+    bucket: Bucket, role, function
+) -> None:
+    incident = boards.single()
+    state = encode_incidents(IncidentState(IncidentBoard([incident], [])))
+    bucket.s3.put_object(Bucket=bucket.name, Key=INCIDENTS_KEY, Body=state)
+    with role("ConsoleFunction") as enforced:
+        console = function("ops_anomaly.watcher.handler", enforced).console_handler
+        press = {"incident": incident.id, "verdict": "fine"}
+        html = console(sample("widget") | press, LocalContext())
+        assert f'{{"incident": "{incident.id}", "verdict": "undo"}}' in html
+        event = sample("feedback")
+        event["detail"]["incident"] = incident.id
+        assert console(event, LocalContext()) is None
+        given = decode_feedback(
+            bucket.s3.get_object(Bucket=bucket.name, Key=FEEDBACK_KEY)["Body"].read()
+        )
+        assert [(each.verdict, each.by) for each in given] == [
+            ("fine", "dashboard ops-anomaly-eu-west-1"),
+            ("snooze", "the runbook of nightly restarts"),
+        ]
+        assert not enforced.denied
+        by_lambda = {"sqs:SendMessage"}  # an event that failed, to the dead letters
+        assert enforced.used == actions(enforced.statements) - by_lambda
 
 
 def test_alarms_are_evaluated_under_their_role(stack: WatchStack, role, function) -> None:
@@ -191,6 +225,7 @@ S3_REFUSED = {
         ("get_object", {"Key": "runs/ec2-cpu/1/report.html"}),
         ("put_object", {"Key": MODEL, "Body": b""}),
         ("put_object", {"Key": WATCH_KEY, "Body": b""}),
+        ("put_object", {"Key": FEEDBACK_KEY, "Body": b""}),
     ],
     "AlarmFunction": [
         ("get_object", {"Key": "runs/ec2-cpu/1/report.html"}),
@@ -198,6 +233,15 @@ S3_REFUSED = {
         ("get_object", {"Key": STATE}),
         ("put_object", {"Key": MODEL, "Body": b""}),
         ("put_object", {"Key": STATE, "Body": b""}),
+    ],
+    "ConsoleFunction": [
+        ("get_object", {"Key": "runs/ec2-cpu/1/report.html"}),
+        ("get_object", {"Key": MODEL}),
+        ("get_object", {"Key": STATE}),
+        ("get_object", {"Key": WATCH_KEY}),
+        ("put_object", {"Key": MODEL, "Body": b""}),
+        ("put_object", {"Key": INCIDENTS_KEY, "Body": b""}),
+        ("put_object", {"Key": WATCH_KEY, "Body": b""}),
     ],
 }
 BY_NO_FUNCTION = [
@@ -258,6 +302,8 @@ def test_each_queue_belongs_to_one_function(stack: WatchStack, role) -> None:
         ("ApiFunction", stack.alarm_queue),
         ("WatchFunction", stack.alarm_queue),
         ("AlarmFunction", stack.shard_queue),
+        ("ConsoleFunction", stack.shard_queue),
+        ("ConsoleFunction", stack.alarm_queue),
     ]:
         with role(name) as enforced, pytest.raises(ClientError, match="not authorized"):
             local_client("sqs", enforced.url).send_message(QueueUrl=queue, MessageBody="m")

@@ -170,6 +170,12 @@ class SimulatedLambda:
                 self.clock.seconds += RETRY_SECONDS * attempt
         self.run_jobs()
 
+    def tick_of_incidents(self, seconds: int) -> None:
+        """Let the schedule of every minute tick, which nobody retries; and run what is due."""
+        self.clock.seconds = max(self.clock.seconds, float(seconds))
+        self.run_jobs()
+        self._invoke({"watch": "incidents"})
+
     def run_jobs(self) -> None:
         """Run the jobs that may be delivered."""
         while message := self.queue.receive():

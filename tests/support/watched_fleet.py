@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -103,10 +103,12 @@ class WatchedFleet:
                 self.put(metric, [unusual.get(f"m{number}", float(self.normal_load(1)[0]))])
 
     def tick(self) -> None:
-        """Let the schedule tick, and run all shard jobs."""
+        """Let the schedule tick, run all shard jobs, and a minute later tell of what they found."""
         self.clock.seconds = self.now + 90.0
         self.dispatch({"watch": "fleet"})
         self.run_queued()
+        self.clock.advance(60.0)
+        self.dispatch({"watch": "incidents"})
 
     def run_queued(self) -> int:
         return self.stack.run_queued(
@@ -117,8 +119,14 @@ class WatchedFleet:
         self.watcher.dispatch(event, lambda: TIMEOUT_MS)
 
     def sent(self) -> list[tuple[str, str]]:
-        """Return type and machine of the events that have come over the bus since the last time."""
+        """Return the type of what has come over the bus since the last time, and its machines."""
         return [
-            (event["detail-type"], event["detail"]["metric"]["dimensions"]["InstanceId"][-4:])
+            (event["detail-type"], ", ".join(machines_of(event["detail"])))
             for event in self.stack.drain_events()
         ]
+
+
+def machines_of(detail: Mapping[str, Any]) -> list[str]:
+    """Return the numbers of an incident's machines, the first member's first."""
+    metrics = [member["metric"] for member in detail["members"]]
+    return [each["dimensions"]["InstanceId"][-4:] for each in metrics]
