@@ -135,6 +135,10 @@ def test_what_is_sent_matches_the_schema(notification: Notification) -> None:
     VALIDATOR.validate(event_of(notification))
 
 
+def test_an_event_has_the_id_by_which_a_receiver_drops_duplicates() -> None:
+    assert [each.detail["notification"] for each in sent()] == [each.id for each in sent()]
+
+
 def test_events_of_every_kind_are_sent() -> None:
     assert {each.detail_type for each in sent()} == set(KINDS)
 

@@ -237,6 +237,7 @@ def test_each_growth_has_its_own_id_and_so_has_each_reminder() -> None:
     grown = {sent(IncidentJoined(each, [member()])).id for each in (two, three)}
     reminded = {sent(IncidentResumed(ONE), now=NOON_MS + n).id for n in range(2)}
     assert len(grown | reminded | {sent(IncidentOpened(ONE)).id}) == 5
+    assert sent(IncidentOpened(ONE)).detail["notification"] == f"{ONE.id}/opened"
 
 
 def test_a_reminder_says_that_it_is_one_and_for_how_long_it_has_lasted() -> None:

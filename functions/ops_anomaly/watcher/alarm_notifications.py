@@ -61,6 +61,7 @@ def alarm_fired(
         "id": incident_id,
         "level": "info" if is_unusual is False else level_of(severity),
         "severity": severity,
+        "notification": f"{incident_id}/evaluated",
         "summary": summary,
         "text": text,
         "first_seen": None if first_seen is None else iso(first_seen),
@@ -101,6 +102,7 @@ def alarm_cleared(change: AlarmChange, incident: AlarmIncident, now: int) -> Not
         detail_type="Alarm Cleared",
         detail={
             **incident.detail,
+            "notification": f"{incident.id}/cleared",
             "summary": summary,
             "text": text,
             "alarm": alarm_detail(change),

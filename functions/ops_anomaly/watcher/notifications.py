@@ -95,11 +95,13 @@ def incident_notification(
     else:
         summary, lines = opened_summary(incident, begin), opened_lines(incident, begin)
     text = "\n".join([*lines, "", *_footer(incident, context, page)])
+    notification_id = f"{incident.id}/{name}"
+    said = {"notification": notification_id, "summary": summary, "text": text}
     return Notification(
-        id=f"{incident.id}/{name}",
+        id=notification_id,
         about=incident.id,
         detail_type=f"Incident {kind}",
-        detail=incident_detail(incident, context, page, summary, text),
+        detail=incident_detail(incident, context, page, said),
         subject=subject_line(summary),
         message=text,
         made_at=now,
@@ -142,17 +144,16 @@ def level_of(severity: float | None) -> Level:
 
 
 def incident_detail(
-    incident: Incident, context: Sequence[Options], page: str | None, summary: str, text: str
+    incident: Incident, context: Sequence[Options], page: str | None, said: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Return an incident as events carry it."""
+    """Return an incident as events carry it, with what is said of it."""
     lasted = _lasted(incident)
     detail = {
         "version": VERSION,
         "id": incident.id,
         "level": level_of(incident.severity),
         "severity": incident.severity,
-        "summary": summary,
-        "text": text,
+        **said,
         "first_seen": iso(incident.first_seen),
         "opened": iso(incident.opened_at),
         "closed": None if incident.closed_at is None else iso(incident.closed_at),
@@ -250,6 +251,7 @@ def delivery_test(now: int) -> Notification:
             "id": identity,
             "level": "info",
             "severity": None,
+            "notification": identity,
             "summary": summary,
             "text": text,
             "time": iso(now),
