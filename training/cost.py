@@ -28,25 +28,33 @@ QUEUE_REQUEST = 0.50 / 1e6
 for a month; for a call of ListMetrics; a month for a custom metric, an alarm's metric, a dashboard;
 for a byte of logs; for a second of 1,769 MB of Lambda on arm64, and a request; for one of SQS."""
 
-GETS_A_JOB = 2
-"""The list of the fleet, and the shard's state."""
+GETS_A_JOB, GETS_A_RUN = 3, 3
+"""Of a shard job: the list of the fleet, feedback, and the shard's state. Of a run of the incident
+job: the list, feedback and the incidents; and a report of each shard."""
 
-RECORD_BYTES = 400
+RECORD_BYTES = 1_420
 KEPT_DAYS = 1.5
 """A version of the state that has been replaced is kept for a day, and then until S3's next daily
 round."""
 
-LOGGED_BYTES_A_JOB = 2_400
+RUNS_A_MONTH = MONTH_SECONDS / 60
+"""Of the incident job. Of what it and the jobs write, only what they do at all times is counted: a
+PUT or two more for an incident is nothing beside it."""
+
+LOGGED_BYTES_A_JOB, LOGGED_BYTES_A_RUN = 2_400, 1_000
 """Lambda's three lines, the watcher's, and its totals."""
 
 PROCESSOR_SECONDS, WAITING_SECONDS = 0.0015, 0.005
 """Of a metric and evaluation: measured (`python -m benchmarks fleet`), and assumed."""
 
+GET_SECONDS = 0.03
+"""Assumed: what a run of the incident job waits for each of its GETs."""
+
 POLLS_A_MONTH = 2 * 5 * MONTH_SECONDS / 20
 """Lambda polls each of two queues with five long polls of 20 seconds at the least."""
 
-TOTALS = 10
-ALARM_METRICS = 19
+TOTALS = 12
+ALARM_METRICS = 21
 """Custom metrics that the watcher publishes at all times, and metrics of the stack's alarms."""
 
 LISTED = 500
@@ -72,7 +80,8 @@ class Cost:
     scores : float
         Custom metrics of scores.
     stack : float
-        Fixed, however many metrics are watched: alarms, totals, polling of queues.
+        Fixed, however many metrics are watched: alarms, totals, polling of queues, and the incident
+        job every minute.
     """
 
     reading: float
@@ -96,7 +105,14 @@ class Cost:
         return self.by_fleet + self.stack
 
 
-STACK = ALARM * ALARM_METRICS + CUSTOM_METRIC * TOTALS + QUEUE_REQUEST * POLLS_A_MONTH
+RUN = LAMBDA_REQUEST + LOGGED_BYTE * LOGGED_BYTES_A_RUN
+A_GET_OF_A_RUN = GET + LAMBDA_SECOND * GET_SECONDS
+INCIDENT_JOB = RUNS_A_MONTH * (RUN + GETS_A_RUN * A_GET_OF_A_RUN)
+"""Without the reports of shards. EventBridge Scheduler invokes 14 million times a month for free."""
+
+STACK = (
+    ALARM * ALARM_METRICS + CUSTOM_METRIC * TOTALS + QUEUE_REQUEST * POLLS_A_MONTH + INCIDENT_JOB
+)
 """Without the dashboard, of which an account has three for nothing."""
 
 
@@ -127,15 +143,17 @@ def cost_by_fleet(members: Iterable[tuple[Metric, Options]]) -> dict[str, float]
     known = list(members)
     readings = [_readings_a_month(metric, options) for metric, options in known]
     evaluations = max(readings, default=0.0)  # of each shard
-    jobs = shard_count(len(known)) * evaluations if known else 0.0
+    shards = shard_count(len(known)) if known else 0
+    jobs = shards * evaluations
     state = sum(RECORD_BYTES + 8 * periods_of(o.history_days, m.period) for m, o in known)
     replaced_a_day = evaluations / (MONTH_SECONDS / DAY_SECONDS)
     seconds = (PROCESSOR_SECONDS + WAITING_SECONDS) * sum(readings)
     return {
         "reading": METRIC_READ * sum(readings),
-        "requests": (GETS_A_JOB * GET + PUT) * jobs,
+        "requests": (GETS_A_JOB * GET + PUT) * jobs + GET * RUNS_A_MONTH * shards,
         "versions": STORED_BYTE * state * (1 + KEPT_DAYS * replaced_a_day),
-        "compute": LAMBDA_SECOND * seconds + (LAMBDA_REQUEST + QUEUE_REQUEST) * jobs,
+        "compute": LAMBDA_SECOND * (seconds + GET_SECONDS * RUNS_A_MONTH * shards)
+        + (LAMBDA_REQUEST + QUEUE_REQUEST) * jobs,
         "logs": LOGGED_BYTE * LOGGED_BYTES_A_JOB * jobs,
     }
 

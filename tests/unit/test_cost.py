@@ -12,11 +12,20 @@ import pytest
 from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.watcher.fleet import Watched
-from ops_anomaly.watcher.telemetry import ShardReport, Telemetry
+from ops_anomaly.watcher.telemetry import IncidentReport, ShardReport, Telemetry
 from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
 from tests.support.cloudformation import TRANSFORMED
+from tests.support.shard_jobs import STATE, World
 from tests.support.watcher import machines
-from training.cost import ALARM_METRICS, DASHBOARD, STACK, TOTALS, Cost, cost_of
+from training.cost import (
+    ALARM_METRICS,
+    DASHBOARD,
+    RECORD_BYTES,
+    STACK,
+    TOTALS,
+    Cost,
+    cost_of,
+)
 
 ROOT = Path(__file__).parents[2]
 SELECTOR = {
@@ -59,16 +68,25 @@ def test_a_metric_that_settles_late_is_read_a_third_time() -> None:
 
 def test_each_shard_has_its_requests() -> None:
     one, four = cost(400, 300), cost(1_600, 300)
-    assert one.requests == pytest.approx(8_760 * (0.000_005 + 2 * 0.000_000_4))
+    jobs, runs = 8_760 * (0.000_005 + 3 * 0.000_000_4), 43_800 * 0.000_000_4
+    assert one.requests == pytest.approx(jobs + runs)
     assert four.requests == pytest.approx(4 * one.requests)
 
 
 def test_replaced_versions_of_the_state_cost_several_times_its_requests() -> None:
     """They are kept for a day at the least: 288 versions of 13 MB."""
     full = cost(400, 300)
-    a_version = 400 * (4_032 * 8 + 400)
+    a_version = 400 * (4_032 * 8 + RECORD_BYTES)
     assert full.versions == pytest.approx(0.023e-9 * a_version * (1 + 1.5 * 288))
-    assert 2 < full.versions / full.requests < 5
+    assert 1 < full.versions / full.requests < 5
+
+
+def test_the_state_has_so_many_bytes_of_a_metric_beside_its_readings() -> None:
+    world = World(20)
+    world.run(0)
+    readings = sum(len(each.values) for each in world.state.metrics.values())
+    record = (len(world.store.objects[STATE].data) - 8 * readings) / 20
+    assert record == pytest.approx(RECORD_BYTES, rel=0.02)
 
 
 def test_scores_are_custom_metrics() -> None:
@@ -91,6 +109,9 @@ def test_the_watcher_publishes_so_many_totals_at_all_times() -> None:
     telemetry, out = Telemetry(Logger(service="test", stream=io.StringIO()), metrics), io.StringIO()
     telemetry.planned(1)
     telemetry.evaluated(ShardReport(watched=1), 0, 1)
+    telemetry.incidents_updated(
+        IncidentReport(open=0, muted=0, opened=0, closed=0, withdrawn=0, pending=0)
+    )
     with redirect_stdout(out):
         metrics.flush_metrics()
     published = json.loads(out.getvalue())["_aws"]["CloudWatchMetrics"][0]["Metrics"]
