@@ -108,7 +108,7 @@ class Cost:
 RUN = LAMBDA_REQUEST + LOGGED_BYTE * LOGGED_BYTES_A_RUN
 A_GET_OF_A_RUN = GET + LAMBDA_SECOND * GET_SECONDS
 INCIDENT_JOB = RUNS_A_MONTH * (RUN + GETS_A_RUN * A_GET_OF_A_RUN)
-"""Without the reports of shards. EventBridge Scheduler invokes 14 million times a month for free."""
+"""Without the reports of shards. EventBridge Scheduler is free for 14 million calls a month."""
 
 STACK = (
     ALARM * ALARM_METRICS + CUSTOM_METRIC * TOTALS + QUEUE_REQUEST * POLLS_A_MONTH + INCIDENT_JOB
