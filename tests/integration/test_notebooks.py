@@ -53,7 +53,7 @@ def test_every_cell_runs(
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_starts_with_a_question_and_keeps_no_output(path: Path) -> None:
+def test_title_asks_what_a_user_would_and_no_output_is_kept(path: Path) -> None:
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     title = "".join(cells[0]["source"]).splitlines()[0]
     assert title.startswith("# ")
