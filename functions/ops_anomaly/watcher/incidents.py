@@ -1,4 +1,4 @@
-"""Incidents: anomalies of one or of many metrics that belong together; people are notified of these.
+"""Incidents: anomalies of one or many metrics that belong together; people are notified of these.
 
 Every shard reports the anomalies of its metrics. Those that begin within a few periods of each
 other, and share a group or a selector of the watch file, or the value of a dimension, are one
