@@ -21,7 +21,7 @@ LIKENESS = 0.25
 """By how much of their deviation readings may go beyond those that were fine, and be like them.
 
 On 61 labelled series (NAB's first half and a cloud's metrics), with every false alert marked as
-fine: of 297 false alerts 45 were like an earlier one at 0, 86 at 0.1, 115 at 0.25 and 149 at 0.5; of
+fine: of 297 false alerts 45 were like an earlier one at 0, 86 at 0.1, 115 at 0.25, 149 at 0.5; of
 123 incidents that were found 1, 2, 4 and 8 were, and would have been missed.
 """
 
