@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import msgspec
+import numpy as np
 
+from ops_anomaly.detection.types import Detection
 from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Extremes, Peak, Provenance
 from ops_anomaly.watcher.feedback import Feedback
 from ops_anomaly.watcher.incidents import (
@@ -106,3 +108,9 @@ class Telling:
     def told(self) -> list[tuple[str, int]]:
         """What has happened to incidents, and how many members they had then."""
         return [(KINDS[type(each)], len(each.incident.members)) for each in self.transitions]
+
+
+def expecting(expected: np.ndarray) -> Detection:
+    """A detection that finds nothing, and of which it matters what was expected."""
+    nothing, never = np.zeros(len(expected)), np.zeros(len(expected), bool)
+    return Detection(nothing, nothing, never, never, expected, expected, expected, {}, [])

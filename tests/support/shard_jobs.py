@@ -52,6 +52,7 @@ class FakeTelemetry:
         self.refused_metrics: list[Metric] = []
         self.unavailable_models: list[str] = []
         self.expired_notifications: list[Notification] = []
+        self.unknown_events: list[str] = []
 
     def state_rebuilt(self, key: str) -> None:
         self.rebuilt.append(key)
@@ -64,6 +65,9 @@ class FakeTelemetry:
 
     def feedback_unreadable(self, error: Exception) -> None:
         self.rebuilt.append(FEEDBACK_KEY)
+
+    def unknown_event(self, error: Exception) -> None:
+        self.unknown_events.append(str(error))
 
     def expired(self, notification: Notification) -> None:
         self.expired_notifications.append(notification)
