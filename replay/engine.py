@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from msgspec.structs import replace as replace_fields
 
 from ops_anomaly.charts import Chart
-from ops_anomaly.detection.types import Series
+from ops_anomaly.detection.types import DAY, Series
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
 from ops_anomaly.watcher.incidents import ReportedAnomaly
@@ -26,6 +27,7 @@ from replay.lookahead import LookaheadDetector
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.detection.types import Integers
     from ops_anomaly.watcher.anomalies import Anomaly, Evaluation
     from ops_anomaly.watcher.evaluation import MetricEvaluation
     from ops_anomaly.watcher.feedback import MetricFeedback
@@ -39,7 +41,7 @@ TICK_MS = 300_000
 LEAD_PERIODS, MAX_LEAD_PERIODS = 144, 1_000
 """What a chart has before an anomaly: half a day of 5 minutes, and more before a longer one."""
 
-MAX_SKIPPED = 64
+MAX_SKIPPED = 90
 """Periods without an evaluation at most: fewer than a metric's state keeps, and its charts."""
 
 
@@ -209,14 +211,18 @@ def evaluations(
     settle = settle_seconds(metric, options)
     periods = periods_of(options.history_days, metric.period)
     series = _as_evaluated(metric, options, history, until - 1_000 * settle)
-    state = MetricState.empty(metric)
-    checkpoint: Checkpoint | None = None
-    for now in _reading_ticks(start, until, metric.period, settle):
+    gaps = _gaps_that_count(metric, options, history)
+    times = _reading_ticks(start, until, metric.period, settle)
+    state, checkpoint = MetricState.empty(metric), None
+    position = 0
+    while position < len(times):
+        eventful = _next_eventful(state, checkpoint, gaps, times, position, options)
+        if eventful > position:
+            state, position = replace(state, read_at=times[eventful - 1]), eventful
+            continue
+        now, position = times[position], position + 1
         due = state.due(now, settle, periods)
         if due is None:
-            continue
-        if checkpoint and _is_uneventful(state, checkpoint, history, now, due[1], options):
-            state = replace(state, read_at=now)
             continue
         readings = between(history, *due)
         evaluation = evaluate_metric(
@@ -267,27 +273,38 @@ def _looking_ahead(checkpoint: Checkpoint, series: Series) -> Checkpoint:
     return replace(checkpoint, history=ahead)
 
 
-def _is_uneventful(
+def _gaps_that_count(metric: Metric, options: Options, history: Series) -> Integers:
+    """Return the times of what an entry's rules make of missing readings: (m,), increasing.
+
+    A silence is about the periods that are missing; of gaps that are zeros, it is the reading after
+    one that may be evaluated before these.
+    """
+    step, times = 1_000 * metric.period, history.times
+    if options.silent_after is not None and len(times):
+        return np.setdiff1d(np.arange(times[0], times[-1] + DAY, step), times)
+    if options.fills_zeros:
+        return times[1:][np.diff(times) > step]
+    return times[:0]
+
+
+def _next_eventful(
     state: MetricState,
-    checkpoint: Checkpoint,
-    history: Series,
-    now: int,
-    end: int,
+    checkpoint: Checkpoint | None,
+    gaps: Integers,
+    times: Sequence[int],
+    position: int,
     options: Options,
-) -> bool:
-    """Return whether an evaluation of what CloudWatch has up to `end` would find nothing."""
-    ahead, step = checkpoint.history, state.step
-    now_open = state.anomalies
-    is_open = now_open.anomaly or now_open.silence or now_open.pending or now_open.relapse
-    is_long_ago = end - state.end > MAX_SKIPPED * step
-    if is_open or is_long_ago or not isinstance(ahead, LookaheadDetector):
-        return False
-    if options.silent_after is not None and not len(between(history, end - step, end)):
-        return False
+) -> int:
+    """Return the position of the next tick, this one included, at which something may be found."""
+    ahead, step, anomalies = checkpoint and checkpoint.history, state.step, state.anomalies
+    is_open = anomalies.anomaly or anomalies.silence or anomalies.pending or anomalies.relapse
+    if is_open or not isinstance(ahead, LookaheadDetector):
+        return position
     settle = max(settle_seconds(state.metric, options), FINAL_SECONDS)
-    may_change = now - 1_000 * settle - 2 * max(step, TICK_MS)
-    if options.fills_zeros:  # those in between are still missing
-        young = between(history, may_change // step * step, end)
-        if len(young) and (young.times[-1] - young.times[0]) // step >= len(young):
-            return False
-    return not ahead.is_anomalous(may_change, end)
+    may_change = times[position] - 1_000 * settle - 2 * max(step, TICK_MS)
+    horizon = state.end + MAX_SKIPPED * step
+    events = [ahead.next_anomaly(may_change, horizon)]
+    events += gaps[np.searchsorted(gaps, may_change) :][:1].tolist()
+    # a tick sees the periods that have been over for a while
+    seen = [horizon, *(each + step for each in events if each is not None)]
+    return max(bisect_left(times, min(seen) + 1_000 * READ_SECONDS), position)

@@ -70,13 +70,20 @@ class Recording:
             ],
         )
 
-    def is_anomalous(self, start: int, stop: int) -> bool:
-        """Return whether any reading from one time to before another is, milliseconds."""
+    def next_anomaly(self, start: int, stop: int) -> int | None:
+        """Return the time of the first anomalous reading from one time to before another.
+
+        All in milliseconds; None if there is none.
+        """
         first, last = np.searchsorted(self.series.times, [start, stop]).tolist()
-        if first == last:
-            return False
-        self._evaluate_to(last)
-        return bool(self._found["is_anomaly"][first:last].any())
+        while first < last:
+            self._evaluate_to(first + 1)
+            known = min(self.evaluated, last)
+            found = np.flatnonzero(self._found["is_anomaly"][first:known])
+            if len(found):
+                return int(self.series.times[first + int(found[0])])
+            first = known
+        return None
 
     def detector(self, position: int) -> Detector:
         """Return the detector after so many readings of the series."""
@@ -144,9 +151,9 @@ class LookaheadDetector:
         """Score readings that follow; see `Detector.detect`."""
         return self.update(series, sensitivity)[0]
 
-    def is_anomalous(self, start: int, stop: int) -> bool:
-        """Return whether any reading from one time to before another is, milliseconds."""
-        return self.recording.is_anomalous(start, stop)
+    def next_anomaly(self, start: int, stop: int) -> int | None:
+        """Return the time of the first anomalous reading; see `Recording.next_anomaly`."""
+        return self.recording.next_anomaly(start, stop)
 
     @property
     def last_timestamp(self) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -135,7 +136,9 @@ def _tiles(replay: FleetReplay, cost: Cost) -> Iterator[tuple[str, str]]:
     """Yield a figure and what it is."""
     incidents = replay.notified.incidents
     messages = replay.notified.messages.total()
-    yield f"{rate(len(incidents), replay):.1f}", "incidents a week"
+    if incidents:
+        delay = median(each.opened_at - each.first_seen for each in incidents)
+        yield duration(delay), "from the first unusual reading to the message, typically"
     yield f"{rate(messages, replay):.1f}", "messages a week: one as each opens, one when it is over"
     yield dollars(cost.total), f"a month to watch {counted(len(replay.planned), 'metric')}"
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.feedback import Feedback
 
 MAX_NAMED = 5
-"""Metrics without readings that a message names."""
+"""Metrics without readings, or files, that a message names."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,11 @@ def source_of_files(
     found = read_folder(path, reading) if path.is_dir() else {path.stem: read_file(path, reading)}
     group = path.resolve().name if len(found) > 1 else None
     planned, histories = [], {}
-    for name, each in found.items():
+    for each in list(found.values())[:MAX_NAMED]:
         console.print(f"{each.name}: {each.read_as}", highlight=False, markup=False)
+    if len(found) > MAX_NAMED:
+        console.print(f"and {len(found) - MAX_NAMED:,} more files", highlight=False)
+    for name, each in found.items():
         one, series = plan_file(name, each.series, days, sensitivity or SENSITIVITY, group)
         planned.append(one)
         histories[one.metric] = series

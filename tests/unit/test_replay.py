@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from ops_anomaly.watcher.watch_file import Options, periods_of
 from replay import ReplayError
 from replay.engine import Report, between, evaluations, replay_metric, ticks
 from replay.fold import folded, notified
-from replay.job import FleetReplay, OutcomeFolder, replay_fleet
+from replay.job import FleetReplay, OnProgress, OutcomeFolder, replay_fleet
 from replay.lookahead import LookaheadDetector
 from replay.page import Commands, write_page
 from replay.reading import (
@@ -346,7 +346,12 @@ def test_half_of_a_short_file_is_compared_with() -> None:
 # --- job, tables, page
 
 
-def replayed(tmp_path: Path, count: int = 2, feedback: list[Feedback] | None = None) -> FleetReplay:
+def replayed(
+    tmp_path: Path,
+    count: int = 2,
+    feedback: Sequence[Feedback] = (),
+    on_progress: OnProgress = lambda *_: None,
+) -> FleetReplay:
     metrics = machines(count)
     histories = {metric: busy(number, 300, 2) for number, metric in enumerate(metrics)}
     options = Options(name="web", history_days=1)
@@ -354,9 +359,9 @@ def replayed(tmp_path: Path, count: int = 2, feedback: list[Feedback] | None = N
     return replay_fleet(
         planned,
         lambda each: histories[each.metric],
-        feedback or [],
+        feedback,
         OutcomeFolder(tmp_path),
-        lambda *_: None,
+        on_progress,
     )
 
 
@@ -373,6 +378,19 @@ def test_what_was_evaluated_is_not_evaluated_again(tmp_path: Path) -> None:
     assert len(kept) == 2
     assert replayed(tmp_path).notified == first.notified
     assert [path.stat().st_mtime_ns for path in kept] == written
+
+
+def test_what_was_evaluated_before_an_interruption_is_kept(tmp_path: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replayed(tmp_path, on_progress=interrupt)
+    (kept,) = tmp_path.glob("*.msgpack")
+    written = kept.stat().st_mtime_ns
+    replayed(tmp_path)
+    assert kept.stat().st_mtime_ns == written
 
 
 def test_a_replay_that_was_interrupted_continues_until_the_same_time(tmp_path: Path) -> None:
