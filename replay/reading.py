@@ -59,6 +59,8 @@ class Planned:
     read_from, start, until : int
         Readings are read from `read_from` on, evaluated from `start`, and end before `until`;
         milliseconds.
+    limit : str
+        Why no more days are replayed; empty if as many as were asked for.
     """
 
     metric: Metric
@@ -66,6 +68,7 @@ class Planned:
     read_from: int
     start: int
     until: int
+    limit: str = ""
 
     @property
     def span(self) -> Span:
@@ -85,7 +88,12 @@ def plan(metric: Metric, options: Options, days: int, until: int) -> Planned:
     kept = retention_days(metric.period) * DAY - MARGIN_MS
     warm_up = min(periods_of(options.history_days, metric.period) * step, int(WARM_UP_SHARE * kept))
     start = max(until - days * DAY, until - kept + warm_up)
-    return Planned(metric, options, start - warm_up, start, until)
+    limit = (
+        f"CloudWatch keeps readings of {duration(step)} for {retention_days(metric.period)} days, "
+        f"and the first {duration(warm_up)} are history to compare with"
+    )
+    is_limited = start > until - days * DAY
+    return Planned(metric, options, start - warm_up, start, until, limit if is_limited else "")
 
 
 def plan_file(
@@ -124,7 +132,13 @@ def plan_file(
     half = (until - first) // 2
     warm_up = min(periods_of(options.history_days, period) * step, half)
     start = max(until - days * DAY, first + warm_up)
-    return Planned(metric, options, first, start, until), series
+    limit = (
+        f"the file has {duration(until - first)}, and the first {duration(start - first)} are "
+        "history to compare with"
+    )
+    is_limited = start > until - days * DAY
+    planned = Planned(metric, options, first, start, until, limit if is_limited else "")
+    return planned, series
 
 
 def entry_name(text: str) -> str:

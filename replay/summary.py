@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 MAX_SHOWN = 20
 """Incidents that a terminal shows, the newest ones; the page and --json have all."""
 
-SHORT_MS = DAY // 2
-"""Metrics that begin to be evaluated so much later than others are mentioned."""
-
 
 @dataclass(frozen=True)
 class EntryRate:
@@ -167,7 +164,7 @@ def entry_rates(replay: FleetReplay) -> list[EntryRate]:
 
 def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
     """Return what has to be known of the replay's limits."""
-    found = list(_short_notes(replay))
+    found = list(_limits(replay))
     unsure = [
         each
         for each in replay.metrics.values()
@@ -200,18 +197,11 @@ def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
     return found
 
 
-def _short_notes(replay: FleetReplay) -> Iterable[str]:
-    """Yield which metrics could be replayed for less time than others."""
-    late: dict[int, list[int]] = {}
-    for each in replay.planned:
-        if each.start > replay.start + SHORT_MS:
-            late.setdefault(each.metric.period, []).append(each.start)
-    for period, starts in sorted(late.items()):
-        yield (
-            f"{counted(len(starts), 'metric')} of {duration(1_000 * period)} periods: CloudWatch "
-            f"keeps too little for all {duration(replay.until - replay.start)}; replayed from "
-            f"{moment(max(starts))} on."
-        )
+def _limits(replay: FleetReplay) -> Iterable[str]:
+    """Yield why metrics were replayed for fewer days than were asked for."""
+    for limit, count in Counter(each.limit for each in replay.planned if each.limit).most_common(3):
+        days = duration(max(e.until - e.start for e in replay.planned if e.limit == limit))
+        yield f"Only {days} of {counted(count, 'metric')} were replayed: {limit}."
 
 
 def show_replay(replay: FleetReplay, source: Source, console: Console) -> None:

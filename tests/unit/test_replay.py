@@ -306,6 +306,7 @@ def test_less_is_replayed_where_cloudwatch_keeps_less(
     planned = plan(machines(1, period)[0], Options(name="a"), 30, NOON_MS)
     assert (planned.start - planned.read_from) / DAY == pytest.approx(warm_up, abs=0.05)
     assert (planned.until - planned.start) / DAY == pytest.approx(replayed, abs=0.05)
+    assert ("CloudWatch keeps readings of" in planned.limit) == (replayed < 30)
 
 
 def test_what_reading_takes_is_known_before() -> None:
@@ -341,6 +342,7 @@ def test_half_of_a_short_file_is_compared_with() -> None:
     assert len(series) == 400
     assert planned.options.name == "web-1"
     assert planned.start - planned.read_from == pytest.approx(200 * 300_000, abs=300_000)
+    assert "the file has 33.4 h, and the first 16.7 h are history" in planned.limit
 
 
 # --- job, tables, page
