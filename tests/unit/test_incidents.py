@@ -109,6 +109,19 @@ def test_what_has_nothing_in_common_directly_may_be_connected_by_a_third(
     assert telling.told == [("opened", 3)]
 
 
+def test_what_begins_between_two_that_belong_together_belongs_to_them(telling: Telling) -> None:
+    """An hourly metric reaches back beyond one of five minutes, which is as near to it."""
+    telling.fold(
+        300,
+        [
+            reported("Errors Page=a"),
+            reported("Time Page=a", 100),
+            reported("Orders Page=a", 110, period=3_600),
+        ],
+    )
+    assert telling.told == [("opened", 3)]
+
+
 def test_a_metric_that_is_unusual_again_joins_its_own_incident_while_that_is_open(
     telling: Telling,
 ) -> None:

@@ -387,12 +387,15 @@ def _components(links: Sequence[_Link]) -> list[list[_Link]]:
 def _near(
     links: Sequence[_Link], positions: Sequence[int], *, is_always: bool
 ) -> Iterator[tuple[int, int]]:
-    """Yield neighbours, by when they begin, of which one is within the reach of the other."""
-    reached = 0
+    """Yield neighbours, by when they begin, that the reach of one of them or of another spans."""
+    until, since = 0, links[positions[-1]].begin
     for one, other in pairwise(positions):
-        reached = max(reached, links[one].begin + links[one].reach)
-        begin = links[other].begin
-        if is_always or begin <= reached or begin - links[other].reach <= links[one].begin:
+        until = max(until, links[one].begin + links[one].reach)
+        if is_always or links[other].begin <= until:
+            yield one, other
+    for other, one in pairwise(reversed(positions)):
+        since = min(since, links[other].begin - links[other].reach)
+        if links[one].begin >= since:
             yield one, other
 
 
