@@ -1,4 +1,4 @@
-"""What people say of incidents: that they were fine, or real, or are to be silent for a while."""
+"""What people say of incidents: that they were fine, or real, or that they are to be snoozed."""
 
 from __future__ import annotations
 
