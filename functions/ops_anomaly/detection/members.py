@@ -150,7 +150,7 @@ def _movement(facts: Facts) -> str:
 def _new_value(facts: Facts) -> str:
     value = number(facts.value)
     if facts.member == NOVEL:
-        return f"unlike anything in four weeks: {value}, usually about {number(facts.usual)}"
+        return f"unlike anything in up to four weeks: {value}, usually about {number(facts.usual)}"
     is_high = facts.member == NEW_HIGH
     edge, old = ("highest", facts.high) if is_high else ("lowest", facts.low)
-    return f"the {edge} value in four weeks: {value}, before that {number(old)}"
+    return f"the {edge} value in up to four weeks: {value}, before that {number(old)}"
