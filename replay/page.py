@@ -38,7 +38,7 @@ from training.fleet import dollars
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ops_anomaly.watcher.feedback import Feedback
+    from ops_anomaly.watcher.feedback import Feedback, Mark
     from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
     from replay.sources import Folders, Source
     from training.cost import Cost
@@ -96,12 +96,18 @@ def replay_to_page(
             folders.outcomes,
             lambda done, total: on_progress("Replaying, metrics", done, total),
         )
-    write_page(folders.page, replay, source, commands)
+    write_page(folders.page, replay, source, feedback, commands)
     folders.outcomes.finish(now)
     return replay
 
 
-def write_page(path: Path, replay: FleetReplay, source: Source, commands: Commands) -> None:
+def write_page(
+    path: Path,
+    replay: FleetReplay,
+    source: Source,
+    feedback: Sequence[Feedback],
+    commands: Commands,
+) -> None:
     """Write the page of a replay; it needs no other file and no network."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -127,7 +133,8 @@ def write_page(path: Path, replay: FleetReplay, source: Source, commands: Comman
         levels_in_use={f"{each.sensitivity:g}" for each in rates},
         notes=notes(replay, source.without_readings),
         commands=commands,
-        marks=_marks(newest),
+        marks=_for_script(_marks(newest)),
+        given=_for_script([each for each in feedback if each.verdict != "snooze"]),
     )
     path.write_text(page, encoding="utf-8")
 
@@ -223,11 +230,14 @@ def _member(member: ReportedAnomaly, replay: FleetReplay) -> dict[str, str]:
     }
 
 
-def _marks(incidents: Iterable[Incident]) -> str:
-    """Return what feedback keeps of each incident, as JSON for the page's script."""
-    marks = {
+def _marks(incidents: Iterable[Incident]) -> dict[str, list[Mark]]:
+    """Return what feedback keeps of each incident, by its id."""
+    return {
         each.id: [mark for member in each.members if (mark := mark_of(member))]
         for each in incidents
     }
-    # a name may hold what would end the script's element
-    return msgspec.json.encode(marks).decode().replace("<", "\\u003c")
+
+
+def _for_script(content: Any) -> str:
+    """Return JSON for the page's script; a name may hold what would end its element."""
+    return msgspec.json.encode(content).decode().replace("<", "\\u003c")

@@ -114,7 +114,8 @@ def read_feedback(path: Path | None) -> list[Feedback]:
         return decode_feedback(path.read_bytes()) if path else []
     except (OSError, CorruptFeedbackError) as error:
         raise ReplayError(
-            f"{path} is not a file of feedback: save it from a replay's page ({error})"
+            f"{path} is not a file of feedback: save it from a replay's page "
+            f"({error.__cause__ or error})"
         ) from error
 
 

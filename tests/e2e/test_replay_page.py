@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from local.shop import REPLAYED_DAYS, write_shop
-from ops_anomaly.watcher.feedback import FeedbackFile
+from ops_anomaly.watcher.feedback import Feedback, FeedbackFile
 from replay.job import FleetReplay
 from replay.page import Commands, replay_to_page
 from replay.sources import Folders, source_of_files
@@ -27,6 +27,8 @@ BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
 pytestmark = pytest.mark.skipif(
     BROWSER is None, reason="no Chromium on this machine: apt-get install chromium"
 )
+
+EARLIER = Feedback(incident="earlier", verdict="fine", by="ann", at=1)
 
 SCRIPT = """
 <script>
@@ -57,7 +59,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[FleetReplay, Path]:
     nowhere, folders = Console(file=StringIO()), Folders(folder)
     source = source_of_files(folder / "shop", DEFAULTS, REPLAYED_DAYS, None, nowhere)
     commands = Commands("ops-anomaly replay --feedback feedback.json", None)
-    return replay_to_page(source, [], folders, commands, NOON_MS, nowhere), folders.page
+    return replay_to_page(source, [EARLIER], folders, commands, NOON_MS, nowhere), folders.page
 
 
 def in_browser(page: Path, width: int) -> dict[str, object]:
@@ -87,7 +89,12 @@ def test_marks_become_a_file_of_feedback_on_a_phone(shop: tuple[FleetReplay, Pat
     newest = [each.id for each in reversed(replay.notified.incidents)]
     file = msgspec.json.decode(str(report["file"]), type=FeedbackFile)
     said = [(each.incident, each.verdict) for each in file.feedback]
-    assert said == [(newest[0], "real"), (newest[1], "real"), (newest[2], "fine")]
+    assert said == [
+        ("earlier", "fine"),
+        (newest[0], "real"),
+        (newest[1], "real"),
+        (newest[2], "fine"),
+    ]
     assert report["strip"] == "2 real, 1 fine"
     assert report["pressed"] == 3
     assert not report["scrolls"]

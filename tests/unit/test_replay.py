@@ -430,10 +430,10 @@ def test_feedback_shows_what_it_changes(tmp_path: Path) -> None:
     assert after.without_feedback == before.notified
 
 
-def written_page(tmp_path: Path) -> tuple[FleetReplay, str]:
+def written_page(tmp_path: Path, feedback: Sequence[Feedback] = ()) -> tuple[FleetReplay, str]:
     replay = replayed(tmp_path)
     path = tmp_path / "replay.html"
-    write_page(path, replay, source_of(replay), Commands("again & again", None))
+    write_page(path, replay, source_of(replay), feedback, Commands("again & again", None))
     return replay, path.read_text(encoding="utf-8")
 
 
@@ -464,6 +464,16 @@ def test_marks_on_the_page_are_what_feedback_keeps(tmp_path: Path) -> None:
     assert sorted((m for each in file.feedback for m in each.marks), key=str) == sorted(
         expected, key=str
     )
+
+
+def test_earlier_feedback_stays_in_the_file_that_is_saved(tmp_path: Path) -> None:
+    earlier = Feedback(incident="</script>", verdict="fine", by="ann", at=1)
+    snooze = Feedback(incident="other", verdict="snooze", by="ann", at=1, until=2)
+    _, page = written_page(tmp_path, [earlier, snooze])
+    given = re.search(r"const GIVEN = (.*);  //", page)
+    assert given
+    assert msgspec.json.decode(given[1], type=list[Feedback]) == [earlier]
+    assert page.count("</script>") == 1
 
 
 # --- the command
