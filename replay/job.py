@@ -18,6 +18,7 @@ from joblib import Parallel, delayed
 import ops_anomaly
 from ops_anomaly.detection.types import DAY, HOUR, WEEK
 from ops_anomaly.watcher.feedback import NO_FEEDBACK, by_metric
+from ops_anomaly.watcher.settling import FINAL_SECONDS
 from replay.engine import MetricReplay, Report, replay_metric
 from replay.fold import Notified, notified
 
@@ -204,7 +205,9 @@ class OutcomeFolder:
         unfinished.replace(self._folder / f"{key}.msgpack")
 
     def until(self, key: str, now: int) -> int:
-        """Return until when to replay: now, or as a replay that was interrupted within a day.
+        """Return until when to replay: the last hour whose readings are final, milliseconds.
+
+        A replay that was interrupted within a day continues until the time that it had.
 
         Parameters
         ----------
@@ -219,7 +222,7 @@ class OutcomeFolder:
         except (OSError, ValueError):
             known, until = key, 0
         if known != key or now - until > DAY:
-            until = now // HOUR * HOUR
+            until = (now - 1_000 * FINAL_SECONDS) // HOUR * HOUR
         path.write_bytes(msgspec.json.encode((key, until)))
         return until
 

@@ -29,7 +29,7 @@ from replay.summary import (
     notes,
     rate,
     scope,
-    title_of,
+    title,
     value_words,
 )
 from training.console import show_progress
@@ -190,10 +190,10 @@ def _shown(incident: Incident, replay: FleetReplay, *, is_drawn: bool = True) ->
     """Return an incident as the page writes it."""
     leader = incident.members[0]
     drawn = replay.metrics[leader.metric].charts.get(leader.anomaly.id) if is_drawn else None
-    title = incident_title(incident)
+    named = incident_title(incident)
     return {
         "id": incident.id,
-        "title": title,
+        "title": named,
         "metric": leader.metric,
         "entry": leader.anomaly.provenance.entry,
         "began": moment(incident.first_seen),
@@ -211,7 +211,7 @@ def _shown(incident: Incident, replay: FleetReplay, *, is_drawn: bool = True) ->
             drawn,
             width=CHART_SIZE[0],
             height=CHART_SIZE[1],
-            title=f"{title}, {moment(incident.first_seen)}",
+            title=f"{named}, {moment(incident.first_seen)}",
             span=(leader.anomaly.first_seen, end_of(leader)),
         )
         if drawn
@@ -223,10 +223,10 @@ def _member(member: ReportedAnomaly, replay: FleetReplay) -> dict[str, str]:
     """Return a metric of an incident as the page writes it, with a small chart."""
     drawn = replay.metrics[member.metric].charts[member.anomaly.id]
     return {
-        "title": title_of(member.metric),
+        "title": title(member.metric),
         "began": moment(member.anomaly.first_seen),
         "value": value_words(member),
-        "chart": sparkline(drawn, width=120, height=28, title=title_of(member.metric)),
+        "chart": sparkline(drawn, width=120, height=28, title=title(member.metric)),
     }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
@@ -168,12 +169,19 @@ class Expense(NamedTuple):
     dollars: float
 
 
+def calls_of(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Yield what is read in each call of GetMetricData: metrics over the same time."""
+    together = sorted(spans, key=lambda span: (span.start, span.end))
+    for _, group in groupby(together, key=lambda span: (span.start, span.end)):
+        yield from calls_for(group)
+
+
 def expense(spans: Sequence[Span]) -> Expense:
     """Return what reading spans of metrics takes at most."""
     return Expense(
         metrics=len(spans),
         datapoints=sum(span.datapoints for span in spans),
-        calls=sum(1 for _ in calls_for(spans)),
+        calls=sum(1 for _ in calls_of(spans)),
         dollars=METRIC_READ * len(spans),
     )
 
@@ -284,7 +292,7 @@ def read_missing(
     on_progress(0, len(spans))
     done = 0
     with source_errors():
-        for call in calls_for(spans):
+        for call in calls_of(spans):
             for span, series in read_history(cloudwatch, call):
                 folder.add(span, series)
                 done += 1

@@ -205,7 +205,7 @@ def show_expense(planned: Sequence[Planned], spans: Sequence[Span], console: Con
         return
     needs = expense(spans)
     text += (
-        f"{counted(needs.datapoints, 'datapoint')} in {counted(needs.calls, 'call')} of "
+        f"{needs.datapoints:,} datapoints in {counted(needs.calls, 'call')} of "
         f"GetMetricData, which cost {dollars(needs.dollars)}. Nothing is written to AWS."
     )
     known = len(planned) - len(spans)
@@ -220,8 +220,13 @@ def _with_readings(
     def history_of(each: Planned) -> Series:
         return histories.read(each.span)
 
-    found = [each for each in planned if len(between(history_of(each), each.start, each.until))]
-    without = [each.metric for each in planned if each not in found]
+    found: list[Planned] = []
+    without: list[Metric] = []
+    for each in planned:
+        if len(between(history_of(each), each.start, each.until)):
+            found.append(each)
+        else:
+            without.append(each.metric)
     if not found:
         raise missing(without[:MAX_NAMED], days, cloudwatch)
     return Source(found, history_of, without, cost)

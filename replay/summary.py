@@ -14,7 +14,8 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration, number
 from ops_anomaly.detection.timeline import counted
 from ops_anomaly.detection.types import DAY
-from ops_anomaly.watcher.formatting import iso, metric_title
+from ops_anomaly.watcher.formatting import iso
+from ops_anomaly.watcher.notifications import title_of
 from training.console import new_table, print_table
 from training.fleet import dollars
 
@@ -49,22 +50,21 @@ class EntryRate:
     messages: float
 
 
-def title_of(metric: str) -> str:
+def title(metric: str) -> str:
     """Return the short name of a metric.
 
     Examples
     --------
-    >>> title_of("AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300")
+    >>> title("AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300")
     'CPUUtilization of i-0123'
     """
-    parsed = Metric.parse(metric)
-    return metric_title(parsed.name, [value for _, value in parsed.dimensions])
+    return title_of(Metric.parse(metric))
 
 
 def incident_title(incident: Incident) -> str:
     """Return what an incident is about: its first member, and how many more there are."""
     more = len(incident.members) - 1
-    return title_of(incident.members[0].metric) + (f" and {more:,} more" if more else "")
+    return title(incident.members[0].metric) + (f" and {more:,} more" if more else "")
 
 
 def lasted(incident: Incident) -> int:
@@ -179,7 +179,7 @@ def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
             + (f", and never for {never:,} of them." if never else ".")
         )
     if missing:
-        names = ", ".join(title_of(str(each)) for each in missing[:3])
+        names = ", ".join(title_of(each) for each in missing[:3])
         more = f" and {len(missing) - 3:,} more" if len(missing) > 3 else ""
         found.append(f"No readings at all, so not replayed: {names}{more}.")
     if any(each.options.model for each in replay.planned):

@@ -41,6 +41,9 @@ PERIOD = 43_200
 """Twelve hours: moto's time for a reading grows with all readings that it holds."""
 
 UNTIL = int(datetime(2026, 11, 25, tzinfo=UTC).timestamp())
+NOW = 1_000 * (UNTIL + 600)
+"""When the last of them is final."""
+
 NOWHERE = Console(file=StringIO())
 
 
@@ -81,7 +84,7 @@ def watch_file_of(metrics: list[Metric]) -> WatchFile:
 def read(cloudwatch: Any, watch_file: WatchFile, folder: Path) -> Source:
     """Read the history that a replay needs."""
     return source_of_cloudwatch(
-        cloudwatch, watch_file, DAYS, Folders(folder), NOWHERE, lambda: None, 1_000 * UNTIL
+        cloudwatch, watch_file, DAYS, Folders(folder), NOWHERE, lambda: None, NOW
     )
 
 
