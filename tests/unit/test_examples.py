@@ -12,11 +12,12 @@ import pytest
 import benchmarks
 import local
 import ops_anomaly
+import replay
 import training
 
 MODULES = [
     module.name
-    for package in (ops_anomaly, training, local, benchmarks)
+    for package in (ops_anomaly, training, replay, local, benchmarks)
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     # a handler reads the environment, and a command line runs, as it is imported
     if not module.name.endswith((".handler", ".__main__", ".app"))
