@@ -212,11 +212,12 @@ def evaluations(
     periods = periods_of(options.history_days, metric.period)
     series = _as_evaluated(metric, options, history, until - 1_000 * settle)
     gaps = _gaps_that_count(metric, options, history)
+    begin = int(history.times[0]) if len(history) else until
     times = _reading_ticks(start, until, metric.period, settle)
     state, checkpoint = MetricState.empty(metric), None
     position = 0
     while position < len(times):
-        eventful = _next_eventful(state, checkpoint, gaps, times, position, options)
+        eventful = _next_eventful(state, checkpoint, begin, gaps, times, position, options)
         if eventful > position:
             state, position = replace(state, read_at=times[eventful - 1]), eventful
             continue
@@ -290,16 +291,29 @@ def _gaps_that_count(metric: Metric, options: Options, history: Series) -> Integ
 def _next_eventful(
     state: MetricState,
     checkpoint: Checkpoint | None,
+    begin: int,
     gaps: Integers,
     times: Sequence[int],
     position: int,
     options: Options,
 ) -> int:
-    """Return the position of the next tick, this one included, at which something may be found."""
+    """Return the position of the next tick, this one included, at which something may be found.
+
+    Parameters
+    ----------
+    begin : int
+        Time of the metric's first reading.
+    gaps
+        Of `_gaps_that_count`.
+    times
+        Of the ticks.
+    """
     ahead, step, anomalies = checkpoint and checkpoint.history, state.step, state.anomalies
     is_open = anomalies.anomaly or anomalies.silence or anomalies.pending or anomalies.relapse
-    if is_open or not isinstance(ahead, LookaheadDetector):
+    if is_open or not len(state.values):
         return position
+    if not isinstance(ahead, LookaheadDetector):  # a metric that is not there yet
+        return max(bisect_left(times, begin + step + 1_000 * READ_SECONDS), position)
     settle = max(settle_seconds(state.metric, options), FINAL_SECONDS)
     may_change = times[position] - 1_000 * settle - 2 * max(step, TICK_MS)
     horizon = state.end + MAX_SKIPPED * step

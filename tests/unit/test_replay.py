@@ -140,6 +140,18 @@ def test_a_replay_finds_what_the_watcher_does_tick_by_tick(
     assert found == expected
 
 
+def test_a_metric_that_comes_later_is_found_as_it_comes() -> None:
+    metric, options = machines(1)[0], Options(name="a", history_days=1)
+    history = busy(1, 300, 4)
+    history = history[history.times >= START + 3 * DAY]
+    span = history, START + DAY, START + 4 * DAY
+    visited = list(evaluations(metric, options, *span))
+    expected = list(tick_by_tick(metric, options, *span))
+    assert [(at, each) for at, found in visited for each in found.transitions] == expected
+    assert expected
+    assert visited[1].at > START + 3 * DAY, "the first tick finds nothing; then its first reading"
+
+
 def test_ticks_at_which_nothing_can_happen_are_left_out() -> None:
     calm = series_of(30 + np.sin(np.arange(6 * 288)), START)
     visited = list(
