@@ -26,6 +26,11 @@ HISTORY = 3 * 48
 class WatchedFleet:
     """Machines with a metric each, and the watcher on a schedule.
 
+    Parameters
+    ----------
+    parameters
+        Of the template, by which the watcher's role may do more.
+
     Attributes
     ----------
     now : int
@@ -34,12 +39,13 @@ class WatchedFleet:
         What the watcher's requests go through; to be run.
     """
 
-    def __init__(self, bucket: Bucket, machines: int) -> None:
+    def __init__(self, bucket: Bucket, machines: int, **parameters: str) -> None:
         self.stack: WatchStack = make_watch_stack(bucket.endpoint_url, f"w-{uuid.uuid4().hex[:12]}")
         self.bucket, self.clock, self.now = bucket, WallClock(), NOON
         self.tag = uuid.uuid4().hex[:8]  # moto ignores namespaces of metrics with dimensions
         self.namespace = f"Fleet/{self.tag}"
-        statements = role_of("WatchFunction", names_of(bucket.name, self.stack), EventBus="Own")
+        names = names_of(bucket.name, self.stack)
+        statements = role_of("WatchFunction", names, EventBus="Own", **parameters)
         self.role = EnforcedRole(bucket.endpoint_url, statements)
         self.client: Callable[[str], Any] = self.role.client
         self.random = np.random.default_rng(7)

@@ -169,7 +169,12 @@ def give(store: ObjectStore, fields: Mapping[str, Any], by: str, now: int) -> li
 
 def _find(store: ObjectStore, beginning: str) -> Incident:
     """Return the incident whose id begins so."""
-    state = CachedObject(store, INCIDENTS_KEY, decode_incidents).read() or IncidentState()
+    state = CachedObject(store, INCIDENTS_KEY, decode_incidents).read()
+    if state is None:
+        raise InvalidFeedbackError(
+            f"no {INCIDENTS_KEY} in the bucket: there has been no incident yet, it is not the "
+            "stack's bucket, or you may not read it"
+        )
     found = [each for each in state.board.incidents if beginning and each.id.startswith(beginning)]
     if len(found) == 1:
         return found[0]
