@@ -135,8 +135,19 @@ def scope(replay: FleetReplay) -> str:
     return (
         f"{counted(len(replay.planned), 'metric')} of "
         f"{len(entries):,} {'entry' if len(entries) == 1 else 'entries'}, "
-        f"{readings:,} readings, {day(replay.start)} to {day(replay.until)} (UTC)"
+        f"{readings:,} readings, {day(replay.start)} to {day(replay.until)} (UTC){_sure(replay)}"
     )
+
+
+def _sure(replay: FleetReplay) -> str:
+    """Return from when on verdicts are sure, of those metrics of which they ever are."""
+    begun = [each.sure_from for each in replay.metrics.values() if each.sure_from is not None]
+    last = max(begun, default=None)
+    if last is None:
+        return "; no verdict is sure, as there is too little history"
+    if last <= replay.start:
+        return "; verdicts are sure from the start"
+    return f"; verdicts are sure from {moment(last)} on"
 
 
 def entry_rates(replay: FleetReplay) -> list[EntryRate]:
