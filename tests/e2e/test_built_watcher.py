@@ -6,7 +6,8 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from local.events import PERIOD, machine, put_series
 from local.stack import WatchStack, make_watch_stack
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.aws.objects import WATCH_KEY
+from ops_anomaly.aws.objects import FEEDBACK_KEY, WATCH_KEY
 from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
 from tests.conftest import Bucket, new_bucket
 from tests.support.lambda_runtime import LambdaRuntime
@@ -36,7 +37,7 @@ def stack(bucket: Bucket) -> WatchStack:
 
 @pytest.fixture(scope="module")
 def environment(package: Path, runtime: Path, bucket: Bucket, stack: WatchStack) -> dict[str, str]:
-    """Return the variables of both functions."""
+    """Return the variables of all functions."""
     return {
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -56,24 +57,41 @@ def environment(package: Path, runtime: Path, bucket: Bucket, stack: WatchStack)
 
 
 @pytest.fixture(scope="module")
-def watch(package: Path, python313: str, environment: dict[str, str]) -> Iterator[LambdaRuntime]:
-    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.watch_handler"]
-    with LambdaRuntime(command, package, environment) as function:
-        yield function
+def function(
+    package: Path, python313: str, environment: dict[str, str]
+) -> Iterator[Callable[[str], LambdaRuntime]]:
+    """Start a function by the name of its handler."""
+    with ExitStack() as started:
+
+        def start(handler: str) -> LambdaRuntime:
+            command = [python313, "-m", "awslambdaric", f"ops_anomaly.watcher.handler.{handler}"]
+            return started.enter_context(LambdaRuntime(command, package, environment))
+
+        yield start
 
 
 @pytest.fixture(scope="module")
-def alarms(package: Path, python313: str, environment: dict[str, str]) -> Iterator[LambdaRuntime]:
-    command = [python313, "-m", "awslambdaric", "ops_anomaly.watcher.handler.alarm_handler"]
-    with LambdaRuntime(command, package, environment) as function:
-        yield function
+def watch(function: Callable[[str], LambdaRuntime]) -> LambdaRuntime:
+    return function("watch_handler")
+
+
+@pytest.fixture(scope="module")
+def alarms(function: Callable[[str], LambdaRuntime]) -> LambdaRuntime:
+    return function("alarm_handler")
+
+
+@pytest.fixture(scope="module")
+def console(function: Callable[[str], LambdaRuntime]) -> LambdaRuntime:
+    return function("console_handler")
 
 
 def sample(name: str) -> dict[str, Any]:
     return json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def test_a_tick_and_its_shard_jobs(watch: LambdaRuntime, bucket: Bucket, stack: WatchStack) -> None:
+def test_a_tick_its_shard_jobs_the_incidents_and_the_console(
+    watch: LambdaRuntime, console: LambdaRuntime, bucket: Bucket, stack: WatchStack
+) -> None:
     until = int(time.time() - 60) // PERIOD * PERIOD
     text = f"Built CPUUtilization InstanceId={stack.event_bus} Average {PERIOD}"
     runaway = machine(1, until, runs_away=True)
@@ -84,8 +102,25 @@ def test_a_tick_and_its_shard_jobs(watch: LambdaRuntime, bucket: Bucket, stack: 
     assert watch.invoke(sample("schedule")) is None
     assert stack.run_queued(stack.shard_queue, lambda event, _: watch.invoke(event), None) == 1
     assert watch.invoke(sample("incidents")) is None
-    assert [event["detail-type"] for event in stack.drain_events()] == ["Incident Opened"]
+    [opened] = stack.drain_events()
+    assert opened["detail-type"] == "Incident Opened"
     assert len(stack.drain_messages()) == 1
+
+    # the dashboard shows it, and who presses its button closes it
+    incident = opened["detail"]["id"]
+    html = console.invoke(sample("widget"))
+    assert stack.event_bus in html
+    assert f'"incident": "{incident}", "verdict": "fine"' in html
+    html = console.invoke(sample("widget") | {"incident": incident, "verdict": "fine"})
+    assert f'"incident": "{incident}", "verdict": "undo"' in html
+    assert watch.invoke(sample("incidents")) is None
+    [closed] = stack.drain_events()
+    assert closed["detail"]["close_reason"] == "marked as fine"
+    event = sample("feedback")
+    event["detail"]["incident"] = incident
+    assert console.invoke(event) is None
+    kept = bucket.s3.get_object(Bucket=bucket.name, Key=FEEDBACK_KEY)["Body"].read()
+    assert b"the runbook of nightly restarts" in kept
 
 
 @pytest.mark.parametrize("name", ["unknown", "shard"])
