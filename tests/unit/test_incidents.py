@@ -236,6 +236,15 @@ def test_what_had_ended_in_its_mute_is_not_told_while_it_waits_to_close() -> Non
     assert telling.told == []
 
 
+def test_what_was_unusual_before_a_mute_and_found_in_it_is_not_told_as_it_closes_there() -> None:
+    """A sum settles late: its last unusual reading was before the mute, and nobody knew of it."""
+    telling = muted("2026-11-25T12:06", "2026-11-25T14:00")
+    telling.fold(7, [reported("Errors Page=a")])
+    telling.fold(21, [reported("Errors Page=a", end=20)])
+    telling.fold(121, [reported("Errors Page=a", end=20)])
+    assert telling.told == []
+
+
 def test_what_began_before_a_mute_closes_in_it_with_a_message() -> None:
     telling = muted("2026-11-25T12:30", "2026-11-25T13:00")
     telling.fold(5, [reported("Errors Page=a")])
@@ -288,6 +297,17 @@ def test_a_silence_that_is_fine_is_not_told_again_however_long_it_lasts(telling:
     for minute in (6, 7 + KEPT_MS / MINUTE, 8 + KEPT_MS / MINUTE):
         telling.fold(minute, silent)
     assert telling.told == [("opened", 1), ("closed", 1)]
+
+
+def test_nothing_joins_an_incident_that_is_fine(telling: Telling) -> None:
+    """It closes in the same minute: what had joined it was never told, however long it lasted."""
+    known, later = reported("Errors Page=a"), reported("Latency Page=a", 2)
+    telling.fold(6, [known])
+    [incident] = telling.board.incidents
+    telling.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    telling.fold(8, [known, later])
+    assert sorted(telling.told) == [("closed", 1), ("opened", 1), ("opened", 1)]
+    assert members(telling) == [["Latency Page=a"], ["Errors Page=a"]]
 
 
 def test_an_anomaly_of_which_no_shard_knows_is_over_after_an_hour(telling: Telling) -> None:

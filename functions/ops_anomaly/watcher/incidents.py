@@ -205,6 +205,7 @@ def fold(
     incidents = {each.id: _refreshed(each, by_id, now) for each in board.incidents}
     known = {each.anomaly.id for one in board.incidents for each in one.members}
     known |= {mark.anomaly for each in given if each.verdict == "fine" for mark in each.marks}
+    fine = {each.incident for each in given if each.verdict == "fine"}
     recent = {key for key, each in by_id.items() if _is_recent(each, now - REPORTED_MS)}
     new = sorted(
         (
@@ -221,7 +222,7 @@ def fold(
     links = [
         _link(each, incident, entries)
         for incident in incidents.values()
-        if incident.closed_at is None
+        if incident.closed_at is None and incident.id not in fine  # which closes now
         for each in incident.members
     ]
     transitions: list[Transition] = []
@@ -312,8 +313,9 @@ def _is_muted(reported: ReportedAnomaly, entries: Mapping[str, Options], now: in
     options = entries.get(reported.anomaly.provenance.entry)
     if options is None:
         return False
-    # nobody is notified after a mute of one that ended in it, while it is still open
-    times = [reported.anomaly.last_seen] + ([now] if reported.closed_at is None else [])
+    # nobody is notified of one that ended in a mute: neither as it closes, nor while it waits to
+    end = now if reported.closed_at is None else reported.closed_at
+    times = [reported.anomaly.last_seen, end]
     metric = Metric.parse(reported.metric)
     return any(muted_until(options.mute, metric, time) is not None for time in times)
 
