@@ -2,8 +2,8 @@
 
 Two parts. The processor time of a shard job of 400 metrics over fakes in memory: what AWS's clients
 and networks cost is not included. And hours of a fleet in simulated time, on an AWS that is late,
-throttles, lists incompletely, loses responses and ends functions: people must be told once of each
-machine that runs away or fails, alone or with others, once of its end, and of no other.
+throttles, lists incompletely, loses responses and ends functions: of each machine that runs away or
+fails, people must be notified once, alone or with others, and once of its end; and of no other.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def show_outcome(outcome: Outcome, console: Console) -> None:
         f"{outcome.shards} shards, {outcome.invocations} invocations, {outcome.failures} failed, "
         f"{outcome.timeouts} ended by their timeout; {outcome.throttled} calls throttled, "
         f"{outcome.lost_responses} responses lost; {outcome.seconds:.0f} s.\n"
-        f"Machines that people were told of: {outcome.opened.total()} of "
+        f"Machines that people were notified of: {outcome.opened.total()} of "
         f"{outcome.injected.total()}, in {outcome.incidents} incidents and "
         f"{outcome.messages.total()} messages. "
         f"Missed: {len(missed)}. Twice: {len(twice)}. For nothing: {len(others)}. "
@@ -168,7 +168,7 @@ class Outcome:
     injected : Counter of str
         The machines that run away, or whose requests fail to come.
     opened, closed, withdrawn : Counter of str
-        How often people were told of each machine, in whichever incident: each anomaly by its id.
+        How often people were notified of each machine, alone or with others.
     incidents : int
         How many incidents these are.
     messages : Counter of str
@@ -195,7 +195,7 @@ class Outcome:
 
     @property
     def is_right(self) -> bool:
-        """Whether people were told of each machine once, and once of its end, and no more."""
+        """Whether people were notified of each machine once, and once of its end, and no more."""
         is_once = set(self.messages.values()) <= {1}
         is_all = self.opened == self.closed == self.injected
         return is_all and is_once and self.messages.total() == 2 * self.incidents
@@ -242,7 +242,7 @@ def watch_fleet(
         for minute in range(PERIOD // 60):
             function.tick_of_incidents(NOON + tick * PERIOD + 60 * minute + 75)
         on_tick("Evaluations of the fleet", tick, ticks)
-    told = {kind: incidents_of(bus.taken, kind) for kind in ("Opened", "Closed")}
+    notified = {kind: incidents_of(bus.taken, kind) for kind in ("Opened", "Closed")}
     board = decode_incidents(store.objects[INCIDENTS_KEY].data).board
     fleet = msgspec.json.decode(store.objects[FLEET_KEY].data, type=Fleet)
     return Outcome(
@@ -251,10 +251,10 @@ def watch_fleet(
         invocations=function.invocations,
         seconds=time.perf_counter() - began,
         injected=injected,
-        opened=machines_of(board, told["Opened"]),
-        closed=machines_of(board, told["Closed"]),
-        withdrawn=machines_of(board, told["Closed"], "withdrawn"),
-        incidents=len(told["Opened"]),
+        opened=machines_of(board, notified["Opened"]),
+        closed=machines_of(board, notified["Closed"]),
+        withdrawn=machines_of(board, notified["Closed"], "withdrawn"),
+        incidents=len(notified["Opened"]),
         messages=Counter(each["Message"] for each in topic.taken),
         lost_responses=store.lost,
         throttled=cloudwatch.throttled,

@@ -21,8 +21,8 @@ TWINS = [Incident(f"abc{n}", INCIDENT.opened_at, INCIDENT.members) for n in rang
 
 
 @pytest.fixture
-def told(bucket: Bucket) -> Bucket:
-    """A bucket with an incident of which people were told, and two with ids that begin alike."""
+def known(bucket: Bucket) -> Bucket:
+    """A bucket with an incident that people know of, and two with ids that begin alike."""
     state = IncidentState(IncidentBoard([INCIDENT, *TWINS], []))
     bucket.s3.put_object(Bucket=bucket.name, Key=INCIDENTS_KEY, Body=encode_incidents(state))
     return bucket
@@ -40,36 +40,36 @@ def kept(bucket: Bucket) -> list[Feedback]:
     return decode_feedback(stored["Body"].read())
 
 
-def test_fine_is_kept_once_and_taken_back_by_the_command_that_is_printed(told: Bucket) -> None:
-    done = say(told, INCIDENT.id, "fine")
+def test_fine_is_kept_once_and_taken_back_by_the_command_that_is_printed(known: Bucket) -> None:
+    done = say(known, INCIDENT.id, "fine")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Incident {INCIDENT.id} is marked fine, by me." in done.stdout
-    first = kept(told)
-    assert say(told, INCIDENT.id, "fine", by="you").returncode == 0
-    assert kept(told) == first
+    first = kept(known)
+    assert say(known, INCIDENT.id, "fine", by="you").returncode == 0
+    assert kept(known) == first
 
     [undo] = re.findall(r"To undo: ops-anomaly (.*)", done.stdout)
-    undone = command(*shlex.split(undo), "--by", "you", AWS_ENDPOINT_URL=told.endpoint_url)
+    undone = command(*shlex.split(undo), "--by", "you", AWS_ENDPOINT_URL=known.endpoint_url)
     assert "Taken back: fine, said by me." in undone.stdout
-    [given] = kept(told)
+    [given] = kept(known)
     assert given.undone is not None
     assert given.undone.by == "you"
-    again = say(told, INCIDENT.id, "--undo")
+    again = say(known, INCIDENT.id, "--undo")
     assert "Nothing had been said of this incident." in again.stdout
 
 
-def test_a_snooze_says_until_when(told: Bucket) -> None:
-    done = say(told, INCIDENT.id[:5], "snooze", "4h")
+def test_a_snooze_says_until_when(known: Bucket) -> None:
+    done = say(known, INCIDENT.id[:5], "snooze", "4h")
     assert done.returncode == 0
     assert "No message about it until" in done.stdout
-    [given] = kept(told)
+    [given] = kept(known)
     assert given.until is not None
     assert given.until - given.at == 4 * 3_600_000
 
 
-def test_who_says_so_is_the_caller_unless_somebody_is_named(told: Bucket) -> None:
-    assert say(told, INCIDENT.id, "real", by=None).returncode == 0
-    [given] = kept(told)
+def test_who_says_so_is_the_caller_unless_somebody_is_named(known: Bucket) -> None:
+    assert say(known, INCIDENT.id, "real", by=None).returncode == 0
+    [given] = kept(known)
     assert given.by.startswith("arn:aws:")
 
 
@@ -88,22 +88,22 @@ def test_who_says_so_is_the_caller_unless_somebody_is_named(told: Bucket) -> Non
     ],
 )
 def test_what_can_not_be_kept_is_refused_and_says_what_to_do(
-    told: Bucket, words: list[str], status: int, message: str
+    known: Bucket, words: list[str], status: int, message: str
 ) -> None:
-    done = say(told, *words)
+    done = say(known, *words)
     assert done.returncode == status
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
-    with pytest.raises(told.s3.exceptions.NoSuchKey):
-        kept(told)
+    with pytest.raises(known.s3.exceptions.NoSuchKey):
+        kept(known)
 
 
-def test_a_damaged_file_is_refused_and_not_written_over(told: Bucket) -> None:
-    told.s3.put_object(Bucket=told.name, Key=FEEDBACK_KEY, Body=b"fine")
-    done = say(told, INCIDENT.id, "fine")
+def test_a_damaged_file_is_refused_and_not_written_over(known: Bucket) -> None:
+    known.s3.put_object(Bucket=known.name, Key=FEEDBACK_KEY, Body=b"fine")
+    done = say(known, INCIDENT.id, "fine")
     assert done.returncode == 1
     assert "feedback/feedback.json is not a file of feedback" in done.stderr
-    assert told.s3.get_object(Bucket=told.name, Key=FEEDBACK_KEY)["Body"].read() == b"fine"
+    assert known.s3.get_object(Bucket=known.name, Key=FEEDBACK_KEY)["Body"].read() == b"fine"
 
 
 @pytest.mark.parametrize("name", [None, "no-such-bucket"])

@@ -1,4 +1,4 @@
-"""Rightly woken: what people are told of, and what not, from readings to messages."""
+"""Rightly woken: what people are notified of, and what not, from readings to messages."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def incidents(world: World) -> list[Incident]:
 
 
 @pytest.mark.parametrize(
-    ("options", "value", "periods", "is_told"),
+    ("options", "value", "periods", "is_notified"),
     [
         ({}, SPIKE, 1, True),
         ({}, FALL, 1, True),
@@ -76,15 +76,15 @@ def incidents(world: World) -> list[Incident]:
         ({"min_severity": 0.9}, SPIKE, 1, False),
     ],
 )
-def test_people_are_told_of_what_counts_by_the_rules_of_its_entry(
-    options: dict[str, Any], value: float, periods: int, is_told: bool
+def test_people_are_notified_of_what_counts_by_the_rules_of_its_entry(
+    options: dict[str, Any], value: float, periods: int, is_notified: bool
 ) -> None:
     world = World(1, **options)
     world.run(0)
     world.set(value, *range(1, 1 + periods))
     for tick in range(1, periods + 8):
         world.run(tick)
-    assert kinds(world) == ([OPENED, CLOSED] if is_told else [])
+    assert kinds(world) == ([OPENED, CLOSED] if is_notified else [])
     assert [each.detail_type for each in world.message.sent] == kinds(world)
 
 
@@ -108,7 +108,7 @@ class Night:
         return (int(datetime.fromisoformat(time).timestamp()) - NOON) // PERIOD
 
     def live(self, until: str) -> list[tuple[str, str]]:
-        """Evaluate every period until a time; return what was told, and when (UTC)."""
+        """Evaluate every period until a time; return what was notified, and when (UTC)."""
         for tick in range(self.first, self.period(until) + 1):
             self.world.run(tick)
         return [
@@ -118,7 +118,7 @@ class Night:
 
 
 @pytest.mark.parametrize(
-    ("begin", "unusual", "until", "is_told"),
+    ("begin", "unusual", "until", "is_notified"),
     [
         # across midnight: 22:50 and 00:10 in Berlin
         ("2026-11-24T21:00Z", "2026-11-24T20:50Z", "2026-11-24T23:00Z", True),
@@ -133,15 +133,15 @@ class Night:
     ],
 )
 def test_a_mute_lasts_over_midnight_and_as_long_as_the_clock_on_the_wall_says(
-    begin: str, unusual: str, until: str, is_told: bool
+    begin: str, unusual: str, until: str, is_notified: bool
 ) -> None:
     night = Night(begin)
     night.first = min(night.first, night.period(unusual) - 2)
     night.world.set(SPIKE, night.period(unusual))
-    assert [kind for kind, _ in night.live(until)] == ([OPENED, CLOSED] if is_told else [])
+    assert [kind for kind, _ in night.live(until)] == ([OPENED, CLOSED] if is_notified else [])
 
 
-def test_an_incident_that_outlives_its_mute_is_told_then() -> None:
+def test_an_incident_that_outlives_its_mute_is_notified_then() -> None:
     night = Night("2026-10-25T03:00Z")
     begin, end = (night.period(f"2026-10-25T{time}Z") for time in ("04:40", "05:15"))
     night.world.set(SPIKE, *range(begin, end))
@@ -275,7 +275,7 @@ def test_thirty_metrics_of_four_shards_that_fall_together_are_one_message_and_on
     cluster.run(0)
     assert cluster.bus.taken == []
     for number in range(30):
-        # most of them at once, some a period later
+        # most of them at the same time, some a period later
         cluster.fall(number, *range(1 + (number % 5 == 4), 7))
     for tick in range(1, 14):
         cluster.run(tick)
@@ -311,7 +311,7 @@ def watched(
         yield fleet
 
 
-def test_machines_that_run_away_together_are_one_incident_and_fine_is_heard(
+def test_machines_that_run_away_together_are_one_incident_and_fine_closes_it(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with watched(bucket, monkeypatch, 6) as fleet:
@@ -338,7 +338,7 @@ def test_machines_that_run_away_together_are_one_incident_and_fine_is_heard(
         fleet.pass_period(m0=95.0, m1=97.0, m2=95.0, m3=95.0)
         fleet.tick()
         assert fleet.sent() == [(CLOSED, ", ".join(machines_of(updated["detail"])))]
-        assert fleet.stack.drain_messages() == [], "who said so need not be told"
+        assert fleet.stack.drain_messages() == [], "who said so need not be notified"
 
         # a machine stops, and is back
         for _ in range(3):
@@ -351,7 +351,7 @@ def test_machines_that_run_away_together_are_one_incident_and_fine_is_heard(
         assert fleet.sent() == [(CLOSED, "0005")]
 
 
-def test_an_entry_with_a_topic_of_its_own_is_told_there_and_only_there(
+def test_an_entry_with_a_topic_of_its_own_is_notified_there_and_only_there(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sns, sqs = (local_client(service, bucket.endpoint_url) for service in ("sns", "sqs"))

@@ -58,7 +58,7 @@ def naively_like(value: float, expected: float, mark: Mark) -> bool:
 
 
 @given(st.lists(st.tuples(VALUES, EXPECTED), max_size=8), st.lists(marks(), max_size=3))
-def test_readings_are_like_what_was_fine_as_by_looking_at_each(
+def test_readings_are_like_what_was_fine_as_by_comparing_each(
     readings: list[tuple[float, float]], fine: list[Mark]
 ) -> None:
     values, expected = (np.array([each[n] for each in readings], float) for n in (0, 1))

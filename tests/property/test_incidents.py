@@ -1,4 +1,4 @@
-"""Incidents minute by minute over random anomalies: told once, closed once, never split."""
+"""Incidents minute by minute over random anomalies: notified once, closed once, never split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ops_anomaly.watcher.incidents import (
 )
 from ops_anomaly.watcher.mutes import Mute, muted_until
 from ops_anomaly.watcher.watch_file import Options
-from tests.support.incidents import MINUTE, Telling, lasting, over, reported
+from tests.support.incidents import MINUTE, Folding, lasting, over, reported
 from tests.support.watcher import NOON_MS
 
 METRICS = [
@@ -114,10 +114,10 @@ def reports(happenings: Sequence[Happening], minute: int) -> list[ReportedAnomal
     return [found for each in happenings if (found := each.at(minute))]
 
 
-def told_of(telling: Telling) -> Counter[str]:
-    """Return how often people were told of each anomaly, by its id."""
+def notified_of(folding: Folding) -> Counter[str]:
+    """Return how often people were notified of each anomaly, by its id."""
     found: Counter[str] = Counter()
-    for each in telling.transitions:
+    for each in folding.transitions:
         if isinstance(each, IncidentOpened):
             found.update(member.anomaly.id for member in each.incident.members)
         elif isinstance(each, IncidentJoined):
@@ -131,19 +131,19 @@ def lived_through(
     hold: int,
     window: tuple[int, int] | None,
     fine_at: int | None = None,
-) -> Iterator[tuple[Telling, int, list[ReportedAnomaly]]]:
-    """Yield what has been told after each of the minutes, and what was reported in it.
+) -> Iterator[tuple[Folding, int, list[ReportedAnomaly]]]:
+    """Yield what has been notified after each of the minutes, and what was reported in it.
 
     In one of them, somebody marks an incident as fine.
     """
-    telling = Telling(hold, **entries(window))
+    folding = Folding(hold, **entries(window))
     for minute in minutes:
-        known = [each for each in telling.board.incidents if each.closed_at is None]
+        known = [each for each in folding.board.incidents if each.closed_at is None]
         if minute == fine_at and known:
-            telling.feedback = [fine(known[0])]
+            folding.feedback = [fine(known[0])]
         found = reports(happenings, minute)
-        telling.fold(minute, found)
-        yield telling, minute, found
+        folding.fold(minute, found)
+        yield folding, minute, found
 
 
 def fine(incident: Incident) -> Feedback:
@@ -160,18 +160,18 @@ def test_the_same_reports_change_nothing_a_second_time_in_whichever_order_they_c
     chance: random.Random,
 ) -> None:
     before = IncidentBoard([], [])
-    for telling, minute, found in lived_through(happenings, minutes, hold, window):
+    for folding, minute, found in lived_through(happenings, minutes, hold, window):
         now = NOON_MS + minute * MINUTE
         shuffled = chance.sample(found, len(found))
-        board, transitions = fold(before, shuffled, telling.entries, [], now, hold)
-        assert board == telling.board
-        assert transitions == telling.transitions[len(telling.transitions) - len(transitions) :]
-        assert fold(board, shuffled, telling.entries, [], now, hold) == (board, [])
+        board, transitions = fold(before, shuffled, folding.entries, [], now, hold)
+        assert board == folding.board
+        assert transitions == folding.transitions[len(folding.transitions) - len(transitions) :]
+        assert fold(board, shuffled, folding.entries, [], now, hold) == (board, [])
         before = board
 
 
 @given(HAPPENINGS, MINUTES, HOLDS, WINDOWS, st.data())
-def test_people_are_told_of_an_anomaly_once_and_of_its_end_once(
+def test_people_are_notified_of_an_anomaly_once_and_of_its_end_once(
     happenings: list[Happening],
     minutes: list[int],
     hold: int,
@@ -179,82 +179,87 @@ def test_people_are_told_of_an_anomaly_once_and_of_its_end_once(
     data: st.DataObject,
 ) -> None:
     fine_at = data.draw(st.none() | st.sampled_from(minutes))
-    for telling, _, _ in lived_through(happenings, minutes, hold, window, fine_at):
-        assert set(told_of(telling).values()) <= {1}
+    for folding, _, _ in lived_through(happenings, minutes, hold, window, fine_at):
+        assert set(notified_of(folding).values()) <= {1}
         of_kind = [
-            [each.incident.id for each in telling.transitions if isinstance(each, kind)]
+            [each.incident.id for each in folding.transitions if isinstance(each, kind)]
             for kind in (IncidentOpened, IncidentClosed)
         ]
         opened, closed = map(Counter, of_kind)
         assert max(opened.values(), default=1) == 1
         assert max(closed.values(), default=1) == 1
         assert closed.keys() <= opened.keys()
-        still_open = {each.id for each in telling.board.incidents if each.closed_at is None}
+        still_open = {each.id for each in folding.board.incidents if each.closed_at is None}
         assert still_open == opened.keys() - closed.keys()
 
 
-@given(HAPPENINGS, MINUTES, HOLDS, WINDOWS)
+@given(HAPPENINGS, MINUTES, HOLDS, WINDOWS, st.data())
 def test_nobody_misses_what_is_not_muted_or_withdrawn_and_all_is_over_in_the_end(
-    happenings: list[Happening], minutes: list[int], hold: int, window: tuple[int, int] | None
+    happenings: list[Happening],
+    minutes: list[int],
+    hold: int,
+    window: tuple[int, int] | None,
+    data: st.DataObject,
 ) -> None:
+    fine_at = data.draw(st.none() | st.sampled_from(minutes))
     must, may = set(), set()
     last = None
-    for telling, minute, found in lived_through(happenings, minutes, hold, window):
+    for folding, minute, found in lived_through(happenings, minutes, hold, window, fine_at):
         now = NOON_MS + minute * MINUTE
         for each in found:
-            if each.close_reason == "withdrawn" or is_muted(each, telling, now):
+            if each.close_reason == "withdrawn" or is_muted(each, folding, now):
                 continue
             may.add(each.anomaly.id)
             if each.closed_at is not None or each.opened_at + hold <= now:
                 must.add(each.anomaly.id)
-        last = telling
-        assert must <= told_of(telling).keys() <= may
+        last = folding
+        assert must <= notified_of(folding).keys() <= may
     assert last is not None
     if all(each.length is not None for each in happenings):
         last.fold(600, reports(happenings, 600))
         assert all(each.closed_at is not None for each in last.board.incidents)
 
 
-def is_muted(each: ReportedAnomaly, telling: Telling, now: int) -> bool:
-    mute = telling.entries[each.anomaly.provenance.entry].mute
-    times = [each.anomaly.last_seen, *([now] if each.closed_at is None else [])]
+def is_muted(each: ReportedAnomaly, folding: Folding, now: int) -> bool:
+    mute = folding.entries[each.anomaly.provenance.entry].mute
+    times = [each.anomaly.last_seen, now if each.closed_at is None else each.closed_at]
     metric = Metric.parse(each.metric)
     return any(muted_until(mute, metric, time) is not None for time in times)
 
 
-def belong_together(one: ReportedAnomaly, other: ReportedAnomaly, telling: Telling) -> bool:
+def belong_together(one: ReportedAnomaly, other: ReportedAnomaly, folding: Folding) -> bool:
     """Return whether two anomalies belong together directly, as the documentation has it."""
     metrics = [Metric.parse(each.metric) for each in (one, other)]
-    options = [telling.entries[each.anomaly.provenance.entry] for each in (one, other)]
+    options = [folding.entries[each.anomaly.provenance.entry] for each in (one, other)]
     common = set.intersection(*map(shared, metrics, options))
     apart = abs(one.anomaly.first_seen - other.anomaly.first_seen)
     reach = max(GROUP_PERIODS * 1000 * metric.period for metric in metrics)
     return metrics[0] == metrics[1] or (bool(common) and apart <= reach)
 
 
-def components(anomalies: list[ReportedAnomaly], telling: Telling) -> set[frozenset[str]]:
+def components(anomalies: list[ReportedAnomaly], folding: Folding) -> set[frozenset[str]]:
     """Return which anomalies belong together, by comparing every one with every other."""
     parts = [{each.anomaly.id} for each in anomalies]
     for one, other in combinations(anomalies, 2):
-        if belong_together(one, other, telling):
+        if belong_together(one, other, folding):
             of_both = [part for part in parts if part & {one.anomaly.id, other.anomaly.id}]
             parts = [part for part in parts if part not in of_both] + [set().union(*of_both)]
     return {frozenset(part) for part in parts}
 
 
 @given(HAPPENINGS)
-def test_what_is_told_together_is_grouped_as_by_comparing_every_two(
+def test_what_is_notified_together_is_grouped_as_by_comparing_every_two(
     happenings: list[Happening],
 ) -> None:
-    telling = Telling(**entries(None))
+    folding = Folding(**entries(None))
     found = [each for each in reports(happenings, 600) if each.close_reason != "withdrawn"]
-    telling.fold(600, found)
+    folding.fold(600, found)
     incidents = {
         frozenset(member.anomaly.id for member in each.incident.members)
-        for each in telling.transitions
+        for each in folding.transitions
         if isinstance(each, IncidentOpened)
     }
-    assert incidents == components(found, telling)
+    assert incidents == components(found, folding)
 
 
 @given(HAPPENINGS, MINUTES, HOLDS)
@@ -263,14 +268,14 @@ def test_nothing_opens_that_belongs_to_an_incident_that_is_open(
 ) -> None:
     known: list[ReportedAnomaly] = []
     before = 0
-    for telling, _, _ in lived_through(happenings, minutes, hold, None):
-        for each in telling.transitions[before:]:
+    for folding, _, _ in lived_through(happenings, minutes, hold, None):
+        for each in folding.transitions[before:]:
             if isinstance(each, IncidentOpened):
                 assert not any(
-                    belong_together(member, other, telling)
+                    belong_together(member, other, folding)
                     for member in each.incident.members
                     for other in known
                 )
-        before = len(telling.transitions)
-        open_ones = [each for each in telling.board.incidents if each.closed_at is None]
+        before = len(folding.transitions)
+        open_ones = [each for each in folding.board.incidents if each.closed_at is None]
         known = [member for each in open_ones for member in each.members]

@@ -1,4 +1,4 @@
-"""Reports of anomalies, as shards make them, and what is told of them minute by minute."""
+"""Reports of anomalies, as shards make them, and what becomes of them minute by minute."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def over(each: ReportedAnomaly, end: int, reason: CloseReason = "recovered") -> 
     return msgspec.structs.replace(each, closed_at=NOON_MS + end * MINUTE, close_reason=reason)
 
 
-class Telling:
+class Folding:
     """The incident job without a bucket: folds what is reported, and keeps what it came to."""
 
     def __init__(self, hold: int = 0, **entries: Options) -> None:
@@ -105,7 +105,7 @@ class Telling:
         return found
 
     @property
-    def told(self) -> list[tuple[str, int]]:
+    def changes(self) -> list[tuple[str, int]]:
         """What has happened to incidents, and how many members they had then."""
         return [(KINDS[type(each)], len(each.incident.members)) for each in self.transitions]
 

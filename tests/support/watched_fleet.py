@@ -109,7 +109,7 @@ class WatchedFleet:
                 self.put(metric, [unusual.get(f"m{number}", float(self.normal_load(1)[0]))])
 
     def tick(self) -> None:
-        """Let the schedule tick, run all shard jobs, and a minute later tell of what they found."""
+        """Let the schedule tick, run all shard jobs, and a minute later the incident job."""
         self.clock.seconds = self.now + 90.0
         self.dispatch({"watch": "fleet"})
         self.run_queued()

@@ -1,4 +1,4 @@
-"""Incidents over many metrics: what belongs together, who is told, and that it is told once."""
+"""Incidents over many metrics: what belongs together, and that people are notified once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ops_anomaly.watcher.incidents import (
 from ops_anomaly.watcher.mutes import Mute
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.boards import simulated
-from tests.support.incidents import MINUTE, PERIOD, Telling, lasting, over, reported
+from tests.support.incidents import MINUTE, PERIOD, Folding, lasting, over, reported
 from tests.support.watcher import NOON_MS
 
 DAY = 1_440
@@ -29,15 +29,15 @@ REACH = GROUP_PERIODS * PERIOD * 1000 // MINUTE
 
 
 @pytest.fixture
-def telling() -> Telling:
-    return Telling()
+def folding() -> Folding:
+    return Folding()
 
 
-def members(telling: Telling) -> list[list[str]]:
+def members(folding: Folding) -> list[list[str]]:
     """The metrics of each incident on the board, the newest first."""
     return [
         [each.metric.removeprefix("shop ").removesuffix(f" Sum {PERIOD}") for each in one.members]
-        for one in telling.board.incidents
+        for one in folding.board.incidents
     ]
 
 
@@ -45,22 +45,22 @@ def members(telling: Telling) -> list[list[str]]:
 
 
 def test_thirty_metrics_that_fall_together_are_one_opening_and_one_closing(
-    telling: Telling,
+    folding: Folding,
 ) -> None:
     down = [
         reported(f"Requests Host=h{n:02} Cluster=eu", n % 3 * 5, severity=0.5 + n / 100)
         for n in range(30)
     ]
-    telling.fold(16, down)
-    assert telling.told == [("opened", 30)]
-    telling.fold(60, [over(each, 50 + n // 3) for n, each in enumerate(down)])
-    assert telling.told == [("opened", 30), ("closed", 30)]
+    folding.fold(16, down)
+    assert folding.changes == [("opened", 30)]
+    folding.fold(60, [over(each, 50 + n // 3) for n, each in enumerate(down)])
+    assert folding.changes == [("opened", 30), ("closed", 30)]
 
 
 def test_the_worst_member_is_the_first_and_of_those_alike_who_was_unusual_first(
-    telling: Telling,
+    folding: Folding,
 ) -> None:
-    telling.fold(
+    folding.fold(
         10,
         [
             reported("Mild Page=a", severity=0.6),
@@ -68,7 +68,7 @@ def test_the_worst_member_is_the_first_and_of_those_alike_who_was_unusual_first(
             reported("Earlier Page=a", severity=0.89),
         ],
     )
-    assert members(telling) == [["Earlier Page=a", "Later Page=a", "Mild Page=a"]]
+    assert members(folding) == [["Earlier Page=a", "Later Page=a", "Mild Page=a"]]
 
 
 @pytest.mark.parametrize(
@@ -90,15 +90,15 @@ def test_what_begins_together_and_shares_something_is_one_incident(
     other: ReportedAnomaly, together: bool
 ) -> None:
     groups = {"checkout": "shop", "payments": "shop", "search": "search"}
-    telling = Telling(**{name: Options(name=name, group=group) for name, group in groups.items()})
-    telling.fold(300, [reported("Errors Page=cart", entry="checkout"), other])
-    assert telling.told == ([("opened", 2)] if together else [("opened", 1)] * 2)
+    folding = Folding(**{name: Options(name=name, group=group) for name, group in groups.items()})
+    folding.fold(300, [reported("Errors Page=cart", entry="checkout"), other])
+    assert folding.changes == ([("opened", 2)] if together else [("opened", 1)] * 2)
 
 
 def test_what_has_nothing_in_common_directly_may_be_connected_by_a_third(
-    telling: Telling,
+    folding: Folding,
 ) -> None:
-    telling.fold(
+    folding.fold(
         10,
         [
             reported("Errors Page=cart"),
@@ -106,12 +106,12 @@ def test_what_has_nothing_in_common_directly_may_be_connected_by_a_third(
             reported("Time Page=cart Host=db", 5),
         ],
     )
-    assert telling.told == [("opened", 3)]
+    assert folding.changes == [("opened", 3)]
 
 
-def test_what_begins_between_two_that_belong_together_belongs_to_them(telling: Telling) -> None:
+def test_what_begins_between_two_that_belong_together_belongs_to_them(folding: Folding) -> None:
     """An hourly metric reaches back beyond one of five minutes, which is as near to it."""
-    telling.fold(
+    folding.fold(
         300,
         [
             reported("Errors Page=a"),
@@ -119,60 +119,60 @@ def test_what_begins_between_two_that_belong_together_belongs_to_them(telling: T
             reported("Orders Page=a", 110, period=3_600),
         ],
     )
-    assert telling.told == [("opened", 3)]
+    assert folding.changes == [("opened", 3)]
 
 
 def test_a_metric_that_is_unusual_again_joins_its_own_incident_while_that_is_open(
-    telling: Telling,
+    folding: Folding,
 ) -> None:
     first, other = reported("Errors Page=a", end=30), reported("Time Page=a")
-    telling.fold(5, [reported("Errors Page=a"), other])
-    telling.fold(200, [first, other, reported("Errors Page=a", 195)])
-    assert telling.told == [("opened", 2), ("joined", 3)]
+    folding.fold(5, [reported("Errors Page=a"), other])
+    folding.fold(200, [first, other, reported("Errors Page=a", 195)])
+    assert folding.changes == [("opened", 2), ("joined", 3)]
 
 
-def test_a_new_incident_begins_once_the_last_is_over(telling: Telling) -> None:
+def test_a_new_incident_begins_once_the_last_is_over(folding: Folding) -> None:
     first = reported("Errors Page=a", end=30)
-    telling.fold(31, [first])
-    telling.fold(40, [first, reported("Errors Page=a", 35)])
-    assert telling.told == [("opened", 1), ("closed", 1), ("opened", 1)]
+    folding.fold(31, [first])
+    folding.fold(40, [first, reported("Errors Page=a", 35)])
+    assert folding.changes == [("opened", 1), ("closed", 1), ("opened", 1)]
 
 
 def test_members_of_an_incident_stay_together_when_their_groups_are_renamed() -> None:
-    telling = Telling(a=Options(name="a", group="x"), b=Options(name="b", group="x"))
+    folding = Folding(a=Options(name="a", group="x"), b=Options(name="b", group="x"))
     down = [reported("One", entry="a"), reported("Two", entry="b")]
-    telling.fold(5, down)
-    telling.entries = {name: Options(name=name, group=name) for name in "ab"}
+    folding.fold(5, down)
+    folding.entries = {name: Options(name=name, group=name) for name in "ab"}
     more = [reported("Three", 5, entry="a"), reported("Four", 5, entry="b")]
-    telling.fold(10, [*down, *more])
-    telling.fold(11, [*down, *more])
-    assert telling.told == [("opened", 2), ("joined", 4)]
+    folding.fold(10, [*down, *more])
+    folding.fold(11, [*down, *more])
+    assert folding.changes == [("opened", 2), ("joined", 4)]
 
 
 # --- late joiners -------------------------------------------------------------------------------
 
 
-def test_late_joiners_are_an_update_and_no_second_opening(telling: Telling) -> None:
+def test_late_joiners_are_an_update_and_no_second_opening(folding: Folding) -> None:
     down = [reported("Errors Page=a", severity=0.7)]
-    telling.fold(5, down)
+    folding.fold(5, down)
     down += [reported("Time Page=a", 10, severity=0.95), reported("Load Page=a", 10)]
-    [joined] = telling.fold(15, down)
+    [joined] = folding.fold(15, down)
     assert isinstance(joined, IncidentJoined)
     assert [each.metric for each in joined.joined] == [down[2].metric, down[1].metric]
-    assert members(telling) == [["Time Page=a", "Load Page=a", "Errors Page=a"]]
-    assert telling.board.incidents[0].opened_at == NOON_MS + 5 * MINUTE
+    assert members(folding) == [["Time Page=a", "Load Page=a", "Errors Page=a"]]
+    assert folding.board.incidents[0].opened_at == NOON_MS + 5 * MINUTE
 
 
-def test_only_the_first_members_keep_their_charts(telling: Telling) -> None:
+def test_only_the_first_members_keep_their_charts(folding: Folding) -> None:
     chart = simulated(30.0, 5.0, 0.3, NOON_MS, NOON_MS, 0.0)
-    telling.fold(
+    folding.fold(
         5,
         [
             msgspec.structs.replace(reported(f"Errors{n} Page=a"), chart=chart)
             for n in range(MAX_CHARTS + 2)
         ],
     )
-    [incident] = telling.board.incidents
+    [incident] = folding.board.incidents
     assert [each.chart is None for each in incident.members] == [False] * MAX_CHARTS + [True] * 2
 
 
@@ -180,143 +180,147 @@ def test_only_the_first_members_keep_their_charts(telling: Telling) -> None:
 
 
 def test_over_several_shards_an_anomaly_waits_for_others_and_then_all_are_one_message() -> None:
-    telling = Telling(hold=HOLD_MS)
+    folding = Folding(hold=HOLD_MS)
     down = [reported("Errors Page=a")]
-    telling.fold(5.4, down)
-    assert telling.told == []
-    telling.fold(5.6, [*down, reported("Time Page=a")])
-    assert telling.told == [("opened", 2)]
+    folding.fold(5.4, down)
+    assert folding.changes == []
+    folding.fold(5.6, [*down, reported("Time Page=a")])
+    assert folding.changes == [("opened", 2)]
 
 
 def test_what_is_over_is_held_no_longer() -> None:
-    telling = Telling(hold=HOLD_MS)
-    telling.fold(5.1, [reported("Errors Page=a", end=5)])
-    assert telling.told == [("opened", 1), ("closed", 1)]
+    folding = Folding(hold=HOLD_MS)
+    folding.fold(5.1, [reported("Errors Page=a", end=5)])
+    assert folding.changes == [("opened", 1), ("closed", 1)]
 
 
-def test_what_is_withdrawn_while_it_is_held_is_never_told() -> None:
-    telling = Telling(hold=HOLD_MS)
-    telling.fold(5.1, [reported("Errors Page=a")])
-    telling.fold(6, [reported("Errors Page=a", end=6, reason="withdrawn")])
-    assert telling.told == []
+def test_what_is_withdrawn_while_it_is_held_is_never_notified() -> None:
+    folding = Folding(hold=HOLD_MS)
+    folding.fold(5.1, [reported("Errors Page=a")])
+    folding.fold(6, [reported("Errors Page=a", end=6, reason="withdrawn")])
+    assert folding.changes == []
 
 
 # --- mutes --------------------------------------------------------------------------------------
 
 
-def muted(first: str, end: str, **more: object) -> Telling:
+def muted(first: str, end: str, **more: object) -> Folding:
     mute = msgspec.convert({"from": first, "to": end, **more}, Mute)
-    return Telling(web=Options(name="web", mute=[mute]))
+    return Folding(web=Options(name="web", mute=[mute]))
 
 
-def test_nobody_is_told_of_what_begins_and_ends_in_a_mute() -> None:
-    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
+def test_nobody_is_notified_of_what_begins_and_ends_in_a_mute() -> None:
+    folding = muted("2026-11-25T11:00", "2026-11-25T13:00")
     down = reported("Errors Page=a")
-    telling.fold(5, [down])
-    assert [each.metric for each in telling.board.muted] == [down.metric]
-    telling.fold(50, [over(down, 50)])
-    telling.fold(70, [over(down, 50)])
-    assert (telling.told, telling.board.muted) == ([], [])
+    folding.fold(5, [down])
+    assert [each.metric for each in folding.board.muted] == [down.metric]
+    folding.fold(50, [over(down, 50)])
+    folding.fold(70, [over(down, 50)])
+    assert (folding.changes, folding.board.muted) == ([], [])
 
 
-def test_what_outlives_its_mute_is_told_then() -> None:
-    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
-    telling.fold(59, [reported("Errors Page=a")])
-    assert telling.told == []
-    telling.fold(61, [lasting(reported("Errors Page=a"), 60)])
-    assert telling.told == [("opened", 1)]
-    assert telling.board.muted == []
+def test_what_outlives_its_mute_is_notified_then() -> None:
+    folding = muted("2026-11-25T11:00", "2026-11-25T13:00")
+    folding.fold(59, [reported("Errors Page=a")])
+    assert folding.changes == []
+    folding.fold(61, [lasting(reported("Errors Page=a"), 60)])
+    assert folding.changes == [("opened", 1)]
+    assert folding.board.muted == []
 
 
-def test_what_had_ended_in_its_mute_is_not_told_while_it_waits_to_close() -> None:
-    telling = muted("2026-11-25T11:00", "2026-11-25T13:00")
+def test_what_had_ended_in_its_mute_is_not_notified_while_it_waits_to_close() -> None:
+    folding = muted("2026-11-25T11:00", "2026-11-25T13:00")
     down = lasting(reported("Errors Page=a"), 59)
-    telling.fold(61, [down])
-    telling.fold(75, [over(down, 75)])
-    assert telling.told == []
+    folding.fold(61, [down])
+    folding.fold(75, [over(down, 75)])
+    assert folding.changes == []
 
 
-def test_what_was_unusual_before_a_mute_and_found_in_it_is_not_told_as_it_closes_there() -> None:
+def test_what_was_unusual_before_a_mute_and_found_in_it_is_not_notified_as_it_closes_there() -> (
+    None
+):
     """A sum settles late: its last unusual reading was before the mute, and nobody knew of it."""
-    telling = muted("2026-11-25T12:06", "2026-11-25T14:00")
-    telling.fold(7, [reported("Errors Page=a")])
-    telling.fold(21, [reported("Errors Page=a", end=20)])
-    telling.fold(121, [reported("Errors Page=a", end=20)])
-    assert telling.told == []
+    folding = muted("2026-11-25T12:06", "2026-11-25T14:00")
+    folding.fold(7, [reported("Errors Page=a")])
+    folding.fold(21, [reported("Errors Page=a", end=20)])
+    folding.fold(121, [reported("Errors Page=a", end=20)])
+    assert folding.changes == []
 
 
 def test_what_began_before_a_mute_closes_in_it_with_a_message() -> None:
-    telling = muted("2026-11-25T12:30", "2026-11-25T13:00")
-    telling.fold(5, [reported("Errors Page=a")])
-    telling.fold(50, [reported("Errors Page=a", end=50)])
-    assert telling.told == [("opened", 1), ("closed", 1)]
+    folding = muted("2026-11-25T12:30", "2026-11-25T13:00")
+    folding.fold(5, [reported("Errors Page=a")])
+    folding.fold(50, [reported("Errors Page=a", end=50)])
+    assert folding.changes == [("opened", 1), ("closed", 1)]
 
 
-def test_a_muted_metric_does_not_join_and_others_are_told() -> None:
-    telling = muted("2026-11-25T11:00", "2026-11-25T13:00", dimensions={"Host": "batch-*"})
-    telling.fold(5, [reported("Load Host=batch-1 Page=a"), reported("Load Host=web-1 Page=a")])
-    assert members(telling) == [["Load Host=web-1 Page=a"]]
+def test_a_muted_metric_does_not_join_and_others_are_notified() -> None:
+    folding = muted("2026-11-25T11:00", "2026-11-25T13:00", dimensions={"Host": "batch-*"})
+    folding.fold(5, [reported("Load Host=batch-1 Page=a"), reported("Load Host=web-1 Page=a")])
+    assert members(folding) == [["Load Host=web-1 Page=a"]]
 
 
-# --- told once, and closed once -----------------------------------------------------------------
+# --- notified once, and closed once -------------------------------------------------------------
 
 
-def test_more_incidents_in_a_day_than_are_shown_are_told_once_each(telling: Telling) -> None:
-    """A day with more of them than the board keeps: each was told again every minute."""
+def test_more_incidents_in_a_day_than_are_shown_are_notified_once_each(folding: Folding) -> None:
+    """A day with more of them than the board keeps: each was notified again every minute."""
     down = [reported(f"Errors Page=p{n}", end=10) for n in range(MAX_KEPT + 5)]
-    telling.fold(11, down)
-    telling.fold(12, down)
-    assert telling.told.count(("opened", 1)) == len(down)
-    assert len(telling.told) == 2 * len(down)
-    telling.fold(11 + DAY, [])
-    assert len(telling.board.incidents) == MAX_KEPT
+    folding.fold(11, down)
+    folding.fold(12, down)
+    assert folding.changes.count(("opened", 1)) == len(down)
+    assert len(folding.changes) == 2 * len(down)
+    folding.fold(11 + DAY, [])
+    assert len(folding.board.incidents) == MAX_KEPT
 
 
-def test_what_a_shard_without_metrics_goes_on_reporting_is_not_told_again(
-    telling: Telling,
+def test_what_a_shard_without_metrics_continues_to_report_is_not_notified_again(
+    folding: Folding,
 ) -> None:
     """It has no jobs that would remove what is over from its report."""
     old = [reported("Errors Page=a", end=10, reason="no longer watched")]
-    telling.fold(11, old)
-    telling.fold(11 + KEPT_MS / MINUTE, old)
-    telling.fold(12 + KEPT_MS / MINUTE, old)
-    assert telling.told == [("opened", 1), ("closed", 1)]
-    assert telling.board.incidents == []
+    folding.fold(11, old)
+    folding.fold(11 + KEPT_MS / MINUTE, old)
+    folding.fold(12 + KEPT_MS / MINUTE, old)
+    assert folding.changes == [("opened", 1), ("closed", 1)]
+    assert folding.board.incidents == []
 
 
-def test_what_has_been_over_for_a_day_is_no_news(telling: Telling) -> None:
-    telling.fold(10 + REPORTED_MS / MINUTE, [reported("Errors Page=a", end=10)])
-    assert telling.told == []
+def test_what_has_been_over_for_a_day_is_no_news(folding: Folding) -> None:
+    folding.fold(10 + REPORTED_MS / MINUTE, [reported("Errors Page=a", end=10)])
+    assert folding.changes == []
 
 
-def test_a_silence_that_is_fine_is_not_told_again_however_long_it_lasts(telling: Telling) -> None:
+def test_a_silence_that_is_fine_is_not_notified_again_however_long_it_lasts(
+    folding: Folding,
+) -> None:
     silent = [reported("Orders", is_silent=True)]
-    telling.fold(5, silent)
-    [incident] = telling.board.incidents
-    telling.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    folding.fold(5, silent)
+    [incident] = folding.board.incidents
+    folding.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
     for minute in (6, 7 + KEPT_MS / MINUTE, 8 + KEPT_MS / MINUTE):
-        telling.fold(minute, silent)
-    assert telling.told == [("opened", 1), ("closed", 1)]
+        folding.fold(minute, silent)
+    assert folding.changes == [("opened", 1), ("closed", 1)]
 
 
-def test_nothing_joins_an_incident_that_is_fine(telling: Telling) -> None:
-    """It closes in the same minute: what had joined it was never told, however long it lasted."""
+def test_nothing_joins_an_incident_that_is_fine(folding: Folding) -> None:
+    """It closes in the same minute: nobody was notified of what had joined it, however long."""
     known, later = reported("Errors Page=a"), reported("Latency Page=a", 2)
-    telling.fold(6, [known])
-    [incident] = telling.board.incidents
-    telling.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
-    telling.fold(8, [known, later])
-    assert sorted(telling.told) == [("closed", 1), ("opened", 1), ("opened", 1)]
-    assert members(telling) == [["Latency Page=a"], ["Errors Page=a"]]
+    folding.fold(6, [known])
+    [incident] = folding.board.incidents
+    folding.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    folding.fold(8, [known, later])
+    assert sorted(folding.changes) == [("closed", 1), ("opened", 1), ("opened", 1)]
+    assert members(folding) == [["Latency Page=a"], ["Errors Page=a"]]
 
 
-def test_an_anomaly_of_which_no_shard_knows_is_over_after_an_hour(telling: Telling) -> None:
-    telling.fold(5, [reported("Errors Page=a")])
-    telling.fold(LOST_MS / MINUTE - 1, [])
-    assert telling.told == [("opened", 1)]
-    telling.fold(LOST_MS / MINUTE, [])
-    assert telling.told == [("opened", 1), ("closed", 1)]
-    assert telling.board.incidents[0].close_reason == "no longer watched"
+def test_an_anomaly_of_which_no_shard_knows_is_over_after_an_hour(folding: Folding) -> None:
+    folding.fold(5, [reported("Errors Page=a")])
+    folding.fold(LOST_MS / MINUTE - 1, [])
+    assert folding.changes == [("opened", 1)]
+    folding.fold(LOST_MS / MINUTE, [])
+    assert folding.changes == [("opened", 1), ("closed", 1)]
+    assert folding.board.incidents[0].close_reason == "no longer watched"
 
 
 @pytest.mark.parametrize(
@@ -329,13 +333,13 @@ def test_an_anomaly_of_which_no_shard_knows_is_over_after_an_hour(telling: Telli
         (["no data", "data is back"], "data is back"),
     ],
 )
-def test_an_incident_closes_when_its_last_member_does_for_the_most_telling_reason(
-    telling: Telling, reasons: list, reason: str
+def test_an_incident_closes_when_its_last_member_does_for_the_most_significant_reason(
+    folding: Folding, reasons: list, reason: str
 ) -> None:
     down = [reported("Errors Page=a"), reported("Time Page=a")]
-    telling.fold(5, down)
-    telling.fold(20, [over(down[0], 20, reasons[0]), down[1]])
-    assert telling.told == [("opened", 2)]
-    telling.fold(25, [over(each, 20, why) for each, why in zip(down, reasons, strict=True)])
-    assert telling.told == [("opened", 2), ("closed", 2)]
-    assert telling.board.incidents[0].close_reason == reason
+    folding.fold(5, down)
+    folding.fold(20, [over(down[0], 20, reasons[0]), down[1]])
+    assert folding.changes == [("opened", 2)]
+    folding.fold(25, [over(each, 20, why) for each, why in zip(down, reasons, strict=True)])
+    assert folding.changes == [("opened", 2), ("closed", 2)]
+    assert folding.board.incidents[0].close_reason == reason
