@@ -97,6 +97,19 @@ def test_in_any_chunks_it_is_the_same_to_the_bit(period: int, seed: int, cuts: l
     assert_same(detector.checkpoint(), after.checkpoint())
 
 
+def test_so_it_is_where_a_gap_makes_a_day_of_half_a_day_of_readings() -> None:
+    """Several readings share a period, and the day after is compared with the one of the first."""
+    random, series = np.random.default_rng(33), metric(7.0, 20 * MINUTE, seed=33)
+    is_kept = random.random(len(series)) < 0.9
+    is_kept[351 : 351 + 48] = False
+    series = series[is_kept]
+    whole, detector, scores = detect(series), ContextualDetector.untrained(), []
+    for i in range(len(series)):
+        part, detector = detector.update(series[i : i + 1])
+        scores += part.scores.tolist()
+    np.testing.assert_array_equal(scores, whole.scores)
+
+
 def test_reading_by_reading_over_weeks_it_is_the_same_to_the_bit() -> None:
     """Over blocks, seasons and a new normal."""
     series = changed(metric(20, HOUR, 3, weekend=0.5), 380, 480, 20.0)

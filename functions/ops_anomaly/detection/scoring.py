@@ -153,7 +153,7 @@ def evaluate(
     start = 0
     while start < len(times):
         if state.count == state.block_stop:
-            begin_block(state)
+            begin_block(state, int(times[start]))
         stop = min(start + state.block_stop - state.count, len(times))
         part = slice(start, stop)
         out = evaluations.part(start, stop)
@@ -162,8 +162,15 @@ def evaluate(
     return evaluations
 
 
-def begin_block(state: State) -> None:
-    """Refresh what holds for a block, from everything before it."""
+def begin_block(state: State, next_time: int) -> None:
+    """Refresh what holds for a block, from everything before it.
+
+    Parameters
+    ----------
+    next_time : int
+        Of the block's first reading, milliseconds. A period that it shares with the last reading
+        is not complete yet: in chunks, it would be seen with other readings than in bulk.
+    """
     if state.steps.size:
         state.step = float(np.sort(state.steps)[state.steps.size // 2])
     half_day = int(DAY / 2 / state.step) if state.step else 1
@@ -172,7 +179,7 @@ def begin_block(state: State) -> None:
         return
     periods.fit_width(state)
     periods.trim(state)
-    state.frozen = state.time // state.period + 1
+    state.frozen = min(state.time // state.period + 1, next_time // state.period)
     adaptation.accept(state)
     adaptation.adapt_to_clock(state)
     centre(state)
