@@ -43,7 +43,8 @@ def kept(bucket: Bucket) -> list[Feedback]:
 def test_fine_is_kept_once_and_taken_back_by_the_command_that_is_printed(known: Bucket) -> None:
     done = say(known, INCIDENT.id, "fine")
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"Incident {INCIDENT.id} is marked fine, by me." in done.stdout
+    assert INCIDENT.id in done.stdout
+    assert "fine, by me." in done.stdout
     first = kept(known)
     assert say(known, INCIDENT.id, "fine", by="you").returncode == 0
     assert kept(known) == first
