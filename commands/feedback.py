@@ -32,8 +32,8 @@ class Word(StrEnum):
 
 
 EFFECTS = {
-    "fine": "The incident is closed. Readings like its own alert no more: as far from what was "
-    "expected, on the same side, at such values.",
+    "fine": "The incident closes within a minute. Readings like its own alert no more: as far from "
+    "what was expected, on the same side, at such values.",
     "real": "Its readings stay out of what is learnt as ordinary, by the watcher and by train.",
     "snooze": "No message about it until {until}; if it is still open then, one follows.",
 }
@@ -107,6 +107,7 @@ def _show(given: Feedback, undo: str) -> None:
     if given.undone:
         console.print(f"Taken back: {given.verdict}, said by {escape(given.by)}.")
         return
-    console.print(f"Incident {given.incident} is marked {given.verdict}, by {escape(given.by)}.")
+    word = "snoozed" if given.verdict == "snooze" else f"marked as {given.verdict}"
+    console.print(f"Incident {given.incident} is {word}, by {escape(given.by)}.")
     console.print(EFFECTS[given.verdict].format(until=until))
     console.print(f"To undo: {undo}", highlight=False, markup=False, soft_wrap=True)

@@ -14,9 +14,9 @@ from msgspec.structs import replace as replace_fields
 
 from ops_anomaly.charts import Chart
 from ops_anomaly.detection.types import DAY, Series
+from ops_anomaly.watcher.anomalies import ReportedAnomaly
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
-from ops_anomaly.watcher.incidents import ReportedAnomaly
 from ops_anomaly.watcher.mutes import not_learnt
 from ops_anomaly.watcher.settling import FINAL_SECONDS, READ_SECONDS, read_delays
 from ops_anomaly.watcher.shard_job import reported_after

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import MINUTE
+from ops_anomaly.watcher.anomalies import ReportedAnomaly
 from ops_anomaly.watcher.incidents import (
     REPORTED_MS,
     Incident,
@@ -18,7 +19,6 @@ from ops_anomaly.watcher.incidents import (
     IncidentClosed,
     IncidentOpened,
     IncidentResumed,
-    ReportedAnomaly,
     Transition,
     fold,
 )

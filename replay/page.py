@@ -38,8 +38,9 @@ from training.fleet import dollars
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ops_anomaly.watcher.anomalies import ReportedAnomaly
     from ops_anomaly.watcher.feedback import Feedback, Mark
-    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
+    from ops_anomaly.watcher.incidents import Incident
     from replay.sources import Folders, Source
     from training.cost import Cost
 

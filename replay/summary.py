@@ -22,7 +22,8 @@ from training.fleet import dollars
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
+    from ops_anomaly.watcher.anomalies import ReportedAnomaly
+    from ops_anomaly.watcher.incidents import Incident
     from replay.fold import Notified
     from replay.job import FleetReplay
     from replay.sources import Source

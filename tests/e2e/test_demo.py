@@ -102,6 +102,9 @@ def test_later_it_reuses_the_run_and_serves_until_stopped(
         url = lines[-1].split()[2]
         response = requests.post(f"{url}/predict", json={"value": 95.0}, timeout=20)
         assert response.json()["is_anomaly"]
+        page = requests.get(f"{url}/console", timeout=20)
+        assert page.status_code == 200
+        assert "<svg" in page.text, "the machine that has run away, with its chart"
         assert curl_lines_work(lines, workplace)
     finally:
         process.send_signal(number)

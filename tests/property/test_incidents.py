@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.watcher.anomalies import ReportedAnomaly
 from ops_anomaly.watcher.feedback import Feedback
 from ops_anomaly.watcher.feedback_file import mark_of
+from ops_anomaly.watcher.grouping import GROUP_PERIODS, shared
 from ops_anomaly.watcher.incidents import (
-    GROUP_PERIODS,
     HOLD_MS,
+    SPAN_MS,
     Incident,
     IncidentBoard,
     IncidentClosed,
     IncidentJoined,
     IncidentOpened,
-    ReportedAnomaly,
     fold,
-    shared,
 )
 from ops_anomaly.watcher.mutes import Mute, muted_until
 from ops_anomaly.watcher.watch_file import Options
@@ -179,7 +179,12 @@ def test_people_are_notified_of_an_anomaly_once_and_of_its_end_once(
     data: st.DataObject,
 ) -> None:
     fine_at = data.draw(st.none() | st.sampled_from(minutes))
+    before = 0
     for folding, _, _ in lived_through(happenings, minutes, hold, window, fine_at):
+        fine = {each.incident for each in folding.feedback}
+        joined = [each for each in folding.transitions[before:] if isinstance(each, IncidentJoined)]
+        assert not any(each.incident.id in fine for each in joined), "it closes silently"
+        before = len(folding.transitions)
         assert set(notified_of(folding).values()) <= {1}
         of_kind = [
             [each.incident.id for each in folding.transitions if isinstance(each, kind)]
@@ -225,6 +230,12 @@ def is_muted(each: ReportedAnomaly, folding: Folding, now: int) -> bool:
     times = [each.anomaly.last_seen, now if each.closed_at is None else each.closed_at]
     metric = Metric.parse(each.metric)
     return any(muted_until(mute, metric, time) is not None for time in times)
+
+
+def is_early(member: ReportedAnomaly, incident: Incident) -> bool:
+    """Return whether others may join by a member, or it came so late that only its metric does."""
+    reach = GROUP_PERIODS * 1000 * Metric.parse(member.metric).period
+    return member.anomaly.first_seen <= incident.first_seen + max(SPAN_MS, reach)
 
 
 def belong_together(one: ReportedAnomaly, other: ReportedAnomaly, folding: Folding) -> bool:
@@ -278,4 +289,4 @@ def test_nothing_opens_that_belongs_to_an_incident_that_is_open(
                 )
         before = len(folding.transitions)
         open_ones = [each for each in folding.board.incidents if each.closed_at is None]
-        known = [member for each in open_ones for member in each.members]
+        known = [member for each in open_ones for member in each.members if is_early(member, each)]

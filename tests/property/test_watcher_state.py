@@ -21,8 +21,8 @@ from ops_anomaly.watcher.anomalies import (
     Extremes,
     Peak,
     Provenance,
+    ReportedAnomaly,
 )
-from ops_anomaly.watcher.incidents import ReportedAnomaly
 from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 from ops_anomaly.watcher.state import (

@@ -13,9 +13,16 @@ import sys
 from pathlib import Path
 
 from ops_anomaly.charts import Chart
-from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Extremes, Peak, Provenance
+from ops_anomaly.watcher.anomalies import (
+    Anomaly,
+    CloseReason,
+    Extremes,
+    Peak,
+    Provenance,
+    ReportedAnomaly,
+)
 from ops_anomaly.watcher.feedback import Feedback, Undo
-from ops_anomaly.watcher.incidents import Incident, IncidentBoard, ReportedAnomaly
+from ops_anomaly.watcher.incidents import Incident, IncidentBoard
 from ops_anomaly.watcher.page import page, widget
 from ops_anomaly.watcher.watch_file import Options, parse_watch_file
 

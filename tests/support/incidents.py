@@ -9,14 +9,21 @@ import msgspec
 import numpy as np
 
 from ops_anomaly.detection.types import Detection
-from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Extremes, Peak, Provenance
+from ops_anomaly.watcher.anomalies import (
+    Anomaly,
+    CloseReason,
+    Extremes,
+    Peak,
+    Provenance,
+    ReportedAnomaly,
+)
 from ops_anomaly.watcher.feedback import Feedback
 from ops_anomaly.watcher.incidents import (
     IncidentBoard,
     IncidentClosed,
     IncidentJoined,
     IncidentOpened,
-    ReportedAnomaly,
+    IncidentResumed,
     Transition,
     fold,
 )
@@ -25,7 +32,12 @@ from tests.support.watcher import NOON_MS
 
 MINUTE, PERIOD = 60_000, 300
 
-KINDS = {IncidentOpened: "opened", IncidentJoined: "joined", IncidentClosed: "closed"}
+KINDS = {
+    IncidentOpened: "opened",
+    IncidentJoined: "joined",
+    IncidentResumed: "resumed",
+    IncidentClosed: "closed",
+}
 
 
 def reported(

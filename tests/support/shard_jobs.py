@@ -122,6 +122,7 @@ class World:
             channels(event=self.event, message=self.message),
             self.telemetry,
             page=None,
+            bucket=None,
             clock=self.clock,
         )
 

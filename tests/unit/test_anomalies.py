@@ -491,3 +491,27 @@ def test_incidents_do_not_depend_on_how_readings_are_divided_into_evaluations(
     assert all(isinstance(step, Opened) for step in steps[::2])
     assert all(isinstance(step, Closed) for step in steps[1::2])
     assert [step.anomaly.id for step in steps] == [step.anomaly.id for step in together]
+
+
+# --- the new normal -----------------------------------------------------------------------------
+
+
+def closed_after(values: list[float]) -> str:
+    """Return why an anomaly of readings of 20, where 0 to 10 was normal, closes before others."""
+    state, _ = advanced("...!aaaa")
+    times = NOON_MS + STEP * np.arange(8, 8 + len(values))
+    series = Series(times, np.array(values))
+    _, [closed] = advance(state, METRIC, series, NOON_MS + STEP * 20, None)
+    assert isinstance(closed, Closed)
+    return closed.reason
+
+
+def test_a_metric_that_stays_where_it_was_unusual_has_not_recovered() -> None:
+    assert closed_after([20.0, 20.0, 20.0, 20.0]) == "new normal"
+
+
+@pytest.mark.parametrize(
+    "values", [[5.0] * 4, [20.0, 5.0, 5.0, 5.0], [12.0] * 4], ids=["back", "on its way", "between"]
+)
+def test_a_metric_that_goes_back_has_recovered(values: list[float]) -> None:
+    assert closed_after(values) == "recovered"

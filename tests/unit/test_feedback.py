@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import numpy as np
 import pytest
@@ -153,7 +155,7 @@ def test_where_others_keep_writing_it_is_refused_in_the_end(store: RacingStore) 
         store.objects.pop(FEEDBACK_KEY, None)
         store.put(FEEDBACK_KEY, encode_feedback([*known, said]))
 
-    store.others = [lambda n=n: write(n) for n in range(ATTEMPTS)]
+    store.others = [partial(write, number) for number in range(ATTEMPTS)]
     with pytest.raises(ConflictError):
         give_feedback(store, INCIDENT, "fine", "me", NOW, None)
     assert {each.by for each in kept(store)} == {"you"}

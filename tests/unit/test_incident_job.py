@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
@@ -11,6 +12,7 @@ from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY, anomalies_key
 from ops_anomaly.watcher.feedback_file import give_feedback, undo_feedback
 from ops_anomaly.watcher.incident_job import decode_incidents
 from ops_anomaly.watcher.incidents import KEPT_MS, LOST_MS, Incident, decode_reported
+from ops_anomaly.watcher.mutes import Mute
 from ops_anomaly.watcher.outbox import Notification
 from tests.support.shard_jobs import CLOSED, DAY, OPENED, SPIKE, STATE, World
 
@@ -196,6 +198,16 @@ def test_incidents_that_are_over_are_shown_for_a_week(world: World) -> None:
     world.clock.advance(KEPT_MS / 1000)
     world.notify()
     assert incidents(world) == []
+
+
+def test_an_entry_that_is_renamed_keeps_its_rules_for_what_was_found_before() -> None:
+    mute = msgspec.convert({"from": "2026-11-25T11:00", "to": "2026-11-26T00:00"}, Mute)
+    world = World(name="before", mute=[mute])
+    world.set(SPIKE, *range(-1, 9))
+    world.run(0)
+    world.options = msgspec.structs.replace(world.options, name="after")
+    world.run(1)
+    assert world.sent == []
 
 
 # --- feedback -----------------------------------------------------------------------------------

@@ -5,19 +5,21 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from ops_anomaly.watcher.anomalies import ReportedAnomaly
 from ops_anomaly.watcher.feedback import Feedback
+from ops_anomaly.watcher.grouping import GROUP_PERIODS
 from ops_anomaly.watcher.incidents import (
-    GROUP_PERIODS,
     HOLD_MS,
     KEPT_MS,
     LOST_MS,
     MAX_CHARTS,
     MAX_KEPT,
     REPORTED_MS,
+    IncidentClosed,
     IncidentJoined,
-    ReportedAnomaly,
 )
 from ops_anomaly.watcher.mutes import Mute
+from ops_anomaly.watcher.outbox import MESSAGE
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.boards import simulated
 from tests.support.incidents import MINUTE, PERIOD, Folding, lasting, over, reported
@@ -247,11 +249,126 @@ def test_what_was_unusual_before_a_mute_and_found_in_it_is_not_notified_as_it_cl
     assert folding.changes == []
 
 
-def test_what_began_before_a_mute_closes_in_it_with_a_message() -> None:
+def test_what_began_before_a_mute_closes_in_it_without_a_message() -> None:
     folding = muted("2026-11-25T12:30", "2026-11-25T13:00")
     folding.fold(5, [reported("Errors Page=a")])
+    [closed] = folding.fold(50, [reported("Errors Page=a", end=50)])
+    assert isinstance(closed, IncidentClosed)
+    assert closed.is_silent
+
+
+def test_what_ended_in_a_mute_is_not_notified_when_the_mute_is_taken_out_of_the_watch_file() -> (
+    None
+):
+    folding = muted("2026-11-25T11:00", "2026-11-25T13:00")
+    folding.fold(5, [reported("Errors Page=a")])
     folding.fold(50, [reported("Errors Page=a", end=50)])
+    folding.entries["web"] = Options(name="web")
+    folding.fold(300, [reported("Errors Page=a", end=50)])
+    assert folding.changes == []
+
+
+def test_the_reminder_after_a_snooze_waits_for_the_end_of_a_mute() -> None:
+    folding = muted("2026-11-25T12:30", "2026-11-25T13:00")
+    folding.fold(5, [reported("Errors Page=a")])
+    snooze(folding, until=40)
+    for minute in (6, 41, 59):
+        folding.fold(minute, [lasting(reported("Errors Page=a"), minute)])
+    assert folding.changes == [("opened", 1)]
+    folding.fold(61, [lasting(reported("Errors Page=a"), 61)])
+    assert folding.changes == [("opened", 1), ("resumed", 1)]
+
+
+# --- snoozes ------------------------------------------------------------------------------------
+
+
+def snooze(folding: Folding, until: int) -> None:
+    """Snooze the newest incident until a minute."""
+    incident = folding.board.incidents[0]
+    metrics = [each.metric for each in incident.members]
+    ends = NOON_MS + until * MINUTE
+    folding.feedback = [Feedback(incident.id, "snooze", "me", NOON_MS, ends, metrics=metrics)]
+
+
+def test_a_snoozed_metric_that_is_unusual_again_wakes_nobody_until_the_snooze_is_over(
+    folding: Folding,
+) -> None:
+    folding.fold(5, [reported("Errors Page=a")])
+    snooze(folding, until=240)
+    first = reported("Errors Page=a", end=30)
+    folding.fold(31, [first])
+    again = reported("Errors Page=a", 100)
+    folding.fold(105, [first, again])
+    folding.fold(130, [first, over(again, 130)])
+    folding.fold(245, [first, over(again, 130)])
     assert folding.changes == [("opened", 1), ("closed", 1)]
+
+
+def test_a_snoozed_metric_that_is_unusual_at_the_end_of_the_snooze_is_notified_then(
+    folding: Folding,
+) -> None:
+    folding.fold(5, [reported("Errors Page=a")])
+    snooze(folding, until=240)
+    first, again = reported("Errors Page=a", end=30), reported("Errors Page=a", 100)
+    folding.fold(31, [first])
+    folding.fold(239, [first, lasting(again, 235)])
+    folding.fold(245, [first, lasting(again, 245)])
+    assert folding.changes == [("opened", 1), ("closed", 1), ("opened", 1)]
+
+
+def test_other_metrics_do_not_join_a_snoozed_incident(folding: Folding) -> None:
+    folding.fold(5, [reported("Errors Page=a")])
+    snooze(folding, until=240)
+    folding.fold(6, [reported("Errors Page=a")])
+    folding.fold(10, [reported("Errors Page=a"), reported("Latency Page=a", 2)])
+    assert folding.changes == [("opened", 1), ("opened", 1)]
+
+
+# --- how far an incident reaches ----------------------------------------------------------------
+
+
+def test_where_something_is_always_wrong_an_incident_does_not_last_for_ever(
+    folding: Folding,
+) -> None:
+    every = [reported(f"Errors{n} Page=a", 14 * n) for n in range(20)]
+    for number in range(20):
+        folding.fold(14 * number + 5, every[: number + 1])
+    counts = [len(each.members) for each in folding.board.incidents]
+    assert sum(counts) == 20
+    assert max(counts) <= 7, "an hour's, and who is within the reach of the last"
+
+
+# --- whose topics -------------------------------------------------------------------------------
+
+PAYMENTS = "arn:aws:sns:eu-west-1:123456789012:payments"
+
+
+def test_an_incident_is_notified_where_its_members_entries_say() -> None:
+    folding = Folding(cards=Options(name="cards", topic=PAYMENTS))
+    [opened] = folding.fold(
+        5, [reported("Errors Page=a"), reported("Errors Page=a Card=b", entry="cards")]
+    )
+    assert sorted(opened.incident.topics) == [PAYMENTS, MESSAGE]
+
+
+def test_who_joins_later_is_notified_where_nobody_knows_of_the_incident() -> None:
+    folding = Folding(cards=Options(name="cards", topic=PAYMENTS))
+    known = reported("Errors Page=a")
+    folding.fold(5, [known])
+    [joined] = folding.fold(6, [known, reported("Errors Page=a Card=b", entry="cards")])
+    assert isinstance(joined, IncidentJoined)
+    assert joined.topics == [PAYMENTS]
+    assert joined.incident.topics == [MESSAGE, PAYMENTS]
+    [joined] = folding.fold(
+        7,
+        [
+            known,
+            reported("Errors Page=a Card=b", entry="cards"),
+            reported("Errors Page=a Card=c", entry="cards"),
+        ],
+    )
+    assert isinstance(joined, IncidentJoined)
+    assert joined.topics == []
 
 
 def test_a_muted_metric_does_not_join_and_others_are_notified() -> None:
@@ -301,6 +418,21 @@ def test_a_silence_that_is_fine_is_not_notified_again_however_long_it_lasts(
     for minute in (6, 7 + KEPT_MS / MINUTE, 8 + KEPT_MS / MINUTE):
         folding.fold(minute, silent)
     assert folding.changes == [("opened", 1), ("closed", 1)]
+
+
+def test_an_incident_whose_fine_is_taken_back_before_the_next_shard_job_is_open_again(
+    folding: Folding,
+) -> None:
+    down = reported("Errors Page=a")
+    folding.fold(5, [down])
+    [incident] = folding.board.incidents
+    folding.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    folding.fold(6, [down])
+    folding.feedback = []
+    folding.fold(7, [down])
+    assert folding.changes == [("opened", 1), ("closed", 1), ("resumed", 1)]
+    folding.fold(60, [over(down, 60)])
+    assert folding.changes[3:] == [("closed", 1)]
 
 
 def test_nothing_joins_an_incident_that_is_fine(folding: Folding) -> None:

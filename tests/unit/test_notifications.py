@@ -9,7 +9,14 @@ import msgspec
 import pytest
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Extremes, Peak, Provenance
+from ops_anomaly.watcher.anomalies import (
+    Anomaly,
+    CloseReason,
+    Extremes,
+    Peak,
+    Provenance,
+    ReportedAnomaly,
+)
 from ops_anomaly.watcher.formatting import subject_line
 from ops_anomaly.watcher.incidents import (
     Incident,
@@ -17,7 +24,6 @@ from ops_anomaly.watcher.incidents import (
     IncidentJoined,
     IncidentOpened,
     IncidentResumed,
-    ReportedAnomaly,
     Transition,
 )
 from ops_anomaly.watcher.notifications import (
@@ -83,10 +89,15 @@ def closed(incident: Incident, reason: CloseReason, *, is_silent: bool = False) 
 
 
 def sent(
-    transition: Transition, *entries: Options, page: str | None = PAGE, now: int = NOON_MS
+    transition: Transition,
+    *entries: Options,
+    page: str | None = PAGE,
+    now: int = NOON_MS,
+    bucket: str | None = None,
 ) -> Notification:
     """Return the notification of a change, by these entries of the watch file."""
-    return incident_notification(transition, {each.name: each for each in entries}, page, now)
+    by_name = {each.name: each for each in entries}
+    return incident_notification(transition, by_name, page, now, bucket)
 
 
 ONE = incident_of(member())
@@ -289,7 +300,8 @@ Incident    de00a668a6215580"""
     ("reason", "subject", "sentence"),
     [
         ("no data", "No more data: ", "There has been no data since Wed 25 Nov, 12:20 UTC: the"),
-        ("no longer watched", "No longer watched: ", "It has left the fleet or the watch file;"),
+        ("no longer watched", "No longer watched: ", "It has left the fleet or the watch file."),
+        ("new normal", "New normal: ", "It has not gone back: it has stayed there for so long"),
         ("withdrawn", "Withdrawn: ", "CloudWatch has corrected the readings that it rested on"),
         ("marked as fine", "Marked as fine: ", "Somebody has said that it is fine"),
     ],
@@ -343,39 +355,28 @@ def test_people_are_not_notified_of_an_incident_that_they_have_closed_themselves
 PAYMENTS, SHOP = (f"arn:aws:sns:eu-west-1:123456789012:{name}" for name in ("payments", "shop"))
 
 
-def entry(name: str, **more: str) -> Options:
-    return Options(name=name, **more)
-
-
 def of_entries(*names: str) -> Incident:
     """Return an incident with a member of each of these entries."""
     by = [msgspec.structs.replace(ANOMALY.provenance, entry=name) for name in names]
     return incident_of(*(member(provenance=each) for each in by))
 
 
-@pytest.mark.parametrize(
-    ("members", "topics"),
-    [
-        (["web"], [MESSAGE]),
-        (["orders"], [PAYMENTS]),
-        (["orders", "cards", "orders"], [PAYMENTS]),
-        (["orders", "carts"], [PAYMENTS, SHOP]),
-        (["carts", "web", "orders"], [SHOP, MESSAGE, PAYMENTS]),
-        (["an entry that is gone"], [MESSAGE]),
-    ],
-)
-def test_a_message_goes_to_the_topic_of_each_entry_that_is_concerned(
-    members: list[str], topics: list[str]
-) -> None:
-    entries = [
-        entry("web"),
-        entry("orders", topic=PAYMENTS),
-        entry("cards", topic=PAYMENTS),
-        entry("carts", topic=SHOP),
-    ]
-    incident = of_entries(*members)
+@pytest.mark.parametrize("topics", [[MESSAGE], [PAYMENTS], [SHOP, MESSAGE, PAYMENTS]])
+def test_a_message_goes_to_the_topics_of_the_incident(topics: list[str]) -> None:
+    incident = msgspec.structs.replace(ONE, topics=topics)
     for each in (IncidentOpened(incident), IncidentResumed(incident), closed(incident, "no data")):
-        assert sent(each, *entries).waiting == (EVENT, *topics)
+        assert sent(each).waiting == (EVENT, *topics)
+
+
+def test_what_joins_is_a_message_only_where_nobody_knows_of_the_incident() -> None:
+    notification = sent(IncidentJoined(ONE, ONE.members, [PAYMENTS]))
+    assert notification.waiting == (EVENT, PAYMENTS)
+
+
+def test_the_commands_in_a_message_work_as_they_are_copied() -> None:
+    message = sent(IncidentOpened(ONE), bucket="models-of-ours").message
+    assert f"ops-anomaly feedback {ONE.id} fine --bucket models-of-ours\n" in message
+    assert f"ops-anomaly feedback {ONE.id} snooze 4h --bucket models-of-ours\n" in message
 
 
 def test_owners_runbooks_and_tags_are_those_of_all_entries_the_worst_first() -> None:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from ops_anomaly.charts import Chart
 from ops_anomaly.detection.types import Alert
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
-    from ops_anomaly.detection.types import Detection, Mask, Series
+    from ops_anomaly.detection.types import Detection, Floats, Mask, Series
     from ops_anomaly.watcher.feedback import Mark
 
 
@@ -32,7 +33,13 @@ the detector still counts it as the last one: a flicker after an outage is no ne
 soon after a false alarm is."""
 
 CloseReason = Literal[
-    "recovered", "no data", "no longer watched", "withdrawn", "data is back", "marked as fine"
+    "recovered",
+    "new normal",
+    "no data",
+    "no longer watched",
+    "withdrawn",
+    "data is back",
+    "marked as fine",
 ]
 
 
@@ -126,6 +133,29 @@ class Anomaly(msgspec.Struct, frozen=True):
     def is_silence(self) -> bool:
         """Whether it is about readings that are missing."""
         return self.extremes is None
+
+
+class ReportedAnomaly(msgspec.Struct, frozen=True):
+    """An anomaly of a metric, as the job of its shard reports it.
+
+    Attributes
+    ----------
+    metric : str
+        As `Metric.parse` reads it.
+    opened_at : int
+        When the job found it, milliseconds.
+    closed_at : int or None
+        When it was over, milliseconds; None while it is open.
+    chart : Chart or None
+        The metric around it.
+    """
+
+    metric: str
+    anomaly: Anomaly
+    opened_at: int
+    closed_at: int | None = None
+    close_reason: CloseReason | None = None
+    chart: Chart | None = None
 
 
 @dataclass(frozen=True)
@@ -329,9 +359,22 @@ def _close_if_over(
     state, anomaly = replace(state, pending=pending, relapse=relapse), state.anomaly
     if anomaly is None or not _is_over(anomaly, metric, until):
         return state, []
-    has_data = ((series.times > anomaly.last_seen) & (series.times < until)).any()
-    closed = Closed(anomaly, "recovered" if has_data else "no data")
+    is_after = (series.times > anomaly.last_seen) & (series.times < until)
+    closed = Closed(anomaly, _close_reason(anomaly, series.values[is_after]))
     return replace(state, anomaly=None), [closed]
+
+
+def _close_reason(anomaly: Anomaly, after: Floats) -> CloseReason:
+    """Return why an anomaly is over, by the readings after its last unusual one: (n,)."""
+    if not len(after):
+        return "no data"
+    peak, extremes = anomaly.peak, anomaly.extremes
+    if extremes is None or peak.lower is None or peak.upper is None:
+        return "recovered"
+    # the detector has come to take them for ordinary, though they are what they were
+    is_there = (after >= extremes.lowest) & (after <= extremes.highest)
+    is_beyond = (after < peak.lower) | (after > peak.upper)
+    return "new normal" if (is_there & is_beyond).all() else "recovered"
 
 
 def _is_over(anomaly: Anomaly | None, metric: Metric, until: int) -> bool:

@@ -73,6 +73,8 @@ class Feedback(Contract, frozen=True):
         When, milliseconds.
     until : int or None
         Of a snooze: when it ends, milliseconds.
+    metrics : list of str
+        Of a snooze: those of which nobody is notified until then.
     """
 
     incident: str
@@ -81,6 +83,7 @@ class Feedback(Contract, frozen=True):
     at: int
     until: int | None = None
     marks: list[Mark] = msgspec.field(default_factory=list)
+    metrics: list[str] = msgspec.field(default_factory=list)
     undone: Undo | None = None
 
 

@@ -13,7 +13,8 @@ from ops_anomaly.watcher.feedback import Feedback, FeedbackFile, Mark, Undo, Ver
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
-    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly
+    from ops_anomaly.watcher.anomalies import ReportedAnomaly
+    from ops_anomaly.watcher.incidents import Incident
 
 
 ATTEMPTS = 5
@@ -82,8 +83,12 @@ def give_feedback(
     StoreUnavailableError
         If the bucket does not respond.
     """
-    marks = [mark for mark in map(mark_of, incident.members) if mark]
-    given = Feedback(incident.id, verdict, by, now, until, [] if verdict == "snooze" else marks)
+    if verdict == "snooze":
+        metrics = sorted({each.metric for each in incident.members})
+        given = Feedback(incident.id, verdict, by, now, until, metrics=metrics)
+    else:
+        marks = [mark for mark in map(mark_of, incident.members) if mark]
+        given = Feedback(incident.id, verdict, by, now, marks=marks)
 
     def add(feedback: list[Feedback]) -> list[Feedback]:
         if _holding(feedback, given):

@@ -16,13 +16,13 @@ from ops_anomaly.aws.objects import (
     CachedObject,
     anomalies_key,
 )
+from ops_anomaly.watcher.anomalies import ReportedAnomaly
 from ops_anomaly.watcher.feedback_file import decode_feedback
 from ops_anomaly.watcher.incidents import (
     HOLD_MS,
     IncidentBoard,
     IncidentClosed,
     IncidentOpened,
-    ReportedAnomaly,
     decode_reported,
     fold,
 )
@@ -33,7 +33,7 @@ from ops_anomaly.watcher.telemetry import IncidentReport
 if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.feedback import Feedback
-    from ops_anomaly.watcher.fleet import FleetList
+    from ops_anomaly.watcher.fleet import Fleet, FleetList
     from ops_anomaly.watcher.incidents import Transition
     from ops_anomaly.watcher.outbox import Channels
     from ops_anomaly.watcher.telemetry import Telemetry
@@ -74,8 +74,8 @@ class IncidentJob:
 
     Parameters
     ----------
-    page : str or None
-        URL of the page of incidents, for messages.
+    page, bucket : str or None
+        URL of the page of incidents, and the bucket's name, for messages.
     clock
         Milliseconds since 1970.
     """
@@ -87,10 +87,12 @@ class IncidentJob:
         channels: Channels,
         telemetry: Telemetry,
         page: str | None,
+        bucket: str | None,
         clock: Callable[[], int],
     ) -> None:
         self._store, self._fleet, self._channels = store, fleet, channels
-        self._telemetry, self._page, self._clock = telemetry, page, clock
+        self._telemetry, self._page, self._bucket = telemetry, page, bucket
+        self._clock = clock
         self._document = OutboxDocument(
             store, INCIDENTS_KEY, IncidentState(), decode_incidents, encode_incidents
         )
@@ -113,8 +115,9 @@ class IncidentJob:
         fleet = self._fleet.read()
         if fleet is None:
             return None
-        now, entries = self._clock(), {each.name: each for each in fleet.entries}
+        now = self._clock()
         reported = [each for shard in range(fleet.shards) for each in self._reported(shard)]
+        entries = _entries(fleet, reported)
         snapshot = self._document.read()
         state = snapshot.state
         if snapshot.is_corrupt:
@@ -151,7 +154,23 @@ class IncidentJob:
     def _notifications(
         self, transitions: Sequence[Transition], entries: Mapping[str, Options], now: int
     ) -> list[Notification]:
-        return [incident_notification(each, entries, self._page, now) for each in transitions]
+        return [
+            incident_notification(each, entries, self._page, now, self._bucket)
+            for each in transitions
+        ]
+
+
+def _entries(fleet: Fleet, reported: Sequence[ReportedAnomaly]) -> dict[str, Options]:
+    """Return the options of each entry by its name, and by the one that it had before."""
+    entries = {each.name: each for each in fleet.entries}
+    former = {each.anomaly.provenance.entry for each in reported} - entries.keys()
+    if former:
+        now = {member.metric: fleet.entries[member.entry] for member in fleet.members}
+        for each in reported:
+            name = each.anomaly.provenance.entry
+            if name in former and each.metric in now:
+                entries[name] = now[each.metric]
+    return entries
 
 
 def _report(state: IncidentState, transitions: Sequence[Transition]) -> IncidentReport:

@@ -7,27 +7,23 @@ incident: a dependency that takes down thirty metrics is one message.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.charts import Chart
-from ops_anomaly.watcher.anomalies import Anomaly, CloseReason
+from ops_anomaly.watcher.anomalies import CloseReason, ReportedAnomaly
+from ops_anomaly.watcher.grouping import GROUP_PERIODS, Link, components, link_of
 from ops_anomaly.watcher.mutes import muted_until
-from ops_anomaly.watcher.outbox import CorruptStateError
+from ops_anomaly.watcher.outbox import MESSAGE, CorruptStateError
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.feedback import Feedback
     from ops_anomaly.watcher.watch_file import Options
 
-
-GROUP_PERIODS = 3
-"""Anomalies that begin within so many periods of each other may be one incident; as many as it
-takes a metric to have recovered."""
 
 HOLD_MS = 30_000
 """How long an anomaly is held before people are notified, for others that belong to it: so long the
@@ -39,39 +35,15 @@ REPORTED_MS = 86_400_000
 KEPT_MS, MAX_KEPT = 7 * 86_400_000, 200
 """Incidents that are over, and are still shown."""
 
+SPAN_MS = 3_600_000
+"""How long after an incident began other metrics join it."""
+
 LOST_MS = 3_600_000
 """How long after its last unusual reading an anomaly of which no shard knows is over: the state of
 its shard was lost, or its report can't be read."""
 
 MAX_CHARTS = 5
 """Members of an incident that are shown with a chart: the first ones."""
-
-
-ALWAYS = ("metric", "incident")
-"""Kinds of what anomalies share that keep them together whenever they begin."""
-
-
-class ReportedAnomaly(msgspec.Struct, frozen=True):
-    """An anomaly of a metric, as the job of its shard reports it.
-
-    Attributes
-    ----------
-    metric : str
-        As `Metric.parse` reads it.
-    opened_at : int
-        When the job found it, milliseconds.
-    closed_at : int or None
-        When it was over, milliseconds; None while it is open.
-    chart : Chart or None
-        The metric around it.
-    """
-
-    metric: str
-    anomaly: Anomaly
-    opened_at: int
-    closed_at: int | None = None
-    close_reason: CloseReason | None = None
-    chart: Chart | None = None
 
 
 class Incident(msgspec.Struct, frozen=True):
@@ -89,6 +61,8 @@ class Incident(msgspec.Struct, frozen=True):
         None while it is open.
     snoozed_until : int or None
         There are no messages about it before, milliseconds.
+    topics : list of str
+        Where its messages have gone: destinations as in `outbox.Notification.waiting`.
     """
 
     id: str
@@ -97,6 +71,7 @@ class Incident(msgspec.Struct, frozen=True):
     closed_at: int | None = None
     close_reason: CloseReason | None = None
     snoozed_until: int | None = None
+    topics: list[str] = msgspec.field(default_factory=list)
 
     @property
     def first_seen(self) -> int:
@@ -122,14 +97,18 @@ class IncidentBoard(msgspec.Struct, frozen=True):
     incidents : list of Incident
         Those that are open, and those that closed lately; the newest first.
     muted : list of ReportedAnomaly
-        Open anomalies of which nobody is notified, as they are muted.
+        Open anomalies of which nobody is notified, as they are muted, or their metric is snoozed.
     since : int
         When the board began, milliseconds: of what was over before people may know.
+    passed : list of str
+        Ids of anomalies that were over before a mute or a snooze was: of those nobody will be
+        notified, whatever the watch file says later.
     """
 
     incidents: list[Incident]
     muted: list[ReportedAnomaly]
     since: int = 0
+    passed: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -141,15 +120,22 @@ class IncidentOpened:
 
 @dataclass(frozen=True)
 class IncidentJoined:
-    """Anomalies have joined an incident of which people know."""
+    """Anomalies have joined an incident of which people know.
+
+    Attributes
+    ----------
+    topics : list of str
+        Where people do not know of it yet.
+    """
 
     incident: Incident
     joined: Sequence[ReportedAnomaly]
+    topics: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class IncidentResumed:
-    """A snooze is over, and the incident is not."""
+    """A snooze is over, or "fine" was taken back, and the incident is not over."""
 
     incident: Incident
 
@@ -161,7 +147,7 @@ class IncidentClosed:
     Attributes
     ----------
     is_silent : bool
-        Whether people get no message: it was snoozed, or they closed it.
+        Whether people get no message: it was snoozed or is muted, or they closed it.
     """
 
     incident: Incident
@@ -203,41 +189,40 @@ def fold(
     by_id = {each.anomaly.id: each for each in reported}
     given = [each for each in feedback if not each.undone]
     incidents = {each.id: _refreshed(each, by_id, now) for each in board.incidents}
+    transitions: list[Transition] = []
+    for key, incident in incidents.items():  # what people say comes first: nothing joins then
+        incidents[key], found = _as_said(incident, given, now)
+        transitions += found
+    recent = {key for key, each in by_id.items() if _is_recent(each, now - REPORTED_MS)}
     known = {each.anomaly.id for one in board.incidents for each in one.members}
     known |= {mark.anomaly for each in given if each.verdict == "fine" for mark in each.marks}
-    fine = {each.incident for each in given if each.verdict == "fine"}
-    recent = {key for key, each in by_id.items() if _is_recent(each, now - REPORTED_MS)}
-    new = sorted(
-        (
-            by_id[key]
-            for key in recent - known
-            if is_true(by_id[key]) and _is_recent(by_id[key], board.since)
-        ),
-        key=lambda each: (each.anomaly.first_seen, each.metric),
-    )
+    passed = recent & set(board.passed)
     muted: list[ReportedAnomaly] = []
-    unmuted: list[ReportedAnomaly] = []
-    for each in new:
-        (muted if _is_muted(each, entries, now) else unmuted).append(each)
-    links = [
-        _link(each, incident, entries)
-        for incident in incidents.values()
-        if incident.closed_at is None and incident.id not in fine  # which closes now
-        for each in incident.members
-    ]
-    transitions: list[Transition] = []
-    for component in _components([*links, *(_link(each, None, entries) for each in unmuted)]):
-        found = _news_of(component, now, hold)
-        if found:
-            transitions.append(found)
-            incidents[found.incident.id] = found.incident
+    new: list[ReportedAnomaly] = []
+    suppression = _Suppression(entries, given, now)
+    for each in sorted(map(by_id.__getitem__, recent - known - passed), key=_begin):
+        if not is_true(each) or not _is_recent(each, board.since):
+            continue
+        if suppression.has_passed(each):
+            passed.add(each.anomaly.id)
+        elif suppression.holds(each):
+            muted.append(each)
+        else:
+            new.append(each)
+    links = [*chain.from_iterable(_links(each, entries, now) for each in incidents.values())]
+    links += [link_of(each, entries.get(each.anomaly.provenance.entry)) for each in new]
+    for component in components(links):
+        news = _news_of(component, incidents, entries, now, hold)
+        if news:
+            transitions.append(news)
+            incidents[news.incident.id] = news.incident
     for key, incident in incidents.items():
         if incident.closed_at is None:
-            incidents[key], more = _advanced(incident, given, now)
-            transitions += more
+            incidents[key], found = _advanced(incident, given, suppression, now)
+            transitions += found
     kept = _kept(incidents.values(), recent, now)
-    muted = [each for each in muted if each.closed_at is None]
-    return IncidentBoard(kept, muted, board.since), transitions
+    open_ones = [each for each in muted if each.closed_at is None]
+    return IncidentBoard(kept, open_ones, board.since, sorted(passed)), transitions
 
 
 def encode_reported(reported: Sequence[ReportedAnomaly]) -> bytes:
@@ -264,22 +249,17 @@ def is_true(reported: ReportedAnomaly) -> bool:
     return reported.close_reason != "withdrawn"
 
 
+def _begin(reported: ReportedAnomaly) -> tuple[int, str]:
+    return reported.anomaly.first_seen, reported.metric
+
+
 def _is_recent(reported: ReportedAnomaly, since: int) -> bool:
     return reported.closed_at is None or reported.closed_at > since
 
 
-def shared(metric: Metric, options: Options | None) -> set[tuple[str, ...]]:
-    """Return what other metrics can have in common with this one."""
-    found: set[tuple[str, ...]] = {("dimension", *pair) for pair in metric.dimensions}
-    found.add(("metric", str(metric)))
-    if options and options.group:
-        found.add(("group", options.group))
-    return found
-
-
 def _refreshed(incident: Incident, by_id: Mapping[str, ReportedAnomaly], now: int) -> Incident:
-    """Return an open incident with what its shards report of its members now."""
-    if incident.closed_at is not None:
+    """Return an incident with what its shards report of its members now, unless it is over."""
+    if incident.closed_at is not None and incident.close_reason != "marked as fine":
         return incident
     return _with_members(incident, [_latest(each, by_id, now) for each in incident.members])
 
@@ -309,114 +289,116 @@ def _rank(member: ReportedAnomaly) -> tuple[float, int, str]:
     return -round(anomaly.peak.severity, 1), anomaly.first_seen, member.metric
 
 
-def _is_muted(reported: ReportedAnomaly, entries: Mapping[str, Options], now: int) -> bool:
-    options = entries.get(reported.anomaly.provenance.entry)
-    if options is None:
-        return False
-    # nobody is notified of one that ended in a mute: neither as it closes, nor while it waits to
-    end = now if reported.closed_at is None else reported.closed_at
-    times = [reported.anomaly.last_seen, end]
-    metric = Metric.parse(reported.metric)
-    return any(muted_until(options.mute, metric, time) is not None for time in times)
+class _Suppression:
+    """When nobody is notified of a metric: it is muted, or an incident of it is snoozed."""
+
+    def __init__(self, entries: Mapping[str, Options], given: Sequence[Feedback], now: int) -> None:
+        self._entries, self._now = entries, now
+        self._snoozes: dict[str, list[tuple[int, int]]] = {}
+        for each in given:
+            if each.verdict == "snooze" and each.until is not None:
+                for metric in each.metrics:
+                    self._snoozes.setdefault(metric, []).append((each.at, each.until))
+
+    def has_passed(self, reported: ReportedAnomaly) -> bool:
+        """Return whether an anomaly is over that was, or that ended, in such a time."""
+        if reported.closed_at is None:
+            return False
+        times = (reported.anomaly.last_seen, reported.closed_at)
+        return any(self._is_suppressed(reported, time) for time in times)
+
+    def holds(self, reported: ReportedAnomaly) -> bool:
+        """Return whether it is such a time; or was, at the last unusual reading of an open one."""
+        times = [self._now] + [reported.anomaly.last_seen] * (reported.closed_at is None)
+        return any(self._is_suppressed(reported, time) for time in times)
+
+    def is_muted(self, incident: Incident) -> bool:
+        """Return whether all metrics of an incident are muted now."""
+        return all(self._is_muted(each, self._now) for each in incident.members)
+
+    def _is_suppressed(self, reported: ReportedAnomaly, time: int) -> bool:
+        snoozes = self._snoozes.get(reported.metric, ())
+        return any(at <= time < until for at, until in snoozes) or self._is_muted(reported, time)
+
+    def _is_muted(self, reported: ReportedAnomaly, time: int) -> bool:
+        options = self._entries.get(reported.anomaly.provenance.entry)
+        if options is None:
+            return False
+        return muted_until(options.mute, Metric.parse(reported.metric), time) is not None
 
 
-def _news_of(links: Sequence[_Link], now: int, hold: int) -> IncidentOpened | IncidentJoined | None:
+def _links(incident: Incident, entries: Mapping[str, Options], now: int) -> list[Link]:
+    """Return the members of an open incident, and what others can have in common with them.
+
+    Only the same metrics join an incident that is snoozed, or began long ago: where something is
+    always wrong, it would last for ever.
+    """
+    if incident.closed_at is not None:
+        return []
+    is_snoozed = incident.snoozed_until is not None and incident.snoozed_until > now
+    links = []
+    for each in incident.members:
+        link = link_of(each, entries.get(each.anomaly.provenance.entry), incident.id)
+        is_late = link.begin > incident.first_seen + max(SPAN_MS, link.reach)
+        links.append(link.of_its_metric() if is_snoozed or is_late else link)
+    return links
+
+
+def _news_of(
+    links: Sequence[Link],
+    incidents: Mapping[str, Incident],
+    entries: Mapping[str, Options],
+    now: int,
+    hold: int,
+) -> IncidentOpened | IncidentJoined | None:
     """Return what becomes of anomalies that belong together, some of which may be known."""
     new = [each.reported for each in links if each.incident is None]
-    known = [each.incident for each in links if each.incident]
+    known = [incidents[each.incident] for each in links if each.incident]
     if not new:
         return None
+    options = [entries.get(each.anomaly.provenance.entry) for each in new]
+    topics = list(dict.fromkeys((each and each.topic) or MESSAGE for each in options))
     if known:
         incident = min(known, key=lambda each: (each.opened_at, each.id))
-        return IncidentJoined(_with_members(incident, [*incident.members, *new]), new)
+        others = [topic for topic in topics if topic not in incident.topics]
+        incident = msgspec.structs.replace(incident, topics=[*incident.topics, *others])
+        return IncidentJoined(_with_members(incident, [*incident.members, *new]), new, others)
     if all(each.closed_at is None and each.opened_at + hold > now for each in new):
         return None
-    return IncidentOpened(_with_members(Incident(new[0].anomaly.id, now, []), new))
+    incident = Incident(new[0].anomaly.id, now, [], topics=topics)
+    return IncidentOpened(_with_members(incident, new))
 
 
-@dataclass(frozen=True)
-class _Link:
-    """An anomaly, and what decides with which others it belongs together.
-
-    Attributes
-    ----------
-    incident : Incident or None
-        The open one that it is in.
-    """
-
-    reported: ReportedAnomaly
-    incident: Incident | None
-    shared: set[tuple[str, ...]]
-    begin: int
-    reach: int
-
-
-def _link(
-    reported: ReportedAnomaly, incident: Incident | None, entries: Mapping[str, Options]
-) -> _Link:
-    metric = Metric.parse(reported.metric)
-    options = entries.get(reported.anomaly.provenance.entry)
-    reach = GROUP_PERIODS * 1000 * metric.period
-    keys = shared(metric, options)
-    if incident:
-        keys.add(("incident", incident.id))
-    return _Link(reported, incident, keys, reported.anomaly.first_seen, reach)
-
-
-def _components(links: Sequence[_Link]) -> list[list[_Link]]:
-    """Return which belong together, directly or by others; in the given order."""
-    leaders = list(range(len(links)))
-
-    def leader(position: int) -> int:
-        while leaders[position] != position:
-            leaders[position] = position = leaders[leaders[position]]
-        return position
-
-    by_key: dict[tuple[str, ...], list[int]] = {}
-    for position, link in enumerate(links):
-        for key in link.shared:
-            by_key.setdefault(key, []).append(position)
-    for key, positions in by_key.items():
-        positions.sort(key=lambda position: links[position].begin)
-        for one, other in _near(links, positions, is_always=key[0] in ALWAYS):
-            leaders[leader(other)] = leader(one)
-    found: dict[int, list[_Link]] = {}
-    for position, link in enumerate(links):
-        found.setdefault(leader(position), []).append(link)
-    return list(found.values())
-
-
-def _near(
-    links: Sequence[_Link], positions: Sequence[int], *, is_always: bool
-) -> Iterator[tuple[int, int]]:
-    """Yield neighbours, by when they begin, that the reach of one of them or of another spans."""
-    until, since = 0, links[positions[-1]].begin
-    for one, other in pairwise(positions):
-        until = max(until, links[one].begin + links[one].reach)
-        if is_always or links[other].begin <= until:
-            yield one, other
-    for other, one in pairwise(reversed(positions)):
-        since = min(since, links[other].begin - links[other].reach)
-        if links[one].begin >= since:
-            yield one, other
+def _as_said(
+    incident: Incident, given: Sequence[Feedback], now: int
+) -> tuple[Incident, list[Transition]]:
+    """Close an incident that is said to be fine; open it again if that was taken back too soon."""
+    is_fine = any(each.incident == incident.id and each.verdict == "fine" for each in given)
+    if incident.closed_at is None and is_fine:
+        closed = _closed(incident, now, "marked as fine")
+        return closed, [IncidentClosed(closed, is_silent=True)]
+    is_open = any(each.closed_at is None for each in incident.members)
+    if incident.close_reason == "marked as fine" and is_open and not is_fine:
+        again = msgspec.structs.replace(incident, closed_at=None, close_reason=None)
+        return again, [IncidentResumed(again)]
+    return incident, []
 
 
 def _advanced(
-    incident: Incident, given: Sequence[Feedback], now: int
+    incident: Incident, given: Sequence[Feedback], suppression: _Suppression, now: int
 ) -> tuple[Incident, list[Transition]]:
     """Close an open incident if it is over, or resume it after a snooze."""
     said = [each for each in given if each.incident == incident.id]
     snooze = max((each.until or 0 for each in said if each.verdict == "snooze"), default=0)
-    is_snoozed = snooze > now
-    if any(each.verdict == "fine" for each in said):
-        closed = _closed(incident, now, "marked as fine")
-        return closed, [IncidentClosed(closed, is_silent=True)]
+    is_snoozed, is_muted = snooze > now, suppression.is_muted(incident)
     if all(each.closed_at is not None for each in incident.members):
         closed = _closed(incident, now, _close_reason(incident))
-        return closed, [IncidentClosed(closed, is_silent=is_snoozed)]
-    was_snoozed = incident.snoozed_until is not None
+        return closed, [IncidentClosed(closed, is_silent=is_snoozed or is_muted)]
+    is_due = incident.snoozed_until is not None and snooze != 0
+    if is_due and is_muted and not is_snoozed:
+        return incident, []  # the reminder waits for the end of the mute
     after = msgspec.structs.replace(incident, snoozed_until=snooze if is_snoozed else None)
-    return after, [IncidentResumed(after)] if was_snoozed and snooze and not is_snoozed else []
+    return after, [IncidentResumed(after)] if is_due and not is_snoozed else []
 
 
 def _closed(incident: Incident, now: int, reason: CloseReason) -> Incident:
@@ -427,6 +409,7 @@ def _close_reason(incident: Incident) -> CloseReason:
     """Return the reason that says most of how the members have ended."""
     reasons = [each.close_reason for each in incident.members]
     order: tuple[CloseReason, ...] = (
+        "new normal",
         "recovered",
         "data is back",
         "no data",

@@ -27,8 +27,14 @@ from ops_anomaly.watcher.incidents import (
 from ops_anomaly.watcher.outbox import EVENT, MESSAGE, Notification
 
 if TYPE_CHECKING:
-    from ops_anomaly.watcher.anomalies import Anomaly, CloseReason, Peak, Provenance
-    from ops_anomaly.watcher.incidents import Incident, ReportedAnomaly, Transition
+    from ops_anomaly.watcher.anomalies import (
+        Anomaly,
+        CloseReason,
+        Peak,
+        Provenance,
+        ReportedAnomaly,
+    )
+    from ops_anomaly.watcher.incidents import Incident, Transition
     from ops_anomaly.watcher.watch_file import Options
 
 
@@ -57,6 +63,7 @@ SNOOZE = "4h"
 
 CLOSED_SUBJECTS: dict[CloseReason, str] = {
     "recovered": "Resolved",
+    "new normal": "New normal",
     "no data": "No more data",
     "no longer watched": "No longer watched",
     "withdrawn": "Withdrawn",
@@ -66,8 +73,9 @@ CLOSED_SUBJECTS: dict[CloseReason, str] = {
 CLOSED_MESSAGES: dict[CloseReason, str] = {
     "recovered": "It is back to normal; the last unusual reading was on {last}.",
     "no data": "There has been no data since {last}: the resource is gone, or its data is late.",
-    "no longer watched": "It has left the fleet or the watch file; the last unusual reading was "
-    "on {last}.",
+    "new normal": "It has not gone back: it has stayed there for so long that this is its new "
+    "normal, and what it is compared with from now on.",
+    "no longer watched": "It has left the fleet or the watch file.",
     "withdrawn": "CloudWatch has corrected the readings that it rested on, and they are ordinary: "
     "there was no incident.",
     "data is back": "There is data again; there was none until {last}.",
@@ -76,7 +84,11 @@ CLOSED_MESSAGES: dict[CloseReason, str] = {
 
 
 def incident_notification(
-    transition: Transition, entries: Mapping[str, Options], page: str | None, now: int
+    transition: Transition,
+    entries: Mapping[str, Options],
+    page: str | None,
+    now: int,
+    bucket: str | None = None,
 ) -> Notification:
     """Return the notification of an incident that opens, grows, closes, or outlasts a snooze.
 
@@ -86,6 +98,8 @@ def incident_notification(
         The options of each entry of the watch file, by its name.
     page : str or None
         URL of the page of incidents.
+    bucket : str or None
+        For the commands that a message suggests.
     """
     incident = transition.incident
     context = _context(incident, entries)
@@ -94,7 +108,7 @@ def incident_notification(
         summary, lines = closed_summary(incident), closed_lines(incident)
     else:
         summary, lines = opened_summary(incident, begin), opened_lines(incident, begin)
-    text = "\n".join([*lines, "", *_footer(incident, context, page)])
+    text = "\n".join([*lines, "", *_footer(incident, context, page, bucket)])
     notification_id = f"{incident.id}/{name}"
     said = {"notification": notification_id, "summary": summary, "text": text}
     return Notification(
@@ -105,7 +119,7 @@ def incident_notification(
         subject=subject_line(summary),
         message=text,
         made_at=now,
-        waiting=(EVENT, *_topics(transition, context)),
+        waiting=(EVENT, *_topics(transition)),
     )
 
 
@@ -122,12 +136,14 @@ def _kind(transition: Transition, now: int) -> tuple[str, str, str]:
             return "Closed", "closed", ""
 
 
-def _topics(transition: Transition, context: Sequence[Options]) -> Iterable[str]:
-    """Return the topics of all entries that are concerned; none where people need no message."""
+def _topics(transition: Transition) -> Iterable[str]:
+    """Return where the message goes; nowhere if people need none."""
     match transition:
-        case IncidentJoined() | IncidentClosed(is_silent=True):
+        case IncidentJoined(topics=topics):
+            return topics
+        case IncidentClosed(is_silent=True):
             return ()
-    return dict.fromkeys(each.topic or MESSAGE for each in context) or (MESSAGE,)
+    return transition.incident.topics or (MESSAGE,)
 
 
 def level_of(severity: float | None) -> Level:
@@ -312,7 +328,9 @@ def closed_lines(incident: Incident) -> list[str]:
     ]
 
 
-def _footer(incident: Incident, context: Sequence[Options], page: str | None) -> list[str]:
+def _footer(
+    incident: Incident, context: Sequence[Options], page: str | None, bucket: str | None
+) -> list[str]:
     """Return who is responsible, what to do, and where to see it."""
     tags = ", ".join(f"{key}={value}" for key, value in _tags(context).items())
     leader = incident.members[0]
@@ -321,7 +339,7 @@ def _footer(incident: Incident, context: Sequence[Options], page: str | None) ->
         ("Runbook", ", ".join(_unique(each.runbook for each in context)[:MAX_OWNERS])),
         ("Tags", shortened(tags, MAX_TAGS)),
     )
-    todo = rows(("Charts", page or ""), *_replies(incident))
+    todo = rows(("Charts", page or ""), *_replies(incident, bucket))
     source = rows(
         ("Metric", leader.metric),
         ("Entry", f"{leader.anomaly.provenance.entry} (watch file)"),
@@ -330,16 +348,17 @@ def _footer(incident: Incident, context: Sequence[Options], page: str | None) ->
     return [line for part in (responsible, todo) if part for line in (*part, "")] + source
 
 
-def _replies(incident: Incident) -> list[tuple[str, str]]:
+def _replies(incident: Incident, bucket: str | None) -> list[tuple[str, str]]:
     """Return what people can say of an incident, as the commands that do it."""
+    place = f" --bucket {bucket}" if bucket else ""
     command = f"ops-anomaly feedback {incident.id}"
     # of readings that are missing there is nothing to learn
     has_readings = any(not each.anomaly.is_silence for each in incident.members)
     is_known = incident.close_reason in ("withdrawn", "marked as fine")
-    fine = ("Fine?", f"{command} fine" if has_readings and not is_known else "")
+    fine = ("Fine?", f"{command} fine{place}" if has_readings and not is_known else "")
     if incident.closed_at is None:
-        return [fine, ("Not now?", f"{command} snooze {SNOOZE}")]
-    return [fine, ("Real?", f"{command} real" if fine[1] else "")]
+        return [fine, ("Not now?", f"{command} snooze {SNOOZE}{place}")]
+    return [fine, ("Real?", f"{command} real{place}" if fine[1] else "")]
 
 
 def rows(*named: tuple[str, str]) -> list[str]:

@@ -30,9 +30,9 @@ from ops_anomaly.watcher.mutes import milliseconds, muted_until
 from ops_anomaly.watcher.notifications import SNOOZE, basis, percent, title_of
 
 if TYPE_CHECKING:
-    from ops_anomaly.watcher.anomalies import Peak
+    from ops_anomaly.watcher.anomalies import Peak, ReportedAnomaly
     from ops_anomaly.watcher.feedback import Feedback
-    from ops_anomaly.watcher.incidents import Incident, IncidentBoard, ReportedAnomaly
+    from ops_anomaly.watcher.incidents import Incident, IncidentBoard
     from ops_anomaly.watcher.watch_file import Options
 
 MAX_BYTES = 500_000
@@ -98,6 +98,7 @@ MUTED = "<h2>Muted: nobody is notified</h2>"
 
 CLOSED = {
     "recovered": "back to normal",
+    "new normal": "the new normal: it has stayed there",
     "no data": "no more data",
     "no longer watched": "no longer watched",
     "withdrawn": "withdrawn: its readings were corrected",

@@ -330,7 +330,9 @@ def compose_watcher(
         planner=Planner(cloudwatch, store, fleet, clock, telemetry.fleet_outdated),
         queue=ShardQueue(lambda: client("sqs"), settings.shard_queue),
         shards=shards,
-        incidents=IncidentJob(store, fleet, channels, telemetry, settings.incident_page, clock),
+        incidents=IncidentJob(
+            store, fleet, channels, telemetry, settings.incident_page, settings.bucket, clock
+        ),
         channels=channels,
         telemetry=telemetry,
         clock=clock,

@@ -12,11 +12,11 @@ import numpy as np
 from ops_anomaly.aws.cloudwatch import Span, calls_for, read_history
 from ops_anomaly.aws.errors import AwsError, CorruptFeedbackError, RequestRefusedError
 from ops_anomaly.aws.objects import FEEDBACK_KEY, CachedObject, anomalies_key, state_key
-from ops_anomaly.watcher.anomalies import Closed, Opened
+from ops_anomaly.watcher.anomalies import Closed, Opened, ReportedAnomaly
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK, by_metric
 from ops_anomaly.watcher.feedback_file import decode_feedback
-from ops_anomaly.watcher.incidents import REPORTED_MS, ReportedAnomaly, encode_reported
+from ops_anomaly.watcher.incidents import REPORTED_MS, encode_reported
 from ops_anomaly.watcher.outbox import VersionedDocument
 from ops_anomaly.watcher.state import (
     CheckpointCache,

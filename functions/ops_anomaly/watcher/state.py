@@ -24,8 +24,7 @@ from ops_anomaly.aws.objects import checkpoint_key
 from ops_anomaly.charts import Chart
 from ops_anomaly.detection.types import FLOAT32_MAX, CorruptArtifactError, RawTensor, Series
 from ops_anomaly.validation import Contract
-from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState
-from ops_anomaly.watcher.incidents import ReportedAnomaly
+from ops_anomaly.watcher.anomalies import Anomaly, AnomalyState, ReportedAnomaly
 from ops_anomaly.watcher.outbox import CorruptStateError
 from ops_anomaly.watcher.settling import READ_SECONDS, read_delays
 
