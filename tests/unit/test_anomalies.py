@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Alert, Detection, Series
 from ops_anomaly.watcher.anomalies import (
+    CALM_MS,
     RECOVERY_PERIODS,
     RELAPSE_MS,
     RELAPSE_READINGS,
@@ -204,7 +205,7 @@ RECOVERED = "!" + "." * (RECOVERY_PERIODS + 1)
 LASTING = max(RELAPSE_MS // STEP, RELAPSE_READINGS)
 
 
-@pytest.mark.parametrize("flicker", ["a", "aa", "a" * (LASTING - 1), ("a" + "." * 4) * LASTING])
+@pytest.mark.parametrize("flicker", ["a", "aa", "a" * (LASTING - 1), ("a" + "." * 4) * 5])
 @pytest.mark.parametrize("is_warm", [True, False])
 def test_readings_that_flicker_after_an_incident_open_nothing(flicker: str, is_warm: bool) -> None:
     state, steps = advanced(RECOVERED)
@@ -220,9 +221,18 @@ def test_a_metric_that_is_unusual_again_for_long_opens_another_anomaly() -> None
     state, [opened] = advanced(RECOVERED + relapse, state)
     assert period(opened.anomaly.first_seen) == len(RECOVERED)
     assert (opened.anomaly.readings, opened.anomaly.member) == (LASTING, None)
-    letters = RECOVERED + relapse + "." * RECOVERY_PERIODS
-    _, [closed] = advanced(letters, state)
+    calm = CALM_MS // STEP
+    assert advanced(RECOVERED + relapse + "." * (calm - 1), state)[1] == []
+    _, [closed] = advanced(RECOVERED + relapse + "." * calm, state)
     assert (closed.anomaly.id, closed.reason) == (opened.anomaly.id, "recovered")
+
+
+@pytest.mark.parametrize("failing", ["aa....", "a...", "aa.........."], ids=len)
+def test_what_comes_and_goes_for_half_a_day_is_two_incidents(failing: str) -> None:
+    """The second is open as long as it flaps; ten minutes of an hour take two hours to be one."""
+    state, _ = advanced(RECOVERED)
+    letters = RECOVERED + failing * (144 // len(failing)) + "." * 24
+    assert [type(step) for step in advanced(letters, state)[1]] == [Opened, Closed]
 
 
 def test_a_relapse_with_short_recoveries_lasts() -> None:

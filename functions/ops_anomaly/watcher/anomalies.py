@@ -32,6 +32,16 @@ RELAPSE_MS, RELAPSE_READINGS = 1_800_000, 3
 the detector still counts it as the last one: a flicker after an outage is no news, but an outage
 soon after a false alarm is."""
 
+RELAPSE_SHARE = 0.3
+"""In which share of that time it must be unusual."""
+
+FLAPPING_MS, FLAPPING_SHARE = 7_200_000, 0.2
+"""Or for how long it must flicker, and in which share of that time be unusual: what fails for ten
+minutes of every hour is not back to normal."""
+
+CALM_MS = 3_600_000
+"""How long a metric must be normal until a relapse is over: what comes and goes is one anomaly."""
+
 CloseReason = Literal[
     "recovered",
     "new normal",
@@ -118,6 +128,8 @@ class Anomaly(msgspec.Struct, frozen=True):
         a relapse.
     extremes : Extremes or None
         None of a silence.
+    is_relapse : bool
+        Whether its metric had been unusual shortly before.
     """
 
     id: str
@@ -128,6 +140,7 @@ class Anomaly(msgspec.Struct, frozen=True):
     peak: Peak
     provenance: Provenance
     extremes: Extremes | None = None
+    is_relapse: bool = False
 
     @property
     def is_silence(self) -> bool:
@@ -378,8 +391,11 @@ def _close_reason(anomaly: Anomaly, after: Floats) -> CloseReason:
 
 
 def _is_over(anomaly: Anomaly | None, metric: Metric, until: int) -> bool:
-    recovery = (1 + RECOVERY_PERIODS) * 1000 * metric.period
-    return anomaly is not None and until >= anomaly.last_seen + recovery
+    if anomaly is None:
+        return False
+    period = 1000 * metric.period
+    calm = max(RECOVERY_PERIODS * period, CALM_MS if anomaly.is_relapse else 0)
+    return until >= anomaly.last_seen + period + calm
 
 
 def _add_reading(
@@ -412,7 +428,8 @@ def _add_to_relapse(
         relapse = _extended(state.relapse, evaluation, position)
     else:
         here = Alert(position, position, position)
-        relapse = _new_anomaly(state, metric, evaluation, here, position)
+        begun = _new_anomaly(state, metric, evaluation, here, position)
+        relapse = msgspec.structs.replace(begun, is_relapse=True)
     if _is_lasting(relapse, metric):
         return _with_open(state, relapse), [Opened(relapse)]
     return replace(state, relapse=relapse), []
@@ -433,8 +450,13 @@ def _new_alert(state: AnomalyState, evaluation: Evaluation, position: int) -> Al
 
 
 def _is_lasting(relapse: Anomaly, metric: Metric) -> bool:
-    lasted = relapse.last_seen - relapse.first_seen + 1000 * metric.period
-    return lasted >= RELAPSE_MS and relapse.readings >= RELAPSE_READINGS
+    """Return whether a relapse is news: it lasts, or it flickers for long."""
+    period = 1000 * metric.period
+    lasted = relapse.last_seen - relapse.first_seen + period
+    share = relapse.readings * period / lasted
+    is_long = lasted >= FLAPPING_MS and share >= FLAPPING_SHARE
+    is_dense = lasted >= RELAPSE_MS and share >= RELAPSE_SHARE
+    return relapse.readings >= RELAPSE_READINGS and (is_dense or is_long)
 
 
 def _new_anomaly(

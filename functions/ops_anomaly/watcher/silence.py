@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.anomalies import CloseReason
 
 
-SEVERITY = 1.0
-"""There is no less of a metric than nothing."""
+SEVERITY = 0.8
+"""How bad it is nobody can say, and somebody wanted to know: an error, and not a critical one."""
 
 
 def filled_with_zeros(readings: Series, known: Series, until: int, step: int) -> Series:
