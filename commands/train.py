@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
@@ -24,9 +25,10 @@ from training.alerts import RealIncidents, exclude_real, incidents_of_file, read
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
+from training.sources.columns import time_zone
 from training.sources.files import DEFAULTS, ReadOptions
 from training.sources.nab import BASELINE_FILE
-from training.sources.series import TimeRange, exclude, parse_range
+from training.sources.series import exclude, parse_range
 
 
 def parse_kind(text: str) -> str:
@@ -34,6 +36,18 @@ def parse_kind(text: str) -> str:
     if text not in KINDS:
         raise typer.BadParameter(f"unknown kind of model {text!r}; there are {', '.join(KINDS)}")
     return text
+
+
+class Excluded(NamedTuple):
+    """First and last time of an incident as they are written: --timezone may come after them."""
+
+    first: str
+    last: str
+
+
+def parse_excluded(texts: Iterable[str]) -> Excluded:
+    """Read --exclude."""
+    return Excluded(*texts)
 
 
 def default_name(csv: Path | None) -> str:
@@ -71,7 +85,10 @@ def train(
     ] = None,
     labels: Annotated[
         Path | None,
-        typer.Option(help="With --csv: JSON list of anomalies: times, or pairs of first and last."),
+        typer.Option(
+            help="With --csv: JSON list of anomalies: times, or pairs of first and last; in UTC, "
+            "or --timezone where that is given."
+        ),
     ] = None,
     time_column: TimeColumn = None,
     value_column: ValueColumn = None,
@@ -94,13 +111,13 @@ def train(
         int, typer.Option(min=1, max=455, help="From CloudWatch: the last so many days.")
     ] = 14,
     excluded: Annotated[
-        list[TimeRange] | None,
+        list[Excluded] | None,
         typer.Option(
             "--exclude",
-            parser=parse_range,
+            parser=parse_excluded,
             metavar="FROM TO",
             help="Keep a past incident out of training, such as 2026-03-01T08:00 "
-            "2026-03-01T09:30 (UTC); repeatable.",
+            "2026-03-01T09:30; in UTC, or --timezone where that is given. Repeatable.",
         ),
     ] = None,
     feedback: Annotated[
@@ -162,7 +179,9 @@ def train(
     folder = out or Path("runs") / name
     check_target(folder)
     options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days, reading)
-    series = exclude(obtain_series(options, output), excluded or ())
+    zone = time_zone(timezone or "UTC")
+    ranges = [parse_range(texts, zone) for texts in excluded or ()]
+    series = exclude(obtain_series(options, output), ranges)
     if real is not None:
         named = csv.stem if csv else series.name
         incidents = real.get(str(cloudwatch), ()) if cloudwatch else incidents_of_file(real, named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -74,6 +75,12 @@ def test_an_invalid_range_is_named(
 ) -> None:
     with pytest.raises(SourceError, match=message):
         exclude(unlabelled, [parse_range(texts)])
+
+
+def test_a_range_without_an_offset_is_in_the_zone_of_the_command() -> None:
+    texts = ("2014-02-16T09:00", "2014-02-16T16:00Z")
+    in_utc = ("2014-02-16T14:00", "2014-02-16T16:00")
+    assert parse_range(texts, ZoneInfo("America/New_York")) == parse_range(in_utc)
 
 
 def test_an_incident_of_the_training_part_is_proposed(unlabelled: LabelledSeries) -> None:

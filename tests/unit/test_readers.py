@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta, timezone
@@ -539,6 +540,27 @@ def test_columns_are_chosen_by_options(write) -> None:
         read_file(path, ReadOptions("finished", "write"))
 
 
+@pytest.mark.parametrize(
+    ("header", "option"),
+    [
+        ("time,value,value", "--value-column:\n  value\n  value (2)"),
+        ("time,cpu,cpu", "--value-column:\n  cpu\n  cpu (2)"),
+        ("time,time,value", "--time-column:\n  time\n  time (2)"),
+    ],
+)
+def test_of_two_columns_of_one_name_an_option_chooses(write, header: str, option: str) -> None:
+    third = "2026-03-14T22:05:00Z" if "time,time" in header else "7"
+    path = write(f"{header}\n2026-03-14T22:00:00Z,{third},1\n2026-03-14T23:00:00Z,{third},2\n")
+    with pytest.raises(SourceError, match=re.escape(f"choose one with {option}")):
+        read_file(path)
+
+
+def test_a_column_chosen_by_option_may_have_the_name_of_another(write) -> None:
+    path = write("time,value,value\n2026-03-14T22:00:00Z,7,1\n2026-03-14T23:00:00Z,8,2\n")
+    assert read_file(path, ReadOptions(value_column="value")).values.tolist() == [7.0, 8.0]
+    assert read_file(path, ReadOptions(value_column="value (2)")).values.tolist() == [1.0, 2.0]
+
+
 def test_values_that_look_like_times_are_no_times_beside_dates(write) -> None:
     times = ["2026-03-14T22:00:00Z", "2026-03-14T22:05:00Z"]
     path = write("time,bytes\n" + rows(times, ["1773525600", "1773525601"]))
@@ -631,7 +653,12 @@ def test_a_bad_first_row_is_not_taken_for_the_header(write) -> None:
         (b"\x00\x01\x02\x03", "is not a text file; expected CSV, JSON or Parquet"),
         (b"a,b\n\x81\x8d", "is not text in UTF-8, UTF-16 or Windows-1252"),
         (b"one\ntwo\n", "no column has times such as 2026-03-04T12:00:00Z"),
-        (b'time,cpu\n2026-03-14T22:00:00Z,"1', "is not CSV: unexpected end of data"),
+        (b'time,cpu\n2026-03-14T22:00:00Z,"1', "is not CSV: line 2: unexpected end of data; close"),
+        (b'time,cpu\n2026-03-14T22:00:00Z,1\n2026-03-14T22:05:00Z,"2"x\n', "CSV: line 3: ',' exp"),
+        (
+            b"time,cpu\n2026-03-14T22:00:00Z,NaN\n2026-03-14T22:05:00Z,\n",
+            "cpu: none of its 2 values is a number, all are empty or NaN",
+        ),
         (b"time,host\n2026-03-14T22:00:00Z,a\n", "expected a number such as 0.13"),
         (b"{", "is not JSON: .*expected the output of aws cloudwatch"),
         (b'{"a": 1}', "is JSON of another form; expected the output of aws cloudwatch"),
@@ -678,11 +705,14 @@ def read_or_refuse(content: bytes) -> None:
         assert np.all(np.abs(series.values) <= FLOAT32_MAX)
 
 
+def test_a_folder_is_refused_with_the_command_that_takes_it(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=f"is a folder.*: ops-anomaly replay --csv {tmp_path}"):
+        read_file(tmp_path)
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"missing\.csv: can't be read: No such file"):
         read_file(tmp_path / "missing.csv")
-    with pytest.raises(SourceError, match="can't be read: Is a directory"):
-        read_file(tmp_path)
 
 
 # JSON

@@ -61,6 +61,14 @@ def test_labels_of_another_form_are_refused(tmp_path: Path, content: str) -> Non
         read_labelled_file(write(tmp_path / "cpu.csv", rows()), labels)
 
 
+@pytest.mark.parametrize("content", ["time: 10:00", "{}"])
+def test_of_labels_in_another_form_the_expected_one_is_shown(tmp_path: Path, content: str) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(content)
+    with pytest.raises(SourceError, match=r"expected a list of times .* such as \[\"2026-03-01T12"):
+        read_labelled_file(write(tmp_path / "cpu.csv", rows()), labels)
+
+
 def test_a_window_that_is_cut_is_anomalous_in_both_parts_and_to_be_found_in_neither(
     simulated: LabelledSeries,
 ) -> None:

@@ -33,7 +33,14 @@ from training.sources.columns import (
     time_zone,
 )
 from training.sources.series import LabelledSeries, label_windows, parse_time
-from training.sources.tables import TIME_NAMES, UNNAMED, Table, bare, read_table
+from training.sources.tables import (
+    TIME_NAMES,
+    UNNAMED,
+    Table,
+    bare,
+    read_table,
+    without_number,
+)
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Floats, Integers
@@ -184,7 +191,7 @@ def time_column(table: Table, wanted: str | None) -> str:
     if wanted is not None:
         return pick(table.header, wanted, "--time-column", "columns")
     like = [name for name in table.header if mostly(is_time, table.column(name))]
-    named = [name for name in table.header if bare(name) in TIME_NAMES]
+    named = [name for name in table.header if bare(without_number(name)) in TIME_NAMES]
     for candidates in ([name for name in named if name in like], like, named):
         if len(candidates) == 1:
             check_time_of_day(table, candidates[0])
@@ -214,13 +221,13 @@ def value_column(table: Table, time: str, wanted: str | None) -> str:
     if wanted is not None:
         return pick(others, wanted, "--value-column", "columns")
     numeric = [name for name in others if mostly(is_number, table.column(name))]
-    named = [name for name in others if bare(name) == "value"]
+    named = [name for name in others if bare(without_number(name)) == "value"]
     beside_index = [name for name in numeric if (name, table.header[0]) != (UNNAMED, UNNAMED)]
     for candidates in (named, beside_index, numeric, others):
         if len(candidates) == 1:
             return candidates[0]
-    if numeric:
-        return pick(numeric, None, "--value-column", "columns of values")
+    if numeric or named:
+        return pick(numeric or named, None, "--value-column", "columns of values")
     raise SourceError(listed("no column of numbers beside that of times", others))
 
 
@@ -317,6 +324,9 @@ def parse_rows(table: Table, time: str, value: str, options: ReadOptions) -> tup
         count = f"{len(faults):,} of {len(table.rows) + len(table.faults):,} rows can't be read"
         lines = [f"{table.place_name} {place}: {faults[place]}" for place in sorted(faults)]
         raise SourceError(listed(f"{count}; correct or delete them", lines))
+    if np.isnan(values.numbers).all():
+        count = counted(len(values.numbers), "value")
+        raise SourceError(f"{value}: none of its {count} is a number, all are empty or NaN")
     return times, values
 
 
@@ -363,6 +373,12 @@ def listed(head: str, lines: Sequence[str]) -> str:
 # Labels
 
 
+LABELS_FORM = (
+    "expected a list of times and [first, last] pairs, such as "
+    '["2026-03-01T12:00:00Z", ["2026-03-02T08:00:00Z", "2026-03-02T09:30:00Z"]]'
+)
+
+
 def read_labels(
     path: Path, file_name: str, times: Integers, zone: tzinfo
 ) -> tuple[Integers, Integers]:
@@ -406,14 +422,15 @@ def label_entries(path: Path, file_name: str) -> list[Any]:
     """Return the list of one series' labels and windows, unchecked."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path} can't be read: {error}") from error
+    except OSError as error:
+        raise SourceError(f"{path} can't be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is not JSON: {error}; {LABELS_FORM}") from error
     if isinstance(content, dict):
         content = next((v for k, v in content.items() if k.split("/")[-1] == file_name), None)
     if not isinstance(content, list):
         raise SourceError(
-            f"{path}: a list of times and [first, last] pairs is needed, or an object "
-            f"with such a list under {file_name!r}"
+            f"{path}: {LABELS_FORM}, or an object with such a list under {file_name!r}"
         )
     return content
 

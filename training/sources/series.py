@@ -219,8 +219,13 @@ class TimeRange(NamedTuple):
     last: int
 
 
-def parse_range(texts: Sequence[str]) -> TimeRange:
+def parse_range(texts: Sequence[str], zone: tzinfo = UTC) -> TimeRange:
     """Read a range from two times of ISO 8601.
+
+    Parameters
+    ----------
+    zone
+        Of times without an offset.
 
     Raises
     ------
@@ -232,7 +237,7 @@ def parse_range(texts: Sequence[str]) -> TimeRange:
     >>> parse_range(("2014-02-27T17:00", "2014-02-27T18:15+01:00"))
     TimeRange(first=1393520400000, last=1393521300000)
     """
-    first, last = (parse_time(text, EXCLUDE) for text in texts)
+    first, last = (parse_time(text, EXCLUDE, zone) for text in texts)
     if first > last:
         raise SourceError(f"{EXCLUDE} {' '.join(texts)}: it ends before it begins; swap the two")
     return TimeRange(first, last)

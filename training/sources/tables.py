@@ -89,6 +89,10 @@ def read_table(path: Path) -> Table:
     """
     try:
         data = path.read_bytes()
+    except IsADirectoryError as error:
+        raise SourceError(
+            f"is a folder; choose one file, or take all: ops-anomaly replay --csv {path}"
+        ) from error
     except OSError as error:
         raise SourceError(f"can't be read: {error.strerror}") from error
     if data.startswith(b"PAR1"):
@@ -129,10 +133,7 @@ def csv_table(text: str) -> Table:
     """Return the table of a CSV file."""
     mark = re.match(r'"?sep=([,;\t|])"?\r?\n', text)
     delimiter = mark[1] if mark else choose_delimiter(text)
-    try:
-        rows = list(csv_rows(text, delimiter))
-    except csv.Error as error:
-        raise SourceError(f"is not CSV: {error}") from error
+    rows = list(csv_rows(text, delimiter))
     rows = [(line, cells) for line, cells in rows if any(cells)]
     while rows and rows[0][1][0].startswith(("sep=", "#")):
         del rows[0]
@@ -158,12 +159,26 @@ def csv_table(text: str) -> Table:
 
 
 def csv_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line on which each row ends, and its cells."""
+    """Yield the line on which each row ends, and its cells.
+
+    Raises
+    ------
+    SourceError
+        Naming the line on which a row begins whose quotes are wrong.
+    """
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
     )
-    for cells in reader:
-        yield reader.line_num, [cell.strip() for cell in cells]
+    line = 0
+    try:
+        for cells in reader:
+            line = reader.line_num
+            yield line, [cell.strip() for cell in cells]
+    except csv.Error as error:
+        raise SourceError(
+            f"is not CSV: line {line + 1}: {error}; close each quote before the next delimiter, "
+            "and write a quote within quotes twice"
+        ) from error
 
 
 def choose_delimiter(text: str) -> str:
@@ -180,7 +195,7 @@ def count_readings(text: str, delimiter: str) -> tuple[int, int]:
             pairs += len(cells) > 1
             if number == SAMPLE_ROWS:
                 break
-    except csv.Error:
+    except SourceError:
         return 0, 0
     return readings, pairs
 
@@ -238,6 +253,17 @@ def unique(header: list[str]) -> list[str]:
         f"{name} ({count + 1})" if count else name
         for name, count in zip(names, counts, strict=True)
     ]
+
+
+def without_number(name: str) -> str:
+    """Return a header without the number that `unique` put behind it.
+
+    Examples
+    --------
+    >>> without_number("cpu (2)")
+    'cpu'
+    """
+    return re.sub(r" \([0-9]+\)$", "", name)
 
 
 def csv_form(text: str, preamble: list[list[str]], header: list[str], delimiter: str) -> str:
