@@ -227,7 +227,7 @@ def test_nobody_misses_what_is_not_muted_or_withdrawn_and_all_is_over_in_the_end
 
 def is_muted(each: ReportedAnomaly, folding: Folding, now: int) -> bool:
     mute = folding.entries[each.anomaly.provenance.entry].mute
-    times = [each.anomaly.last_seen, now if each.closed_at is None else each.closed_at]
+    times = [each.anomaly.last_seen, each.closed_at or now, now]
     metric = Metric.parse(each.metric)
     return any(muted_until(mute, metric, time) is not None for time in times)
 
