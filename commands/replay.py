@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+OUT = Path("runs/replay")
+
 
 def print_permissions(wanted: bool) -> None:
     """Print the policy, where `--permissions` asks for it."""
@@ -70,9 +72,7 @@ def replay(
     feedback: Annotated[
         Path | None, typer.Option(help="Marks saved from the page: see what becomes of them.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the page, and of what was read.")] = Path(
-        "runs/replay"
-    ),
+    out: Annotated[Path, typer.Option(help="Folder of the page, and of what was read.")] = OUT,
     as_json: AsJson = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Read from CloudWatch without asking first.")
@@ -113,7 +113,7 @@ def replay(
     if sum(each is not None for each in (file, cloudwatch, csv)) != 1:
         raise typer.BadParameter("give a watch file, or --cloudwatch, or --csv: one of them")
     output = Console(stderr=True) if as_json else console
-    again = again_command(file, cloudwatch, csv, days, option_words(reading))
+    again = again_command(file, cloudwatch, csv, days, sensitivity, out, option_words(reading))
     commands, now = Commands(again, publish_command(file)), int(1_000 * time.time())
     try:
         folders = Folders(out)
@@ -121,9 +121,10 @@ def replay(
         if csv:
             source = source_of_files(csv, reading, days, sensitivity, output)
         else:
+            watch_file = with_sensitivity(watch_file_of(file, cloudwatch), sensitivity)
             source = source_of_cloudwatch(
                 cloudwatch_client(),
-                with_sensitivity(watch_file_of(file, cloudwatch), sensitivity),
+                watch_file,
                 days,
                 folders,
                 output,
@@ -165,14 +166,23 @@ def confirm(*, is_asked: bool) -> None:
 
 
 def again_command(
-    file: Path | None, metric: Metric | None, csv: Path | None, days: int, reading: list[str]
+    file: Path | None,
+    metric: Metric | None,
+    csv: Path | None,
+    days: int,
+    sensitivity: float | None,
+    out: Path,
+    reading: list[str],
 ) -> str:
     """Return the command that replays the same with feedback."""
     files = ["--csv", str(csv), *reading]
     of = [str(file)] if file else ["--cloudwatch", str(metric)] if metric else files
-    return shlex.join(
-        ["ops-anomaly", "replay", *of, "--days", str(days), "--feedback", "feedback.json"]
-    )
+    words = ["ops-anomaly", "replay", *of, "--days", str(days)]
+    if sensitivity is not None:
+        words += ["--sensitivity", f"{sensitivity:g}"]
+    if out != OUT:
+        words += ["--out", str(out)]
+    return shlex.join([*words, "--feedback", "feedback.json"])
 
 
 def publish_command(file: Path | None) -> str | None:

@@ -58,7 +58,9 @@ class MetricReplay(msgspec.Struct, frozen=True):
     Attributes
     ----------
     start, until : int
-        Its readings between these times were evaluated, milliseconds.
+        From the first reading that was evaluated to the end of the last one's period, or to the end
+        of the replay if missing readings count; milliseconds. A metric may have begun, or vanished,
+        within the time that was asked for.
     readings : int
         How many there are.
     sure_from : int or None
@@ -108,6 +110,7 @@ def replay_metric(
     """Return what the watcher would have found of a metric; see `evaluations`."""
     reported: dict[str, ReportedAnomaly] = {}
     reports: list[Report] = []
+    replayed = between(history, start, until)
     drawn = _Drawn(metric, start, until)
     sure_from = None
     for now, evaluation in evaluations(metric, options, history, start, until, feedback):
@@ -127,13 +130,19 @@ def replay_metric(
                 sure_from = int(found.series.times[found.detection.can_evaluate.argmax()])
     return MetricReplay(
         metric=str(metric),
-        start=start,
-        until=until,
-        readings=len(between(history, start, until)),
+        start=int(replayed.times[0]) if len(replayed) else start,
+        until=_watched_until(metric, options, replayed, until),
+        readings=len(replayed),
         sure_from=sure_from,
         reports=reports,
         charts={each.reported.anomaly.id: drawn.chart(each.reported.anomaly) for each in reports},
     )
+
+
+def _watched_until(metric: Metric, options: Options, replayed: Series, until: int) -> int:
+    if options.fills_zeros or options.silent_after is not None or not len(replayed):
+        return until
+    return min(int(replayed.times[-1]) + 1_000 * metric.period, until)
 
 
 def _is_same(one: ReportedAnomaly, other: ReportedAnomaly) -> bool:

@@ -17,6 +17,7 @@ from ops_anomaly.watcher.incidents import (
     Incident,
     IncidentBoard,
     IncidentClosed,
+    IncidentJoined,
     IncidentOpened,
     IncidentResumed,
     Transition,
@@ -47,7 +48,8 @@ class Notified:
     incidents : list of Incident
         As they were in the end, oldest first.
     messages : Counter of str
-        How many of each incident, by its id: when it opens, when a snooze ends, when it closes.
+        How many of each incident, by its id: when it opens, when a metric joins whose topic does
+        not know of it, when a snooze ends, when it closes.
     muted : list of ReportedAnomaly
         Anomalies of which nobody was notified, as they were within a mute.
     """
@@ -80,8 +82,13 @@ def notified(
 
 
 def _is_message(transition: Transition) -> bool:
-    is_notified = isinstance(transition, IncidentClosed) and not transition.is_silent
-    return is_notified or isinstance(transition, IncidentOpened | IncidentResumed)
+    match transition:
+        case IncidentClosed(is_silent=is_silent):
+            return not is_silent
+        case IncidentJoined(topics=topics):
+            return bool(topics)
+        case IncidentOpened() | IncidentResumed():
+            return True
 
 
 def folded(

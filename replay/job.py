@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -78,7 +79,7 @@ class FleetReplay:
     @property
     def start(self) -> int:
         """From when on metrics were evaluated, milliseconds: the first of them."""
-        return min(each.start for each in self.planned)
+        return min(each.start for each in self.metrics.values())
 
     @property
     def until(self) -> int:
@@ -86,9 +87,17 @@ class FleetReplay:
         return max(each.until for each in self.planned)
 
     @property
+    def watched(self) -> list[int]:
+        """How long each metric was evaluated, milliseconds."""
+        return [each.until - each.start for each in self.metrics.values()]
+
+    @property
     def weeks(self) -> float:
-        """How long that is."""
-        return (self.until - self.start) / WEEK
+        """How long a metric was evaluated, on average: metrics may be of different times.
+
+        A count by it is what a week would bring in which all metrics are watched.
+        """
+        return fmean(self.watched) / WEEK
 
 
 def replay_fleet(

@@ -21,6 +21,7 @@ from replay.summary import (
     EntryRate,
     effect_of_feedback,
     end_of,
+    ending_of,
     entry_rates,
     headline,
     incident_title,
@@ -148,7 +149,12 @@ def _tiles(replay: FleetReplay, cost: Cost) -> Iterator[tuple[str, str]]:
         delay = median(each.opened_at - each.first_seen for each in incidents)
         yield duration(delay), "from the first unusual reading to the message, typically"
     yield f"{rate(messages, replay):.1f}", "messages a week: one as each opens, one when it is over"
-    yield dollars(cost.total), f"a month to watch {counted(len(replay.planned), 'metric')}"
+    metrics = counted(len(replay.planned), "metric")
+    yield (
+        dollars(cost.total),
+        f"a month: {dollars(cost.stack)} for the stack, {dollars(cost.total - cost.stack)} for "
+        f"{metrics}",
+    )
 
 
 def _without_incidents(rates: Sequence[EntryRate]) -> str:
@@ -204,6 +210,7 @@ def _shown(incident: Incident, replay: FleetReplay, *, is_drawn: bool = True) ->
         "severity": f"{incident.severity:.2f}",
         "percent": f"{100 * incident.severity:.0f}",
         "reason": leader.anomaly.peak.reason,
+        "ending": ending_of(incident),
         "value": value_words(leader),
         "members": [_member(each, replay) for each in incident.members[:MAX_MEMBERS]],
         "more": len(incident.members) - MAX_MEMBERS,

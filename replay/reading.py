@@ -51,6 +51,10 @@ WARM_UP_SHARE = 0.5
 """Of what CloudWatch keeps, so much at most is only compared with: the rest is replayed."""
 
 
+JITTER = 0.1
+"""By so much a file's interval may differ from whole minutes: readings are averaged by period."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """A metric, and what is read and replayed of it.
@@ -119,10 +123,12 @@ def plan_file(
             f"{name} has {len(series)} readings; at least {MIN_PERIODS} are needed to compare with "
             "and to replay"
         )
-    period = round(series.step / 1_000)
-    if period % 60 or not 60 <= period <= MAX_PERIOD:
+    period = 60 * round(series.step / MINUTE)
+    is_near = abs(series.step - 1_000 * period) <= JITTER * 1_000 * period
+    if not is_near or not 60 <= period <= MAX_PERIOD:
+        interval = duration(series.step) if is_near else f"{series.step / 1_000:.4g} s"
         raise ReplayError(
-            f"{name} has a reading every {duration(series.step)}; the watcher reads periods of "
+            f"{name} has a reading every {interval}; the watcher reads periods of "
             f"whole minutes, up to {duration(1_000 * MAX_PERIOD)}: average or sample it to one"
         )
     options = Options(name=entry_name(name), sensitivity=sensitivity, group=group)

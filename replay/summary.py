@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -13,7 +14,7 @@ from rich.table import Table
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration, number
 from ops_anomaly.detection.timeline import counted
-from ops_anomaly.detection.types import DAY
+from ops_anomaly.detection.types import DAY, HOUR
 from ops_anomaly.watcher.formatting import iso
 from ops_anomaly.watcher.notifications import title_of
 from training.console import new_table, print_table
@@ -24,12 +25,24 @@ if TYPE_CHECKING:
 
     from ops_anomaly.watcher.anomalies import ReportedAnomaly
     from ops_anomaly.watcher.incidents import Incident
+    from replay.engine import MetricReplay
     from replay.fold import Notified
     from replay.job import FleetReplay
     from replay.sources import Source
+    from training.cost import Cost
 
 MAX_SHOWN = 20
 """Incidents that a terminal shows, the newest ones; the page and --json have all."""
+
+
+ENDINGS = {
+    "new normal": "it has stayed there: its new normal",
+    "no data": "it ended without data",
+    "no longer watched": "it is no longer watched",
+    "marked as fine": "marked as fine",
+    "withdrawn": "its readings were corrected",
+}
+"""How incidents end that do not recover."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +52,9 @@ class EntryRate:
     Attributes
     ----------
     incidents : int
-        Of which it has the first of the members.
+        In which it has a metric: one of several entries counts for each of them.
     messages : float
-        A week.
+        About these, a week.
     """
 
     name: str
@@ -79,6 +92,17 @@ def end_of(member: ReportedAnomaly) -> int:
     return member.anomaly.last_seen + period
 
 
+def length(milliseconds: float) -> str:
+    """Return how long something was replayed, in whole hours if it was for more than a few.
+
+    Examples
+    --------
+    >>> length(172_500_000)
+    '2 days'
+    """
+    return duration(HOUR * round(milliseconds / HOUR) if milliseconds > DAY / 4 else milliseconds)
+
+
 def moment(time: int) -> str:
     """Return a time as a table has it.
 
@@ -104,20 +128,28 @@ def day(time: int) -> str:
 
 
 def rate(count: float, replay: FleetReplay) -> float:
-    """Return how many a week so many are in the time that was replayed."""
+    """Return how many a week so many are, if all metrics are watched: see `FleetReplay.weeks`."""
     return count / max(replay.weeks, 1 / 7)
 
 
 def headline(replay: FleetReplay) -> str:
     """Return what came of it in one sentence."""
     incidents = replay.notified.incidents
-    days = duration(replay.until - replay.start)
+    days = length(fmean(replay.watched))
+    within = f"In {days} of each metric" if _differ(replay) else f"In these {days}"
     if not incidents:
-        return f"In these {days} you would have been notified of nothing."
+        return f"{within} you would have been notified of nothing."
     return (
-        f"In these {days} you would have been notified of {counted(len(incidents), 'incident')}: "
+        f"{within} you would have been notified of {counted(len(incidents), 'incident')}: "
         f"{rate(len(incidents), replay):.1f} a week."
     )
+
+
+def _differ(replay: FleetReplay) -> bool:
+    """Return whether metrics were replayed at times, or for lengths, that differ by a day."""
+    every = list(replay.metrics.values())
+    times = [[each.start for each in every], [each.until for each in every]]
+    return any(max(each) - min(each) > DAY for each in times)
 
 
 def effect_of_feedback(replay: FleetReplay) -> str | None:
@@ -142,13 +174,17 @@ def scope(replay: FleetReplay) -> str:
 
 def _sure(replay: FleetReplay) -> str:
     """Return from when on verdicts are sure, of those metrics of which they ever are."""
-    begun = [each.sure_from for each in replay.metrics.values() if each.sure_from is not None]
-    last = max(begun, default=None)
-    if last is None:
+    waits = _waits(replay.metrics.values())
+    if not waits:
         return "; no verdict is sure, as there is too little history"
-    if last <= replay.start:
+    if max(waits) <= 0:
         return "; verdicts are sure from the start"
-    return f"; verdicts are sure from {moment(last)} on"
+    return f"; verdicts are sure after {duration(max(waits))} of each metric"
+
+
+def _waits(metrics: Iterable[MetricReplay]) -> list[int]:
+    """Return how long it takes until verdicts are sure, milliseconds: each metric has its time."""
+    return [each.sure_from - each.start for each in metrics if each.sure_from is not None]
 
 
 def entry_rates(replay: FleetReplay) -> list[EntryRate]:
@@ -158,9 +194,9 @@ def entry_rates(replay: FleetReplay) -> list[EntryRate]:
     incidents = replay.notified.incidents
     opened, messages = Counter[str](), Counter[str]()
     for each in incidents:
-        entry = each.members[0].anomaly.provenance.entry
-        opened[entry] += 1
-        messages[entry] += replay.notified.messages[each.id]
+        for entry in {member.anomaly.provenance.entry for member in each.members}:
+            opened[entry] += 1
+            messages[entry] += replay.notified.messages[each.id]
     rates = [
         EntryRate(
             name,
@@ -180,15 +216,16 @@ def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
     unsure = [
         each
         for each in replay.metrics.values()
-        if (each.sure_from or each.until) > each.start + DAY
+        if each.sure_from is None or each.sure_from > each.start + DAY
     ]
     if unsure:
-        last = max(each.sure_from or each.until for each in unsure)
         never = sum(each.sure_from is None for each in unsure)
+        waits = _waits(unsure)
+        sure = [f"after {duration(max(waits))} at the latest"] if waits else []
+        sure += [f"never of {counted(never, 'metric')}"] if never else []
         found.append(
-            f"{counted(len(unsure), 'metric')} had too little history at first: its verdicts are "
-            f"sure from {moment(last)} on at the latest"
-            + (f", and never for {never:,} of them." if never else ".")
+            f"{counted(len(unsure), 'metric')} had too little history at first: verdicts are sure "
+            f"{', and '.join(sure)}."
         )
     if missing:
         names = ", ".join(title_of(each) for each in missing[:3])
@@ -210,7 +247,17 @@ def notes(replay: FleetReplay, missing: Sequence[Metric]) -> list[str]:
 
 
 def _limits(replay: FleetReplay) -> Iterable[str]:
-    """Yield why metrics were replayed for fewer days than were asked for."""
+    """Yield why metrics were replayed for fewer days than were asked for, and what a week is."""
+    if _differ(replay):
+        shortest, longest = length(min(replay.watched)), length(max(replay.watched))
+        each = longest if shortest == longest else f"{shortest} to {longest}"
+        yield (
+            f"Metrics were replayed for {each} each, not all at the same time: a week is one in "
+            "which all of them are watched."
+        )
+    late = sum(replay.metrics[str(e.metric)].start > e.start + DAY for e in replay.planned)
+    if late:
+        yield f"{counted(late, 'metric')} had no readings at first: replayed from the first one on."
     for limit, count in Counter(each.limit for each in replay.planned if each.limit).most_common(3):
         days = duration(max(e.until - e.start for e in replay.planned if e.limit == limit))
         yield f"Only {days} of {counted(count, 'metric')} were replayed: {limit}."
@@ -226,7 +273,7 @@ def show_replay(replay: FleetReplay, source: Source, console: Console) -> None:
         show_incidents(replay.notified, console)
     print_table(entry_table(replay), console)
     print_table(sensitivity_table(replay), console)
-    console.print(f"\nWatching them costs {dollars(source.cost.total)} a month.", highlight=False)
+    console.print(f"\nWatching them costs {cost_words(source.cost)}.", highlight=False)
     for note in notes(replay, source.without_readings):
         console.print(f"Note: {note}", style="yellow", markup=False, highlight=False)
 
@@ -236,11 +283,12 @@ def show_incidents(found: Notified, console: Console) -> None:
     heading = f"{'began (UTC)':<17} {'lasted':>8} {'severity':>8}  what, and why"
     console.print(f"\n[bold]Incidents[/bold]\n{heading}", highlight=False)
     for each in found.incidents[::-1][:MAX_SHOWN]:
-        length = duration(lasted(each)) if each.closed_at else "open"
-        row = f"{moment(each.first_seen):<17} {length:>8} {each.severity:>8.2f}  "
+        how_long = duration(lasted(each)) if each.closed_at else "open"
+        row = f"{moment(each.first_seen):<17} {how_long:>8} {each.severity:>8.2f}  "
         console.print(row + incident_title(each), markup=False, highlight=False, soft_wrap=True)
         reason = each.members[0].anomaly.peak.reason
-        console.print(f"    {reason}", style="dim", markup=False, highlight=False)
+        text = f"{reason}; {ending}" if (ending := ending_of(each)) else reason
+        console.print(f"    {text}", style="dim", markup=False, highlight=False)
     earlier = len(found.incidents) - MAX_SHOWN
     if earlier > 0:
         console.print(f"{counted(earlier, 'earlier one')}: see the page, or --json")
@@ -249,7 +297,7 @@ def show_incidents(found: Notified, console: Console) -> None:
 def entry_table(replay: FleetReplay) -> Table:
     """Return what each entry of the watch file would have sent."""
     columns = ("entry", "metrics", "sensitivity", "incidents", "messages/wk")
-    note = "Messages: one when an incident opens, one when it is over."
+    note = "An incident of several entries, and its messages, count for each of them."
     table = new_table("By entry", note, *columns)
     for each in entry_rates(replay):
         table.add_row(
@@ -279,6 +327,7 @@ def as_record(replay: FleetReplay, source: Source) -> dict[str, Any]:
         "start": iso(replay.start),
         "end": iso(replay.until),
         "metrics": len(replay.planned),
+        "days_of_each_metric": round(fmean(replay.watched) / DAY, 3),
         "incidents_a_week": round(rate(len(replay.notified.incidents), replay), 3),
         "messages_a_week": round(rate(replay.notified.messages.total(), replay), 3),
         "dollars_a_month": round(source.cost.total, 2),
@@ -310,6 +359,7 @@ def incident_record(incident: Incident) -> dict[str, Any]:
         "opened": iso(incident.opened_at),
         "closed": None if incident.closed_at is None else iso(incident.closed_at),
         "close_reason": incident.close_reason,
+        "topics": incident.topics,
         "severity": incident.severity,
         "members": [
             {
@@ -317,6 +367,8 @@ def incident_record(incident: Incident) -> dict[str, Any]:
                 "entry": each.anomaly.provenance.entry,
                 "first_seen": iso(each.anomaly.first_seen),
                 "last_seen": iso(each.anomaly.last_seen),
+                "close_reason": each.close_reason,
+                "is_relapse": each.anomaly.is_relapse,
                 "readings": each.anomaly.readings,
                 "value": each.anomaly.peak.value,
                 "expected": each.anomaly.peak.expected,
@@ -326,6 +378,21 @@ def incident_record(incident: Incident) -> dict[str, Any]:
             for each in incident.members
         ],
     }
+
+
+def ending_of(incident: Incident) -> str:
+    """Return what is worth knowing of how an incident went, and ended; of most nothing is."""
+    ended = ENDINGS.get(incident.close_reason or "", "")
+    comes = "it came and went" if any(e.anomaly.is_relapse for e in incident.members) else ""
+    return "; ".join(filter(None, [comes, ended]))
+
+
+def cost_words(cost: Cost) -> str:
+    """Return what watching costs, and how little of it is of the metrics."""
+    return (
+        f"{dollars(cost.total)} a month: {dollars(cost.stack)} for the stack, however many "
+        f"metrics it watches, and {dollars(cost.total - cost.stack)} for these"
+    )
 
 
 def value_words(member: ReportedAnomaly) -> str:

@@ -36,7 +36,7 @@ from tests.support.watcher import TIMEOUT_MS
 RACK = 3
 """Hosts whose incidents belong together."""
 
-METRICS, DAYS, WARM_UP_DAYS = 6, 30, 64
+METRICS, DAYS, WARM_UP_DAYS = 6, 24, 64
 PERIOD = 43_200
 """Twelve hours: moto's time for a reading grows with all readings that it holds."""
 
@@ -48,13 +48,13 @@ NOWHERE = Console(file=StringIO())
 
 
 def load(seed: int) -> np.ndarray:
-    """Return readings with incidents in the last month, of which all hosts of a rack have one."""
+    """Return readings with incidents in the last days, of which all hosts of a rack have one."""
     random = np.random.default_rng(seed)
     count = (WARM_UP_DAYS + DAYS) * 86_400 // PERIOD
     values = 30 + random.normal(0.0, 0.5, count)
-    for first in random.integers(count - 50, count, 2):
+    for first in random.integers(count - 2 * DAYS, count - 4, 2):
         values[first : first + 3] += random.choice([-20.0, 40.0])
-    outage = count - 20 - 2 * (seed // RACK)
+    outage = count - 16 - 2 * (seed // RACK)
     values[outage : outage + 2] += 30.0
     return values.round(3)
 

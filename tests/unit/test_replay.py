@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from commands.replay import OUT, again_command
 from ops_anomaly.aws.cloudwatch import Metric, Span
 from ops_anomaly.detection import untrained
+from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.types import DAY, Series
+from ops_anomaly.watcher.anomalies import CloseReason
 from ops_anomaly.watcher.evaluation import evaluate_metric, settle_seconds
 from ops_anomaly.watcher.feedback import NO_FEEDBACK, Feedback, FeedbackFile, MetricFeedback
 from ops_anomaly.watcher.feedback_file import mark_of
@@ -42,8 +46,18 @@ from replay.reading import (
     read_missing,
     whole_periods,
 )
-from replay.sources import Source
-from replay.summary import show_replay
+from replay.sources import Source, read_feedback
+from replay.summary import (
+    cost_words,
+    ending_of,
+    entry_rates,
+    headline,
+    incident_record,
+    notes,
+    scope,
+    show_incidents,
+    show_replay,
+)
 from tests.support.command import ROOT, command
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from tests.support.series import series_of
@@ -250,7 +264,8 @@ def test_a_snooze_ends_within_a_replay() -> None:
     reports = fleet_reports()
     first = notified(reports, ENTRIES, [], START + 2 * DAY).incidents[0]
     until = first.opened_at + 10 * MINUTE
-    snooze = Feedback(incident=first.id, verdict="snooze", by="ann", at=0, until=until)
+    metrics = [each.metric for each in first.members]
+    snooze = Feedback(first.id, "snooze", "ann", first.opened_at + MINUTE, until, metrics=metrics)
     sent = by_replay(reports, [snooze])
     assert sent == list(every_minute(reports, [snooze]))
     assert "Incident Reminded" in {each.detail_type for each in sent}
@@ -341,12 +356,21 @@ def test_several_readings_of_a_period_are_averaged_as_cloudwatch_does() -> None:
         (10, 300_000, "10 readings; at least 128 are needed"),
         (500, 10_000, "a reading every 10 s; the watcher reads periods of whole minutes"),
         (500, 7 * DAY, "a reading every 7 days"),
+        (500, 207_000, "a reading every 207 s; the watcher reads periods of whole minutes"),
     ],
 )
 def test_a_file_that_can_not_be_replayed_says_why(count: int, step: int, problem: str) -> None:
     series = Series(step * np.arange(count), np.arange(count, dtype=float))
     with pytest.raises(ReplayError, match=problem):
         plan_file("web", series, 30, 0.5)
+
+
+def test_times_that_jitter_are_read_in_whole_periods() -> None:
+    random = np.random.default_rng(0)
+    times = START + np.cumsum(random.integers(285_000, 310_000, 500))  # 297.5 s in the middle
+    planned, series = plan_file("web", Series(times, np.arange(500.0)), 30, 0.5)
+    assert planned.metric.period == 300
+    assert set(np.unique(series.times % 300_000)) == {0}
 
 
 def test_half_of_a_short_file_is_compared_with() -> None:
@@ -428,6 +452,132 @@ def test_tables_fit_80_columns(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def replay_of(
+    tmp_path: Path, histories: Sequence[Series], start: int, entries: Sequence[str] = ("web", "db")
+) -> FleetReplay:
+    """Replay two days at the end of each history, or less if it begins within them."""
+    metrics = machines(len(histories))
+    planned = [
+        Planned(each, Options(name=entry, history_days=1, group="all"), first, begin, end)
+        for each, entry, history in zip(metrics, entries, histories, strict=False)
+        for end in [int(history.times[-1]) + 300_000]
+        for begin in [end - 2 * DAY + start]
+        for first in [begin - DAY]
+    ]
+    by_metric = dict(zip(metrics, histories, strict=True))
+    return replay_fleet(
+        planned, lambda each: by_metric[each.metric], [], OutcomeFolder(tmp_path), lambda *_: None
+    )
+
+
+def later(series: Series, days: int) -> Series:
+    return Series(series.times + days * DAY, series.values)
+
+
+def test_a_rate_is_of_the_time_in_which_metrics_were_watched(tmp_path: Path) -> None:
+    replay = replay_of(tmp_path, [busy(0, 300, 3), later(busy(1, 300, 3), 220)], 0)
+    count = len(replay.notified.incidents)
+    words = f"In 2 days of each metric you would have been notified of {count} incidents: "
+    assert headline(replay) == f"{words}{count / 2 * 7:.1f} a week."
+    (note,) = notes(replay, [])
+    assert note == (
+        "Metrics were replayed for 2 days each, not all at the same time: a week is one in which "
+        "all of them are watched."
+    )
+    assert sum(each.messages for each in entry_rates(replay)) == pytest.approx(
+        replay.notified.messages.total() / 2 * 7
+    )
+
+
+def test_days_before_a_metric_began_do_not_lower_its_rate(tmp_path: Path) -> None:
+    replay = replay_of(tmp_path, [busy(0, 300, 3)], -28 * DAY)
+    count = len(replay.notified.incidents)
+    assert headline(replay).startswith("In these 3 days you")
+    assert headline(replay).endswith(f"{count / 3 * 7:.1f} a week.")
+    assert "1 metric had no readings at first: replayed from the first one on." in notes(replay, [])
+
+
+def test_when_verdicts_are_sure_is_by_the_time_of_each_metric(tmp_path: Path) -> None:
+    first, second = busy(0, 300, 2), later(busy(1, 300, 2), 220)
+    replay = replay_of(tmp_path, [first, second], 0)
+    waits = [each.sure_from - each.start for each in replay.metrics.values() if each.sure_from]
+    assert len(waits) == 2
+    assert f"sure after {duration(max(waits))} of each metric" in scope(replay)
+
+
+def test_an_incident_counts_for_each_entry_that_is_in_it(tmp_path: Path) -> None:
+    same = busy(0, 300, 3)
+    replay = replay_of(tmp_path, [same, same], 0)
+    incidents = replay.notified.incidents
+    assert {len(each.members) for each in incidents} == {2}
+    assert [(each.name, each.incidents) for each in entry_rates(replay)] == [
+        ("db", len(incidents)),
+        ("web", len(incidents)),
+    ]
+
+
+def test_a_metric_whose_topic_knows_nothing_yet_is_another_message() -> None:
+    entries = {
+        "shop": ENTRIES["shop"],
+        "batch": Options(name="batch", history_days=1, group="shop", topic="arn:aws:sns:::batch"),
+    }
+    reports = []
+    for number, (metric, entry) in enumerate(zip(machines(2), entries.values(), strict=True)):
+        history = series_of(30 + np.random.default_rng(number).normal(0, 0.4, 2 * 288), START)
+        history.values[400 + 5 * number : 430] += 50.0
+        reports += replay_metric(metric, entry, history, START + DAY, START + 2 * DAY).reports
+    found = notified(reports, entries, [], START + 2 * DAY)
+    sent = {len(each.topics): found.messages[each.id] for each in found.incidents}
+    assert sent == {1: 2, 2: 3}, "opened, closed; and joined, where another topic is notified"
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_relapse", "words"),
+    [
+        ("recovered", False, ""),
+        ("new normal", False, "it has stayed there: its new normal"),
+        ("new normal", True, "it came and went; it has stayed there: its new normal"),
+        (None, True, "it came and went"),
+    ],
+)
+def test_how_an_incident_went_and_ended_is_shown(
+    tmp_path: Path, reason: CloseReason | None, is_relapse: bool, words: str
+) -> None:
+    replay = replayed(tmp_path, 1)
+    first, *others = replay.notified.incidents
+    change = msgspec.structs.replace
+    (member,) = first.members
+    member = change(member, anomaly=change(member.anomaly, is_relapse=is_relapse))
+    first = change(first, close_reason=reason, members=[member])
+    assert ending_of(first) == words
+    replay = dataclasses.replace(
+        replay, notified=dataclasses.replace(replay.notified, incidents=[first, *others])
+    )
+    write_page(tmp_path / "a.html", replay, source_of(replay), [], Commands("again", None))
+    file = StringIO()
+    show_incidents(replay.notified, Console(width=200, file=file))
+    assert words in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert words in file.getvalue()
+    record = incident_record(first)
+    assert record["close_reason"] == reason
+    assert record["topics"] == first.topics
+    assert record["members"][0]["is_relapse"] is is_relapse
+
+
+def test_a_snooze_of_before_has_no_metrics(tmp_path: Path) -> None:
+    path = tmp_path / "feedback.json"
+    snooze = {"incident": "a", "verdict": "snooze", "by": "ann", "at": 1, "until": 2}
+    path.write_text(json.dumps({"version": 1, "feedback": [snooze]}))
+    assert read_feedback(path) == [Feedback("a", "snooze", "ann", 1, 2)]
+
+
+def test_most_of_the_cost_is_of_the_stack(tmp_path: Path) -> None:
+    replay = replayed(tmp_path, 1)
+    cost = dataclasses.replace(source_of(replay).cost, stack=6.0)
+    assert f"${cost.total - 6:.2f} for these" in cost_words(cost)
+    assert "$6.00 for the stack, however many metrics it watches" in cost_words(cost)
+
+
 def test_feedback_shows_what_it_changes(tmp_path: Path) -> None:
     before = replayed(tmp_path, 1)
     leader = before.notified.incidents[0]
@@ -502,3 +652,21 @@ def test_exactly_one_source_is_given(arguments: list[str]) -> None:
     done = command("replay", *arguments)
     assert done.returncode == 2
     assert "give a watch file, or --cloudwatch, or --csv" in done.stderr
+
+
+def test_the_next_command_keeps_what_was_chosen() -> None:
+    watch = Path("watch.yaml")
+    assert again_command(watch, None, None, 30, None, OUT, []) == (
+        "ops-anomaly replay watch.yaml --days 30 --feedback feedback.json"
+    )
+    assert again_command(watch, None, None, 3, 0.2, Path("my runs"), []) == (
+        "ops-anomaly replay watch.yaml --days 3 --sensitivity 0.2 --out 'my runs' "
+        "--feedback feedback.json"
+    )
+
+
+def test_a_missing_watch_file_is_named_before_cloudwatch_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "nope.yaml"
+    done = command("replay", str(path), "--out", str(tmp_path), AWS_DEFAULT_REGION="")
+    assert done.returncode == 1
+    assert f"{path} can't be read" in done.stderr.replace("\n", "")
