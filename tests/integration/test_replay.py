@@ -36,7 +36,7 @@ from tests.support.watcher import TIMEOUT_MS
 RACK = 3
 """Hosts whose incidents belong together."""
 
-METRICS, DAYS, WARM_UP_DAYS = 6, 24, 64
+METRICS, DAYS, WARM_UP_DAYS = 6, 18, 64
 PERIOD = 43_200
 """Twelve hours: moto's time for a reading grows with all readings that it holds."""
 
@@ -54,7 +54,7 @@ def load(seed: int) -> np.ndarray:
     values = 30 + random.normal(0.0, 0.5, count)
     for first in random.integers(count - 2 * DAYS, count - 4, 2):
         values[first : first + 3] += random.choice([-20.0, 40.0])
-    outage = count - 16 - 2 * (seed // RACK)
+    outage = count - 12 - 2 * (seed // RACK)
     values[outage : outage + 2] += 30.0
     return values.round(3)
 
