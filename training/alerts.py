@@ -153,15 +153,15 @@ def incidents_of_file(real: RealIncidents, name: str) -> Sequence[TimeRange]:
     ----------
     name
         Of the file without its suffix: a replay of files names metrics so. Where all feedback is of
-        one metric, the file is taken to be an export of it.
+        one metric of CloudWatch, the file is taken to be an export of it.
 
     Raises
     ------
     SourceError
-        If there is feedback of several metrics, and none has this name.
+        If there is feedback, but of several metrics or another file.
     """
     named = [metric for metric in real if file_of(metric) == name]
-    if not named and len(real) > 1:
+    if not named and (len(real) > 1 or any(map(file_of, real))):
         metrics = "".join(f"\n  {metric}" for metric in sorted(real))
         raise SourceError(f"The feedback is of other metrics than {name}:{metrics}")
     return [each for metric in named or real for each in real[metric]]

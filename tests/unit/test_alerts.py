@@ -119,6 +119,8 @@ def test_a_file_has_the_feedback_of_its_name_or_of_the_only_metric() -> None:
     assert incidents_of_file({}, "export") == []
     with pytest.raises(SourceError, match=f"other metrics than export:\n  {METRIC}\n"):
         incidents_of_file(replayed, "export")
+    with pytest.raises(SourceError, match="other metrics than export:\n  File web Average 300"):
+        incidents_of_file({"File web Average 300": web}, "export")
 
 
 @pytest.mark.parametrize(
