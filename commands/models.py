@@ -187,7 +187,7 @@ def show_undo(
             f"{duration(former.step_ms)}: metrics of another period need a model of another name.",
             style="yellow",
         )
-    console.print("Warm functions serve it within their MODEL_TTL_SECONDS.")
+    console.print("Warm functions serve it within ModelTtlSeconds of the stack, 300 by default.")
     if former is None:
         console.print(f"Nothing was live as {name} before, so there is nothing to go back to.")
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def train_run(
     with show_progress(console) as on_progress:
         run = train(series, settings, on_progress)
     show_run(run, console)
-    stored = write_run(run, folder, write_report)
+    stored = write_run(run, folder, partial(write_report, published=folder))
     page = escape(str(folder / "report.html"))
     console.print(f"Report: [bold]{page}[/bold] (pictures and figures beside it)")
     return stored

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import shlex
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +36,14 @@ SERIES_SIZE, ALERT_SIZE = (700, 200), (416, 116)
 """Width and height of charts, pixels; a page stretches them, and their labels must fit a phone."""
 
 
-def write_report(run: Run, folder: Path) -> None:
-    """Draw the pictures of a run into `folder` and write report.html beside them."""
+def write_report(run: Run, folder: Path, published: Path) -> None:
+    """Draw the pictures of a run into `folder` and write report.html beside them.
+
+    Parameters
+    ----------
+    published
+        Where the folder will be, which the next command names.
+    """
     pictures = draw_pictures(run, folder)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
@@ -45,6 +52,7 @@ def write_report(run: Run, folder: Path) -> None:
     others = [each for each in run.alerts if each not in shown]
     page = template.render(
         run=run,
+        next_command=shlex.join(["ops-anomaly", "publish", str(published), "--bucket", "BUCKET"]),
         winner=TITLES[winner],
         verdict=verdict(run),
         chart_styles=stylesheet(),

@@ -46,7 +46,9 @@ def test_the_winner_is_chosen_by_the_backtest(csv: Path, tmp_path: Path) -> None
     assert record["name"] == "cpu"  # of cpu.csv
     assert record["rule"] == BACKTEST_RULE
     assert record["data"]["left_out"] == [list(INCIDENT), list(EARLIER)]
-    assert BACKTEST_RULE in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert BACKTEST_RULE in page
+    assert f"ops-anomaly publish {folder} --bucket BUCKET" in page
 
 
 def test_a_range_takes_two_times(csv: Path) -> None:
