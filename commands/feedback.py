@@ -31,6 +31,8 @@ class Word(StrEnum):
     SNOOZE = "snooze"
 
 
+WORDS = "fine|real|snooze"
+
 EFFECTS = {
     "fine": "The incident closes within a minute. Readings like its own alert no more: as far from "
     "what was expected, on the same side, at such values.",
@@ -41,9 +43,7 @@ EFFECTS = {
 
 def feedback(
     incident: Annotated[str, typer.Argument(help="Its id, or how it begins, as in messages.")],
-    word: Annotated[
-        Word | None, typer.Argument(metavar="fine|real|snooze", help="What it is.")
-    ] = None,
+    word: Annotated[Word | None, typer.Argument(metavar=WORDS, help="What it is.")] = None,
     duration: Annotated[
         str | None, typer.Argument(metavar="DURATION", help="Of a snooze: 30m, 4h, 2d.")
     ] = None,
@@ -60,7 +60,7 @@ def feedback(
     The watcher acts on it with its next evaluation. Saying it twice changes nothing.
     """
     if undo == (word is not None):
-        raise typer.BadParameter("say fine, real or snooze, or give --undo", param_hint="WORD")
+        raise typer.BadParameter("say fine, real or snooze, or give --undo", param_hint=WORDS)
     if (word is Word.SNOOZE) != (duration is not None):
         raise typer.BadParameter("a snooze has a duration, nothing else has", param_hint="DURATION")
     fields = {"incident": incident, "verdict": word or "undo", "duration": duration}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
@@ -49,13 +50,27 @@ def _feedback(event: dict[str, Any], store: ObjectStore) -> dict[str, Any]:
 
     headers = {name.lower(): value for name, value in event["headers"].items()}
     if urlsplit(headers.get("origin", "")).netloc != headers.get("host"):
-        return _html(HTTPStatus.FORBIDDEN, "<p>Only buttons of this page may post here.</p>")
+        return _html(HTTPStatus.FORBIDDEN, _problem("Only buttons of the page may post here."))
     try:
         now = time.time_ns() // 1_000_000
         give(store, dict(parse_qsl(event["body"] or "")), NOBODY, now)
     except (InvalidFeedbackError, AwsError) as error:
-        return {"statusCode": HTTPStatus.CONFLICT, "body": str(error)}
+        return _html(HTTPStatus.CONFLICT, _problem(str(error)))
     return {"statusCode": HTTPStatus.SEE_OTHER, "headers": {"Location": PAGE}}
+
+
+def _problem(message: str) -> str:
+    """Return a page with what went wrong, and the way back."""
+    return (
+        '<!DOCTYPE html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        "<title>Not done</title>"
+        "<style>:root { color-scheme: light dark } "
+        "body { font: 16px/1.5 system-ui, sans-serif; margin: 3rem auto; max-width: 40rem; "
+        "padding: 0 1rem }</style>"
+        f"<h1>Not done</h1><p>{escape(message)}</p>"
+        f'<p><a href="{PAGE}">Back to the incidents</a></p></html>'
+    )
 
 
 def _html(status: HTTPStatus, body: str) -> dict[str, Any]:

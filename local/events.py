@@ -123,7 +123,14 @@ def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str
 
     if is_of_console(event):
         html = console_handler(event, LocalContext())
-        return {} if html is None else {"html": html}
+        if html is None:
+            console.print(
+                "Feedback: on AWS it is kept with its incident, and the watcher acts on it with "
+                "its next evaluation. Here the bucket is new and has no incident, so nothing was "
+                "kept; make demo has some, at /console."
+            )
+            return {}
+        return {"html": html}
     publish_watch_file(s3_client(stack.endpoint_url), BUCKET, read_watch_file(WATCH_FILE))
     console.print(seed_metrics(event, stack.client("cloudwatch")))
     handler = alarm_handler if alarms_of(event) else watch_handler
@@ -188,7 +195,13 @@ def seed_alarm(change: AlarmChange, cloudwatch: Any) -> str:
     metrics = metrics_of(change) or children_of(change, cloudwatch)
     put_runaways(cloudwatch, metrics, change.at // 1000 // PERIOD * PERIOD + PERIOD)
     return (
-        f"Alarm {change.name}, {change.state}: {len(metrics)} metrics that run away when it fires."
+        f"Alarm {change.name}, {change.state}: "
+        + (
+            "one metric that runs away"
+            if len(metrics) == 1
+            else f"{len(metrics)} metrics that run away"
+        )
+        + " when it fires."
     )
 
 

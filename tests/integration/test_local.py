@@ -210,6 +210,7 @@ def test_every_sample_event_is_handled(sent: dict[str, Any], name: str) -> None:
         assert "No model in runs/ec2-cpu" in output
     elif name == "feedback":
         assert result == {}
+        assert "has no incident, so nothing was kept" in " ".join(output.split())
     elif name == "widget":
         assert "No open incidents" in result["html"]
     elif name in SILENT:
@@ -217,6 +218,7 @@ def test_every_sample_event_is_handled(sent: dict[str, Any], name: str) -> None:
     else:
         assert result["events"]
         assert "run away" in output or "runs away" in output
+        assert "1 metrics" not in output
 
 
 @pytest.mark.parametrize("name", ["detect", "docs", "alarm-metric"])

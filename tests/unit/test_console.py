@@ -214,6 +214,17 @@ def test_a_snooze_may_last_thirty_days(desk: Desk) -> None:
     assert given.until == boards.NOW + 30 * 24 * HOUR
 
 
+def test_a_closed_incident_is_not_snoozed_but_may_be_called_fine() -> None:
+    closed = boards.closed()
+    desk = Desk(closed)
+    fields = {"incident": closed.id, "verdict": "snooze", "duration": "4h"}
+    with pytest.raises(InvalidFeedbackError, match=f"incident {closed.id} is closed"):
+        give(desk.store, fields, "me", boards.NOW)
+    assert desk.given == []
+    give(desk.store, fields | {"verdict": "fine"}, "me", boards.NOW)
+    assert [each.verdict for each in desk.given] == ["fine"]
+
+
 # --- the page -----------------------------------------------------------------------------------
 
 

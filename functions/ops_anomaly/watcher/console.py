@@ -163,6 +163,11 @@ def give(store: ObjectStore, fields: Mapping[str, Any], by: str, now: int) -> li
         raise InvalidFeedbackError(
             f"verdict must be fine, real, snooze or undo, not {str(verdict)[:40]!r}"
         )
+    if known == "snooze" and incident.closed_at is not None:
+        raise InvalidFeedbackError(
+            f"incident {incident.id} is closed, so there is nothing to snooze; if it was fine or "
+            "real, say so"
+        )
     until = now + _snooze_ms(fields.get("duration")) if known == "snooze" else None
     return [give_feedback(store, incident, known, by, now, until)]
 
