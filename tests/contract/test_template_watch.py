@@ -99,16 +99,31 @@ def test_dead_letters_are_kept_for_two_weeks(name: str) -> None:
     assert QUEUES[name]["MessageRetentionPeriod"] == FORTNIGHT
 
 
-@pytest.mark.parametrize("queue", ["AlarmQueue", "DeadLetters"])
-def test_the_rule_and_nobody_else_may_write_without_a_role(queue: str) -> None:
+@pytest.mark.parametrize(
+    ("queue", "rules"),
+    [("AlarmQueue", ["AlarmRule"]), ("DeadLetters", ["AlarmRule", "ConsoleFunctionFeedback"])],
+)
+def test_the_rules_and_nobody_else_may_write_without_a_role(queue: str, rules: list[str]) -> None:
     policy = policy_of("AWS::SQS::QueuePolicy", "Queues", queue)
-    [statement] = [each for each in policy if each["Effect"] == "Allow"]
-    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-    assert statement["Action"] == "sqs:SendMessage"
-    assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
-    assert statement["Condition"] == {
-        "ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": ["AlarmRule", "Arn"]}}
-    }
+    allowed = [each for each in policy if each["Effect"] == "Allow"]
+    for statement in allowed:
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == "sqs:SendMessage"
+        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert [each["Condition"] for each in allowed] == [
+        {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": [rule, "Arn"]}}} for rule in rules
+    ]
+
+
+def test_every_rule_may_leave_what_it_could_not_deliver() -> None:
+    resources = deployed(SlackWebhookUrl="https://hooks.slack.com/services/T/B/x")
+    policies = of_type("AWS::SQS::QueuePolicy", resources)
+    allowed = [
+        statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::GetAtt"][0]
+        for statement in policies["DeadLettersPolicy"]["PolicyDocument"]["Statement"]
+        if statement["Effect"] == "Allow"
+    ]
+    assert set(allowed) == set(of_type("AWS::Events::Rule", resources))
 
 
 @pytest.mark.parametrize("queue", ["ShardQueue", "ShardDeadLetters"])

@@ -104,7 +104,8 @@ class Folding:
 
     def __init__(self, hold: int = 0, **entries: Options) -> None:
         self.hold, self.entries = hold, {"web": Options(name="web")} | entries
-        self.board, self.feedback = IncidentBoard([], []), list[Feedback]()
+        self.board = IncidentBoard([], [])
+        self.feedback: list[Feedback] | None = []
         self.transitions: list[Transition] = []
 
     def fold(self, minute: float, reports: Iterable[ReportedAnomaly]) -> Sequence[Transition]:

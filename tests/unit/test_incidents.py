@@ -129,7 +129,7 @@ def test_a_metric_that_is_unusual_again_joins_its_own_incident_while_that_is_ope
 ) -> None:
     first, other = reported("Errors Page=a", end=30), reported("Time Page=a")
     folding.fold(5, [reported("Errors Page=a"), other])
-    folding.fold(200, [first, other, reported("Errors Page=a", 195)])
+    folding.fold(80, [first, other, reported("Errors Page=a", 75)])
     assert folding.changes == [("opened", 2), ("joined", 3)]
 
 
@@ -433,6 +433,31 @@ def test_an_incident_whose_fine_is_taken_back_before_the_next_shard_job_is_open_
     assert folding.changes == [("opened", 1), ("closed", 1), ("resumed", 1)]
     folding.fold(60, [over(down, 60)])
     assert folding.changes[3:] == [("closed", 1)]
+
+
+def test_what_people_have_closed_stays_closed_while_their_feedback_can_not_be_read(
+    folding: Folding,
+) -> None:
+    down = reported("Errors Page=a", is_silent=True)
+    folding.fold(5, [down])
+    [incident] = folding.board.incidents
+    folding.feedback = [Feedback(incident.id, "fine", "me", NOON_MS)]
+    folding.fold(6, [down])
+    folding.feedback = None
+    folding.fold(7, [down])
+    assert folding.changes == [("opened", 1), ("closed", 1)]
+
+
+def test_a_metric_that_has_long_recovered_in_an_open_incident_opens_another_one(
+    folding: Folding,
+) -> None:
+    silent = reported("Beats Page=a", is_silent=True)
+    recovered = reported("Errors Page=a", end=30)
+    folding.fold(5, [silent, recovered])
+    folding.fold(
+        DAY, [lasting(silent, DAY), recovered, reported("Errors Page=a", DAY - 5, severity=0.99)]
+    )
+    assert folding.changes == [("opened", 2), ("opened", 1)]
 
 
 def test_nothing_joins_an_incident_that_is_fine(folding: Folding) -> None:

@@ -243,6 +243,14 @@ def test_what_joins_is_an_event_and_no_message() -> None:
     assert notification.message.startswith("Growing: TargetResponseTime of app/shop-00, checkout")
 
 
+def test_an_incident_that_was_opened_again_closes_under_another_id() -> None:
+    first, second = (
+        IncidentClosed(msgspec.structs.replace(ONE, closed_at=NOON_MS + n), is_silent=False)
+        for n in (1, 2)
+    )
+    assert sent(first).id != sent(second).id
+
+
 def test_each_growth_has_its_own_id_and_so_has_each_reminder() -> None:
     two, three = (incident_of(*[member()] * n) for n in (2, 3))
     grown = {sent(IncidentJoined(each, [member()])).id for each in (two, three)}

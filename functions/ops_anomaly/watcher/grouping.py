@@ -46,7 +46,14 @@ class Link:
 
     def of_its_metric(self) -> Link:
         """Return the link that has nothing in common with other metrics."""
-        return replace(self, shared=frozenset(key for key in self.shared if key[0] in ALWAYS))
+        return self._of(*ALWAYS)
+
+    def of_its_incident(self) -> Link:
+        """Return the link that has something in common with other members only."""
+        return self._of("incident")
+
+    def _of(self, *kinds: str) -> Link:
+        return replace(self, shared=frozenset(key for key in self.shared if key[0] in kinds))
 
 
 def shared(metric: Metric, options: Options | None) -> set[Key]:

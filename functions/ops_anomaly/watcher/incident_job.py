@@ -143,13 +143,13 @@ class IncidentJob:
             self._telemetry.state_rebuilt(key)
             return []
 
-    def _given(self) -> list[Feedback]:
-        """Return what people have said of incidents; nothing if the file can't be read."""
+    def _given(self) -> list[Feedback] | None:
+        """Return what people have said of incidents; None if the file can't be read."""
         try:
             return self._feedback.read() or []
         except CorruptFeedbackError as error:
             self._telemetry.feedback_unreadable(error)
-            return []
+            return None
 
     def _notifications(
         self, transitions: Sequence[Transition], entries: Mapping[str, Options], now: int

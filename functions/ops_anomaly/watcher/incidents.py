@@ -161,7 +161,7 @@ def fold(
     board: IncidentBoard,
     reported: Iterable[ReportedAnomaly],
     entries: Mapping[str, Options],
-    feedback: Sequence[Feedback],
+    feedback: Sequence[Feedback] | None,
     now: int,
     hold: int = HOLD_MS,
 ) -> tuple[IncidentBoard, list[Transition]]:
@@ -175,6 +175,8 @@ def fold(
         All anomalies that are open, and all that closed within a day.
     entries
         The options of each entry of the watch file, by its name.
+    feedback
+        None if it can't be read: what people have closed stays closed.
     now : int
         Milliseconds since 1970.
     hold : int
@@ -187,12 +189,13 @@ def fold(
         What has happened since.
     """
     by_id = {each.anomaly.id: each for each in reported}
-    given = [each for each in feedback if not each.undone]
+    given = [each for each in feedback or () if not each.undone]
     incidents = {each.id: _refreshed(each, by_id, now) for each in board.incidents}
     transitions: list[Transition] = []
-    for key, incident in incidents.items():  # what people say comes first: nothing joins then
-        incidents[key], found = _as_said(incident, given, now)
-        transitions += found
+    if feedback is not None:  # what people say comes first: nothing joins then
+        for key, incident in incidents.items():
+            incidents[key], found = _as_said(incident, given, now)
+            transitions += found
     recent = {key for key, each in by_id.items() if _is_recent(each, now - REPORTED_MS)}
     known = {each.anomaly.id for one in board.incidents for each in one.members}
     known |= {mark.anomaly for each in given if each.verdict == "fine" for mark in each.marks}
@@ -331,7 +334,7 @@ def _links(incident: Incident, entries: Mapping[str, Options], now: int) -> list
     """Return the members of an open incident, and what others can have in common with them.
 
     Only the same metrics join an incident that is snoozed, or began long ago: where something is
-    always wrong, it would last for ever.
+    always wrong, it would last for ever. And not those that have long recovered in it.
     """
     if incident.closed_at is not None:
         return []
@@ -340,7 +343,12 @@ def _links(incident: Incident, entries: Mapping[str, Options], now: int) -> list
     for each in incident.members:
         link = link_of(each, entries.get(each.anomaly.provenance.entry), incident.id)
         is_late = link.begin > incident.first_seen + max(SPAN_MS, link.reach)
-        links.append(link.of_its_metric() if is_snoozed or is_late else link)
+        has_recovered = each.closed_at is not None and each.closed_at < now - SPAN_MS
+        if has_recovered:
+            link = link.of_its_incident()
+        elif is_snoozed or is_late:
+            link = link.of_its_metric()
+        links.append(link)
     return links
 
 

@@ -132,8 +132,8 @@ def _kind(transition: Transition, now: int) -> tuple[str, str, str]:
             return "Updated", f"joined-{len(incident.members)}", "Growing: "
         case IncidentResumed():
             return "Reminded", f"reminded-{now}", "Still open: "
-        case IncidentClosed():
-            return "Closed", "closed", ""
+        case IncidentClosed(incident=incident):  # which may be opened again, as by "undo"
+            return "Closed", f"closed-{incident.closed_at}", ""
 
 
 def _topics(transition: Transition) -> Iterable[str]:
