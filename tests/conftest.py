@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -128,7 +129,10 @@ def stored_run(
         if not folder.exists():
             from training.report import write_report
 
-            write_run(request.getfixturevalue("run"), folder, write_report)
+            run, report = request.getfixturevalue("run"), partial(write_report, published=folder)
+            write_run(run, folder, report)
+                request.getfixturevalue("run"), folder, partial(write_report, published=folder)
+            )
     return read_run(folder)
 
 

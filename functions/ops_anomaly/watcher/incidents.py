@@ -342,8 +342,9 @@ def _links(incident: Incident, entries: Mapping[str, Options], now: int) -> list
     links = []
     for each in incident.members:
         link = link_of(each, entries.get(each.anomaly.provenance.entry), incident.id)
-        is_late = link.begin > incident.first_seen + max(SPAN_MS, link.reach)
-        has_recovered = each.closed_at is not None and each.closed_at < now - SPAN_MS
+        span = max(SPAN_MS, link.reach)
+        is_late = link.begin > incident.first_seen + span
+        has_recovered = each.closed_at is not None and each.closed_at < now - span
         if has_recovered:
             link = link.of_its_incident()
         elif is_snoozed or is_late:
