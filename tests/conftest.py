@@ -131,8 +131,6 @@ def stored_run(
 
             run, report = request.getfixturevalue("run"), partial(write_report, published=folder)
             write_run(run, folder, report)
-                request.getfixturevalue("run"), folder, partial(write_report, published=folder)
-            )
     return read_run(folder)
 
 
