@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Hashable, Iterator
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from ops_anomaly.validation import Fault
 from ops_anomaly.watcher import watch_file
 from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file, watch_file_faults
 from training import SourceError
+
+MAX_FAULTS = 10
+"""Faults that are listed; the others are counted."""
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,7 +41,10 @@ def read_watch_file(path: Path) -> WatchFile:
         raise SourceError(f"{path} can't be read: {error}") from error
     if wrong:
         located = [(_line(tree, fault.location), _in_words(fault, content)) for fault in wrong]
-        lines = [f"line {line}: {text}" for line, text in sorted(located)]
+        located.sort(key=itemgetter(0))
+        lines = [f"line {line}: {text}" for line, text in located[:MAX_FAULTS]]
+        if len(located) > MAX_FAULTS:
+            lines.append(f"and {len(located) - MAX_FAULTS} more")
         raise SourceError("\n".join([f"{path} is not a valid watch file:", *lines]))
     return parse_watch_file(content)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -79,7 +79,7 @@ def faults(data: Any, contract: Any, location: tuple[str | int, ...] = ()) -> It
             is_inside = True
             yield fault
         if not is_inside:
-            yield Fault(location, f"{error}{_example(contract)}")
+            yield Fault(location, f"{error}{_choices(contract) or _example(contract)}")
 
 
 def _faults_inside(data: Any, kind: Any, location: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -111,6 +111,14 @@ def _plain(contract: Any) -> Any:
     """Return the type without its annotations and without None as an alternative."""
     *_, plain = _layers(contract)
     return plain
+
+
+def _choices(contract: Any) -> str:
+    """Return a hint with the values that a contract takes, if these can be listed."""
+    plain = _plain(contract)
+    if get_origin(plain) is not Literal:
+        return ""
+    return f": it is one of {', '.join(map(str, get_args(plain)))}"
 
 
 def _example(contract: Any) -> str:

@@ -55,13 +55,25 @@ selectors:
     assert [line.partition(": ")[0::2] for line in lines] == [
         ("line 6", "sensitivity of orders: Expected `float` > 0.0"),
         ("line 7", "metrics.1.name: Field required"),
-        ("line 8", "metrics.1.alert_on: Invalid enum value 'raises'"),
+        (
+            "line 8",
+            "metrics.1.alert_on: Invalid enum value 'raises': it is one of both, rises, falls",
+        ),
         ("line 10", "metrics.1.mute.0: give from and to, or cron and for"),
-        ("line 13", "dimensions of cpu: Field required"),
         ("line 13", "metric of cpu: Field required"),
-        ("line 13", "period of cpu: Field required"),
+        ("line 13", "dimensions of cpu: Field required"),
         ("line 13", "statistic of cpu: Field required"),
+        ("line 13", "period of cpu: Field required"),
         ("line 15", "statistics of cpu: Unknown field"),
+    ]
+
+
+def test_of_many_faults_the_first_ten_are_listed_in_the_order_of_the_file(fault) -> None:
+    entries = "".join(f"  - {{{METRIC}, name: a{n}, sensitivity: 0}}\n" for n in range(30))
+    lines = fault(f"version: 1\nmetrics:\n{entries}").splitlines()[1:]
+    assert [line.partition(":")[0] for line in lines] == [
+        *(f"line {number}" for number in range(3, 13)),
+        "and 20 more",
     ]
 
 
