@@ -117,7 +117,7 @@ def test_a_tick_its_shard_jobs_the_incidents_and_the_console(
     [closed] = stack.drain_events()
     assert closed["detail"]["close_reason"] == "marked as fine"
     event = sample("feedback")
-    event["detail"]["incident"] = incident
+    event["detail"] |= {"incident": incident, "verdict": "real"}
     assert console.invoke(event) is None
     kept = bucket.s3.get_object(Bucket=bucket.name, Key=FEEDBACK_KEY)["Body"].read()
     assert b"the runbook of nightly restarts" in kept
