@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
-from rich.console import Console
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
 from ops_anomaly.detection import untrained
 from ops_anomaly.detection.timeline import counted, utc
-from ops_anomaly.watcher.feedback import FeedbackFile, by_metric
+from ops_anomaly.watcher.feedback import FeedbackFile, MetricFeedback, by_metric
 from training import SourceError
 from training.sources.series import EXCLUDE, LabelledSeries, TimeRange, exclude
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from rich.console import Console
 
     from ops_anomaly.detection.types import Alert, Detection
 
@@ -123,9 +124,18 @@ RealIncidents = Mapping[str, Sequence[TimeRange]]
 
 
 def read_feedback(path: Path) -> RealIncidents:
-    """Read the feedback that was saved from a page, or that a stack keeps.
+    """Read when incidents were real; see `read_marks`.
 
     What was fine, snoozed or taken back is no reason to leave anything out.
+    """
+    return {
+        metric: [TimeRange(mark.start, mark.stop) for mark in said.real]
+        for metric, said in read_marks(path).items()
+    }
+
+
+def read_marks(path: Path) -> dict[str, MetricFeedback]:
+    """Read the feedback that was saved from a page, or that a stack keeps, by metric.
 
     Raises
     ------
@@ -133,17 +143,20 @@ def read_feedback(path: Path) -> RealIncidents:
         If the file can't be read, or is something else.
     """
     try:
-        file = msgspec.json.decode(path.read_bytes(), type=FeedbackFile)
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path} can't be read: {error.strerror}") from error
+    return decode_marks(data, str(path))
+
+
+def decode_marks(data: bytes, origin: str) -> dict[str, MetricFeedback]:
+    """Return the feedback of a file, by metric; `SourceError` if it is something else."""
+    try:
+        return by_metric(msgspec.json.decode(data, type=FeedbackFile).feedback)
     except (ValueError, RecursionError) as error:
         raise SourceError(
-            f"{path} is not a file of feedback, as a replay's page saves it: {error}"
+            f"{origin} is not a file of feedback, as a replay's page saves it: {error}"
         ) from error
-    return {
-        metric: [TimeRange(mark.start, mark.stop) for mark in said.real]
-        for metric, said in by_metric(file.feedback).items()
-    }
 
 
 def incidents_of_file(real: RealIncidents, name: str) -> Sequence[TimeRange]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.types import EVENT_MS, FLOAT32_MAX, Detection, Detector, Series
+from training import SourceError
 from training.sources.series import DAY_MS, MINUTE_MS, LabelledSeries
 
 if TYPE_CHECKING:
@@ -163,6 +164,28 @@ def inject(kind: FaultKind, size: float, values: Floats, start: int, units: Unit
     faulty = kind.fault(values, where, size * units.spread, units.day)
     faulty = np.clip(faulty, floor, FLOAT32_MAX)
     return None if np.array_equal(faulty, values[where]) else faulty
+
+
+MIN_LENGTH = 300
+"""Readings below which there is too little to fit on, or to evaluate by."""
+
+
+def split(series: LabelledSeries, train_share: float) -> int:
+    """Return the length of the training part; the rest is the test part.
+
+    Raises
+    ------
+    SourceError
+        If either part is too short.
+    """
+    cut = int(train_share * len(series))
+    if min(cut, len(series) - cut) < MIN_LENGTH:
+        raise SourceError(
+            f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
+            f"evaluate by; each part needs {MIN_LENGTH}, so give more (from CloudWatch: --days), "
+            "or another --train-share"
+        )
+    return cut
 
 
 MAX_PLACES = 12

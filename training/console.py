@@ -1,4 +1,7 @@
-"""What commands print alike: tables, and progress in a terminal or a log."""
+"""What commands print alike: tables, and progress in a terminal or a log.
+
+rich is imported by what prints: the retraining of a fleet runs where it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from io import StringIO
+from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 NOTHING = "-"
 """Stands in a table where there is no figure."""
@@ -34,6 +37,9 @@ def new_table(title: str, note: str | None, *columns: str, names: Container[str]
     names
         Those of the other columns that hold names too.
     """
+    from rich import box
+    from rich.table import Table
+
     table = Table(
         title=f"[bold]{title}[/bold]",
         title_justify="left",
@@ -72,6 +78,8 @@ def print_table(table: Table, console: Console) -> None:
 
 def print_rows(table: Table, console: Console) -> None:
     """Print a table without title and note."""
+    from rich.console import Console
+
     if console.is_terminal:
         console.print(table)
         return
@@ -107,6 +115,8 @@ def counted(count: int, unit: str) -> str:
 @contextmanager
 def show_progress(console: Console) -> Iterator[OnProgress]:
     """Show stages as they go: as one bar in a terminal, elsewhere line by line."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     if not console.is_terminal:
         yield progress_lines(console)
         return
@@ -123,6 +133,7 @@ def progress_lines(console: Console) -> OnProgress:
 
     Examples
     --------
+    >>> from rich.console import Console
     >>> on_progress = progress_lines(Console())
     >>> for done in (0, 10, 40, 50):
     ...     on_progress("Training", done, 400)

@@ -12,18 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 
 from ops_anomaly.aws.cloudwatch import Metric
-from ops_anomaly.detection.artifact import pack
 from ops_anomaly.watcher.watch_file import WatchFile
-from training import SourceError
 from training.alerts import RealIncidents, exclude_real, propose_exclusions
-from training.backtest import Backtest, plan_injections, run_backtest, try_sensitivities
+from training.backtest import plan_injections, run_backtest, split, try_sensitivities
 from training.candidates import CANDIDATES, TITLES, Candidate, CandidateKind
-from training.comparison import (
-    Evaluation,
-    baseline_experiment,
-    choose_winner,
-    evaluate_candidate,
-)
+from training.comparison import baseline_experiment, choose_winner, evaluate_candidate
 from training.console import OnProgress, show_progress
 from training.fleet import Selected, metrics_by_model, resolve_watch_file, select
 from training.report import show_run, write_report
@@ -31,11 +24,8 @@ from training.run import (
     Run,
     Settings,
     StoredRun,
-    backtest_summary,
+    artifact,
     check_target,
-    data_record,
-    figures_record,
-    library_versions,
     write_run,
 )
 from training.sources import show_series
@@ -43,9 +33,6 @@ from training.sources.cloudwatch import fetch_with_progress, missing
 from training.sources.series import LabelledSeries
 
 RUNS = Path("runs")
-
-MIN_LENGTH = 300
-"""Readings below which there is too little to fit on, or to evaluate by."""
 
 
 def train_run(
@@ -119,24 +106,6 @@ def train(series: LabelledSeries, settings: Settings, on_progress: OnProgress) -
     )
 
 
-def split(series: LabelledSeries, train_share: float) -> int:
-    """Return the length of the training part; the rest is the test part.
-
-    Raises
-    ------
-    SourceError
-        If either part is too short.
-    """
-    cut = int(train_share * len(series))
-    if min(cut, len(series) - cut) < MIN_LENGTH:
-        raise SourceError(
-            f"{series.name} has {len(series)} readings: {cut} to fit on and {len(series) - cut} to "
-            f"evaluate by; each part needs {MIN_LENGTH}, so give more (from CloudWatch: --days), "
-            "or another --train-share"
-        )
-    return cut
-
-
 def fit(
     row: CandidateKind, part: LabelledSeries, settings: Settings, on_progress: OnProgress
 ) -> Candidate:
@@ -148,21 +117,6 @@ def fit(
         settings.seed,
         lambda epoch, most, _: on_progress(stage, epoch, most),
         settings.max_epochs,
-    )
-
-
-def artifact(
-    each: Evaluation, backtest: Backtest, series: LabelledSeries, cut: int, name: str
-) -> bytes:
-    """Return a candidate's artifact: its detector at the end of the series, incidents left out."""
-    after_training = series.part(cut, len(series)).normal
-    _, detector = each.candidate.detector.update(after_training)
-    return pack(
-        detector,
-        name,
-        libraries=library_versions(),
-        training_data=data_record(series, cut),
-        figures=figures_record(each.figures) | {"backtest": backtest_summary(backtest)},
     )
 
 

@@ -10,14 +10,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ops_anomaly import detection
 from ops_anomaly.aws.objects import NAME_PATTERN
-from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.artifact import digest, pack, unpack
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.detection.types import ArtifactError
 from training import RunError
@@ -31,7 +31,7 @@ from training.backtest import (
     median_delay,
     share_found,
 )
-from training.candidates import KINDS, LIBRARIES, MAX_EPOCHS
+from training.candidates import KINDS, MAX_EPOCHS, libraries_of
 from training.comparison import BaselineRow, Evaluation, Figures
 from training.sources.series import LabelledSeries
 
@@ -386,9 +386,35 @@ def fingerprint(series: LabelledSeries, settings: Settings) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that decide an artifact's bytes."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+def library_versions(kinds: Collection[str] = KINDS) -> dict[str, str]:
+    """Return the versions of the libraries that decide the artifacts' bytes of some kinds."""
+    return {name: importlib.metadata.version(name) for name in libraries_of(kinds)}
+
+
+def artifact(
+    each: Evaluation,
+    backtest: Backtest,
+    series: LabelledSeries,
+    cut: int,
+    name: str,
+    kinds: Collection[str] = KINDS,
+) -> bytes:
+    """Return a candidate's artifact: its detector at the end of the series, incidents left out.
+
+    Parameters
+    ----------
+    kinds
+        Of the candidates that competed: the versions of their libraries are recorded.
+    """
+    after_training = series.part(cut, len(series)).normal
+    _, detector = each.candidate.detector.update(after_training)
+    return pack(
+        detector,
+        name,
+        libraries=library_versions(kinds),
+        training_data=data_record(series, cut),
+        figures=figures_record(each.figures) | {"backtest": backtest_summary(backtest)},
+    )
 
 
 def data_record(series: LabelledSeries, cut: int) -> dict[str, Any]:

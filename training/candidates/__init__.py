@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from pkgutil import resolve_name
@@ -105,6 +105,8 @@ CANDIDATES = (
 KINDS = tuple(row.kind for row in CANDIDATES)
 TITLES = {row.kind: row.title for row in CANDIDATES}
 
-LIBRARIES = sorted(
-    {"numpy", "safetensors", *(name for row in CANDIDATES for name in row.libraries)}
-)
+
+def libraries_of(kinds: Collection[str]) -> list[str]:
+    """Return the distributions whose versions decide the artifacts of some kinds, sorted."""
+    own = (name for row in CANDIDATES if row.kind in kinds for name in row.libraries)
+    return sorted({"numpy", "safetensors", *own})

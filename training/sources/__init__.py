@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Progress
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
@@ -19,6 +16,8 @@ from training.sources.nab import BASELINE_FILE, Nab, cached_nab, download_nab
 from training.sources.series import DAY_MS, LabelledSeries, label_windows, parse_time
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ops_anomaly.detection.types import Floats, Integers
 
 
@@ -57,6 +56,8 @@ def obtain_series(options: SourceOptions, console: Console) -> LabelledSeries:
 
 def show_series(series: LabelledSeries, console: Console) -> None:
     """Print where a series comes from, and what it is."""
+    from rich.markup import escape
+
     known = "no labels" if series.labels is None else f"{len(series.labels)} labelled anomalies"
     if series.read_as:
         console.print(escape(series.read_as))
@@ -101,6 +102,9 @@ def one_metric(metric: Metric, days: int, console: Console) -> LabelledSeries:
 
 def nab_or_simulated(options: SourceOptions, console: Console) -> LabelledSeries:
     """Return NAB's series from wherever it can be had, else a simulation."""
+    from rich.markup import escape
+    from rich.progress import Progress
+
     if options.nab_root:
         return Nab(options.nab_root).series(options.nab_file)
     cached = cached_nab(options.nab_file)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from ops_anomaly.aws.cloudwatch import Metric, Span, read_history
 from ops_anomaly.aws.errors import ServiceError, ServiceUnavailableError
 from training import SourceError
 from training.console import show_progress
 from training.sources.series import MIN_LENGTH, LabelledSeries
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DAY_SECONDS = 86_400
 

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pooch
-import requests
-from rich.progress import Progress, TaskID
 
 from ops_anomaly.detection.types import Series
 from training import SourceError
@@ -26,6 +23,8 @@ from training.sources.series import LabelledSeries, parse_time
 from training.sources.tables import read_table
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from ops_anomaly.detection.types import Floats, Integers, Mask
 
 BASELINE_FILE = "realAWSCloudwatch/ec2_cpu_utilization_24ae8d.csv"
@@ -152,6 +151,8 @@ CHECKSUMS = {
 
 def cache_root() -> Path:
     """Return where downloaded files are kept, laid out as NAB is."""
+    import pooch
+
     return Path(pooch.os_cache("ops-anomaly")) / "nab" / COMMIT
 
 
@@ -173,6 +174,8 @@ def download_nab(file: str, progress: Progress) -> Nab:
         If there is no checksum for the file, no connection (within `GIVE_UP_SECONDS`), or the
         download is not the pinned one.
     """
+    import pooch
+
     if file not in CHECKSUMS:
         raise SourceError(
             f"{file} can't be downloaded, as there is no checksum for it here; point NAB_ROOT to a "
@@ -221,6 +224,8 @@ def is_reachable(url: str) -> bool:
     The request's own time-out doesn't bound the look-up of the name, so it runs in a thread that
     is left behind if it is late.
     """
+    import requests
+
     succeeded = threading.Event()
 
     def request() -> None:
