@@ -12,6 +12,7 @@ from benchmarks.detection.faults import faults
 from benchmarks.detection.life import life
 from benchmarks.detection.nab import nab
 from benchmarks.fleet import fleet
+from benchmarks.guard import guard
 from benchmarks.pages import pages
 from benchmarks.speed import BenchmarkError
 from benchmarks.speed.run import speed
@@ -28,6 +29,7 @@ app.command()(speed)
 app.command()(fleet)
 app.command()(pages)
 app.command()(azure)
+app.command()(guard)
 
 
 def main() -> int:

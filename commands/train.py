@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
-from commands.options import console, parse_metric
+from commands import CommandError
+from commands.options import EndpointUrl, console, parse_metric
 from commands.reading import (
     DayFirst,
     DecimalComma,
@@ -21,6 +24,7 @@ from commands.reading import (
 )
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
 from ops_anomaly.aws.objects import check_name
+from ops_anomaly.watcher.watch_file import PER_METRIC
 from training.alerts import RealIncidents, exclude_real, incidents_of_file, read_feedback
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
@@ -29,6 +33,12 @@ from training.sources.columns import time_zone
 from training.sources.files import DEFAULTS, ReadOptions
 from training.sources.nab import BASELINE_FILE
 from training.sources.series import exclude, parse_range
+
+if TYPE_CHECKING:
+    from ops_anomaly.watcher.watch_file import WatchFile
+
+INTERRUPTED = 130
+"""Exit status, as shells have it."""
 
 
 def parse_kind(text: str) -> str:
@@ -105,7 +115,32 @@ def train(
     ] = None,
     watch: Annotated[
         Path | None,
-        typer.Option(help="A watch file: train each model that it names, into runs/MODEL."),
+        typer.Option(
+            help="A watch file: train each model that it names, into runs/MODEL, and one for each "
+            "metric of entries with `model: per-metric`."
+        ),
+    ] = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            help="With --watch, a model a metric: publish each that is no worse than the live one."
+        ),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="With --watch, a model a metric: so many processes.")
+    ] = 1,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="With --watch, a model a metric: the scheduler of a Dask cluster, such as "
+            "tcp://10.0.0.5:8786, instead of processes.",
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="With --watch: continue a run that was cut off."),
     ] = None,
     days: Annotated[
         int, typer.Option(min=1, max=455, help="From CloudWatch: the last so many days.")
@@ -171,10 +206,18 @@ def train(
                 param_hint="--watch",
             )
         settings = Settings("", train_share, seed, epochs, kinds=kinds)
-        folders = train_all(watch, days, settings, real, output)
+        fleet = FleetOptions(
+            bucket, endpoint_url, jobs, dask, resume, feedback, is_kind_given=bool(candidates)
+        )
+        runs, report = train_watch_file(watch, days, settings, real, fleet, output)
         if as_json:
-            typer.echo(json.dumps([read_run(folder).as_json() for folder in folders], indent=2))
+            record = [read_run(folder).as_json() for folder in runs]
+            typer.echo(json.dumps({"runs": record, "fleet": report}, indent=2))
+        if report and report["missing"]:
+            raise typer.Exit(1)
         return
+    if bucket or dask or resume or jobs > 1:
+        raise typer.BadParameter("--bucket, --jobs, --dask and --resume go with --watch")
     name = check_name(name or default_name(csv))
     folder = out or Path("runs") / name
     check_target(folder)
@@ -197,15 +240,135 @@ def train(
     output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
 
 
-def train_all(
-    path: Path, days: int, settings: Settings, real: RealIncidents | None, output: Console
+@dataclass(frozen=True)
+class FleetOptions:
+    """Options of a run over the metrics that have a model each."""
+
+    bucket: str | None
+    endpoint_url: str | None
+    jobs: int
+    dask: str | None
+    resume: str | None
+    feedback: Path | None
+    is_kind_given: bool
+
+
+def train_watch_file(
+    path: Path,
+    days: int,
+    settings: Settings,
+    real: RealIncidents | None,
+    options: FleetOptions,
+    output: Console,
+) -> tuple[list[Path], dict[str, Any] | None]:
+    """Train all that a watch file asks for.
+
+    Returns
+    -------
+    runs : list of Path
+        Folders of the models that it names.
+    report : dict or None
+        Of the run over the metrics with a model each, as JSON has it.
+    """
+    from training.watch_yaml import read_watch_file
+
+    watch_file = read_watch_file(path)
+    asked = {entry.model for entry in watch_file.entries}
+    has_fleet = PER_METRIC in asked or options.resume is not None
+    if not has_fleet and (options.bucket or options.dask or options.jobs > 1):
+        raise typer.BadParameter(
+            "they are for entries with `model: per-metric`, and the watch file has none",
+            param_hint="--bucket, --jobs, --dask",
+        )
+    runs: list[Path] = []
+    if not has_fleet or (asked - {PER_METRIC, None} and options.resume is None):
+        runs = train_named(watch_file, path, days, settings, real, output)
+    if not has_fleet:
+        return runs, None
+    return runs, train_per_metric(watch_file, path, days, settings, options, output)
+
+
+def train_per_metric(
+    watch_file: WatchFile,
+    path: Path,
+    days: int,
+    settings: Settings,
+    options: FleetOptions,
+    output: Console,
+) -> dict[str, Any]:
+    """Train a model for each metric of the entries that ask for it, and show what became of it."""
+    import time
+
+    import msgspec
+
+    from ops_anomaly.aws.errors import AwsError
+    from training.alerts import read_marks
+    from training.console import show_progress
+    from training.fleet import resolve_watch_file
+    from training.fleet_run import (
+        Account,
+        Workers,
+        new_run,
+        plan_run,
+        show_report,
+        stored_marks,
+        train_fleet,
+    )
+    from training.retraining import KINDS as FLEET_KINDS
+    from training.retraining import RunPlan
+    from training.sources.cloudwatch import cloudwatch_client
+
+    connect = Account(options.bucket, options.endpoint_url, Path.cwd())
+    workers = Workers(options.jobs, options.dask)
+    now = time.time()
+    run = options.resume or new_run(now)
+    try:
+        services = connect()
+        if options.resume is None:
+            plan = RunPlan(
+                run=run,
+                until=int(now // 60) * 60_000,
+                days=days,
+                train_share=settings.train_share,
+                seed=settings.seed,
+                kinds=settings.kinds if options.is_kind_given else FLEET_KINDS,
+                max_epochs=settings.max_epochs,
+            )
+            marks = read_marks(options.feedback) if options.feedback else stored_marks(services)
+            fleet = resolve_watch_file(cloudwatch_client(), watch_file)
+            plan_run(services, fleet, plan, marks, options.jobs)
+        with show_progress(output) as on_progress:
+            report, problems = train_fleet(connect, run, workers, on_progress)
+    except AwsError as error:
+        raise CommandError(f"{error}; what was trained is kept, see --resume {run}") from error
+    except KeyboardInterrupt:
+        bucket = ["--bucket", options.bucket] if options.bucket else []
+        again = shlex.join(["ops-anomaly", "train", "--watch", str(path), *bucket, "--resume", run])
+        output.print(
+            f"\nInterrupted. What was trained is kept; to continue:\n  {again}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    show_report(report, problems, output)
+    where = f"s3://{options.bucket}" if options.bucket else "."
+    output.print(f"Run: {where}/runs/{run}", markup=False, highlight=False, soft_wrap=True)
+    return {**msgspec.to_builtins(report), "problems": problems}
+
+
+def train_named(
+    watch_file: WatchFile,
+    path: Path,
+    days: int,
+    settings: Settings,
+    real: RealIncidents | None,
+    output: Console,
 ) -> list[Path]:
     """Train every model that a watch file names, print the next commands, return the folders."""
     from training.job import train_watched
     from training.sources.cloudwatch import cloudwatch_client
-    from training.watch_yaml import read_watch_file
 
-    watch_file = read_watch_file(path)
     folders = train_watched(watch_file, cloudwatch_client(), days, settings, output, real)
     output.rule(align="left")
     for folder in folders:

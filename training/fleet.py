@@ -9,23 +9,25 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rich.console import Console
-from rich.table import Table
 
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
 from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, muted_until
-from ops_anomaly.watcher.watch_file import WatchFile
+from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
 from training import SourceError
 from training.console import NOTHING, age, new_table, print_table
 from training.cost import Cost, cost_of
 from training.entries import entry_rows
 from training.sources.cloudwatch import source_errors
 from training.sources.series import LabelledSeries
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
 
 
 def resolve_watch_file(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
@@ -66,8 +68,9 @@ def metrics_by_model(fleet: Sequence[Watched]) -> dict[str, list[Metric]]:
     """
     models: dict[str, list[Metric]] = {}
     for watched in fleet:
-        if watched.options.model is not None:
-            models.setdefault(watched.options.model, []).extend(watched.metrics)
+        name = watched.options.model
+        if name is not None and name != PER_METRIC:
+            models.setdefault(name, []).extend(watched.metrics)
     if not models:
         raise SourceError(
             "no entry of the watch file names a model, so there is none to train; add "

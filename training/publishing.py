@@ -5,11 +5,10 @@ Every write is conditional: it is refused when somebody else wrote in between.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
+from typing import TYPE_CHECKING, Any
 
 from ops_anomaly.aws.errors import CorruptIndexError
 from ops_anomaly.aws.models import parse_index, write_index
@@ -26,10 +25,13 @@ from ops_anomaly.aws.objects import (
 )
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.types import ArtifactError
-from ops_anomaly.watcher.watch_file import WatchFile, write_watch_file
+from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile, write_watch_file
 from training import PublishConflictError, PublishError
 from training.run import StoredRun, is_of_a_run
 from training.versions import (
+    MAX_CANDIDATES,
+    RUN_METADATA,
+    PublishedArtifact,
     Version,
     describe,
     describe_training,
@@ -39,8 +41,12 @@ from training.versions import (
     list_models,
     publish_errors,
     read_artifact,
+    read_object,
     read_version,
 )
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NO_VERSION = "none"
 """Expected where none may be live yet."""
@@ -81,6 +87,8 @@ def publish_run(
     PublishError
         If there is no such version, or the bucket refuses.
     """
+    from rich.markup import escape
+
     name, kind = run.record["name"], kind or run.winner
     check_bucket(s3, bucket)
     champion = read_version(s3, bucket, name)
@@ -128,22 +136,88 @@ def publish(
     """
     data = run.artifact(kind)
     upload_run(s3, bucket, name, run)
-    version_id = write_if_unchanged(
+    version_id = put_artifact(
+        s3,
+        bucket,
+        name,
+        data,
+        run=run.record["run"],
+        created=run.record["created"],
+        replaces=champion.etag if champion else None,
+    )
+    add_to_index(s3, bucket, [name])
+    return written_version(s3, bucket, name, version_id)
+
+
+def put_artifact(
+    s3: Any, bucket: str, name: str, data: bytes, *, run: str, created: str, replaces: str | None
+) -> str:
+    """Make an artifact live, and return its VersionId.
+
+    Parameters
+    ----------
+    run, created
+        The run that it is of; when it was trained, ISO 8601.
+    replaces
+        ETag of the only version to replace; None where none may be live.
+
+    Raises
+    ------
+    PublishConflictError
+        If somebody published in between.
+    PublishError
+        If the bucket refuses.
+    """
+    return write_if_unchanged(
         f"publishing {name}",
         s3,
-        champion.etag if champion else None,
+        replaces,
         Bucket=bucket,
         Key=model_key(name),
         Body=data,
         ContentType=BINARY,
-        Metadata={
-            DIGEST_METADATA: digest(data),
-            CREATED_METADATA: run.record["created"],
-            "run": run.record["run"],
-        },
+        Metadata={DIGEST_METADATA: digest(data), CREATED_METADATA: created, RUN_METADATA: run},
     )
-    add_to_index(s3, bucket, name)
-    return written_version(s3, bucket, name, version_id)
+
+
+@dataclass(frozen=True)
+class BucketModels:
+    """The models of a bucket, as the retraining of a fleet reads and publishes them.
+
+    Attributes
+    ----------
+    s3
+        A client of boto3.
+    """
+
+    s3: Any
+    bucket: str
+
+    def read(self, name: str) -> PublishedArtifact | None:
+        """Return the live version of a model; None where there is none."""
+        response = read_object(self.s3, self.bucket, name, None)
+        if response is None:
+            return None
+        metadata = response["Metadata"]
+        return PublishedArtifact(
+            data=response["Data"],
+            etag=response["ETag"],
+            digest=metadata.get(DIGEST_METADATA, ""),
+            version=response.get("VersionId", ""),
+            run=metadata.get(RUN_METADATA, ""),
+        )
+
+    def publish(
+        self, name: str, data: bytes, *, run: str, created: str, replaces: str | None
+    ) -> str:
+        """Make an artifact live; see `put_artifact`."""
+        return put_artifact(
+            self.s3, self.bucket, name, data, run=run, created=created, replaces=replaces
+        )
+
+    def add_to_index(self, names: Collection[str]) -> None:
+        """List models under these names, by one write at most."""
+        add_to_index(self.s3, self.bucket, names)
 
 
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
@@ -159,13 +233,16 @@ def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
             )
 
 
-def add_to_index(s3: Any, bucket: str, name: str) -> None:
-    """Add a name to the index of models, which the API reads instead of listing the bucket."""
+def add_to_index(s3: Any, bucket: str, added: Collection[str]) -> None:
+    """Add names to the index of models, which the API reads instead of listing the bucket.
+
+    It is not written where it has them all.
+    """
     for _ in range(INDEX_ATTEMPTS):
         names, etag = read_index(s3, bucket)
         if names is None:  # rebuilt from the models in the bucket
             names = list_models(s3, bucket)
-        elif name in names:
+        elif set(added) <= set(names):
             return
         try:
             write_if_unchanged(
@@ -174,15 +251,15 @@ def add_to_index(s3: Any, bucket: str, name: str) -> None:
                 etag,
                 Bucket=bucket,
                 Key=INDEX_KEY,
-                Body=write_index([*names, name]),
+                Body=write_index([*names, *added]),
                 ContentType="application/json",
             )
         except PublishConflictError:
-            continue  # somebody added another name: read it and add ours to theirs
+            continue  # somebody added another name: read it and add these to theirs
         return
     raise PublishError(
-        f"{name} is published and served, but GET /models does not list it yet, as others keep "
-        "writing the index; publish once more"
+        f"{', '.join(sorted(added)[:MAX_CANDIDATES])}: published and served, but GET /models does "
+        "not list all of it yet, as others keep writing the index; publish once more"
     )
 
 
@@ -305,6 +382,12 @@ def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | Non
 def check_models(s3: Any, bucket: str, watch_file: WatchFile) -> None:
     """Raise `PublishError` if an entry names a model that is not published in the bucket."""
     named = {entry.model: entry.name for entry in watch_file.entries if entry.model}
+    if PER_METRIC in named:
+        raise PublishError(
+            f"entry {named[PER_METRIC]} asks for a model a metric, and the watcher does not "
+            "evaluate by such yet: leave `model` out of it, and each metric is compared with its "
+            "own history"
+        )
     absent = sorted(named.keys() - set(list_models(s3, bucket))) if named else []
     if absent:
         listed = ", ".join(f"{model} (of entry {named[model]})" for model in absent)

@@ -45,6 +45,9 @@ READERS = 10
 MAX_CANDIDATES = 10
 """Versions or models that an error lists."""
 
+RUN_METADATA = "run"
+"""Object metadata of an artifact: the run that it is of."""
+
 MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
 
@@ -106,12 +109,29 @@ class Version:
             "version_id": self.version_id,
             "published": self.published.astimezone(UTC).isoformat(),
             "trained": self.created or None,
-            "run": self.metadata.get("run"),
+            "run": self.metadata.get(RUN_METADATA),
             "sha256": self.digest or None,
             "kind": manifest.kind if manifest else None,
             "training_data": self.training_data or None,
             "figures": manifest.figures if manifest else None,
         }
+
+
+@dataclass(frozen=True)
+class PublishedArtifact:
+    """The live version of a model: its bytes, and what its object says.
+
+    Attributes
+    ----------
+    run : str
+        The run that it is of, or empty.
+    """
+
+    data: bytes
+    etag: str
+    digest: str
+    version: str
+    run: str
 
 
 def describe(version: Version) -> str:

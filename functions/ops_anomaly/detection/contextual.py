@@ -121,6 +121,10 @@ class ContextualDetector:
         periods.mark(state, start, stop, is_ordinary=is_ordinary)
         return replace(self, state=state)
 
+    def without_history(self) -> Self:
+        """Return the model before the first reading: of what it was trained on, the forest."""
+        return self.untrained(self.novelty and self.novelty.without_history())
+
     def checkpoint(self) -> Stored:
         """Return the history: the state, and the novelty forest's."""
         novelty = self.novelty.checkpoint() if self.novelty else Stored({}, {})

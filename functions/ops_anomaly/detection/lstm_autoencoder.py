@@ -322,6 +322,10 @@ class LstmAutoencoder:
         """Return itself: its history is the last readings, whatever they were."""
         return self
 
+    def without_history(self) -> Self:
+        """Return itself: its history is one window, which any readings replace."""
+        return self
+
     def checkpoint(self) -> Stored:
         """Return the readings before the next one."""
         return Stored({"history": self.history}, {})

@@ -136,6 +136,10 @@ class NoveltyForest:
         history, surprisals = extend(self.history, series, self.forest)
         return history, components(surprisals)
 
+    def without_history(self) -> Self:
+        """Return the same model before the first reading."""
+        return self.untrained(self.forest)
+
     def checkpoint(self) -> Stored:
         """Return the history."""
         return self.history.stored()

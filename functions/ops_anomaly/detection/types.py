@@ -286,6 +286,10 @@ class Detector(Protocol):
         """
         ...
 
+    def without_history(self) -> Self:
+        """Return the model before the first reading, as far as this kind can be without any."""
+        ...
+
     def checkpoint(self) -> Stored:
         """Return the part of the stored form that changes with readings: the history."""
         ...

@@ -156,6 +156,10 @@ class ValueForest:
         """Return itself: there is no history."""
         return self
 
+    def without_history(self) -> Self:
+        """Return itself: the score depends on no history."""
+        return self
+
     def checkpoint(self) -> Stored:
         """Return nothing: there is no history."""
         return Stored({}, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
@@ -46,6 +47,12 @@ WhenSilent = Annotated[
         examples=["notify after 30m"],
     ),
 ]
+
+PER_METRIC = "per-metric"
+"""The `model` of an entry whose metrics have a model each."""
+
+ENTRY_CHARACTERS = 46
+"""Of the entry's name in a model's: with a hyphen and 16 hexadecimal digits it has 63 at most."""
 
 MIN_PERIODS, MAX_PERIODS = 128, 8_064
 """Periods kept of a metric: enough for a detector, however long they are; four weeks of 5 min."""
@@ -113,7 +120,8 @@ class Defaults(Contract, frozen=True, kw_only=True, omit_defaults=True):
     Attributes
     ----------
     model : str or None
-        A published model; without one, each metric is evaluated by its own history.
+        A published model, or per-metric: one of its own for each metric, which is trained by train
+        --watch. Without one, each metric is evaluated by its own history.
     sensitivity : float
         Expected false alerts a week and metric.
     history_days : int
@@ -230,6 +238,26 @@ class Selector(Options, frozen=True, kw_only=True):
     dimensions: Annotated[dict[DimensionName, str], Meta(max_length=10)]
     statistic: Statistic
     period: Annotated[int, Meta(gt=0, le=86_400, multiple_of=60)]
+
+
+def model_of(options: Options, metric: Metric) -> str | None:
+    """Return the name of the model that a metric of an entry is evaluated by, if there is one.
+
+    That of a metric's own model begins as the entry's name does, and ends with 64 bits of the
+    SHA-256 of entry and metric: it is the same in every run, and no other metric has it.
+
+    Examples
+    --------
+    >>> metric = Metric.parse("AWS/EC2 CPUUtilization InstanceId=i-0123 Average 300")
+    >>> model_of(Options(name="web", model="per-metric"), metric)
+    'web-9b13adae612bbe9d'
+    >>> model_of(Options(name="web", model="fleet-cpu"), metric)
+    'fleet-cpu'
+    """
+    if options.model != PER_METRIC:
+        return options.model
+    digest = hashlib.sha256(f"{options.name} {metric}".encode()).hexdigest()
+    return f"{options.name[:ENTRY_CHARACTERS]}-{digest[:16]}"
 
 
 class SharedMute(Mute, frozen=True, kw_only=True):

@@ -1,0 +1,392 @@
+"""The retraining of a fleet: every metric once, whatever fails; and what is published of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import (
+    ConflictError,
+    ObjectNotFoundError,
+    RequestRefusedError,
+    ServiceUnavailableError,
+)
+from ops_anomaly.aws.objects import NAME_PATTERN, ObjectStore
+from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.watcher.feedback import Mark, MetricFeedback
+from ops_anomaly.watcher.mutes import Mute
+from ops_anomaly.watcher.watch_file import PER_METRIC, Options, model_of
+from tests.support.fakes import FakeStore
+from tests.support.retraining import (
+    PLAN,
+    UNTIL,
+    MemoryModels,
+    changed,
+    daily,
+    fleet_of,
+    load,
+    read_daily,
+)
+from training import RunError, SourceError
+from training.fleet_run import FolderStore, plan_run
+from training.retraining import (
+    Outcome,
+    ReadSeries,
+    RunPlan,
+    Services,
+    Task,
+    finish_run,
+    key_of,
+    read_plan,
+    tasks_of,
+    train_batch,
+    write_plan,
+)
+from training.sources.series import DAY_MS, LabelledSeries
+
+TOMORROW = msgspec.structs.replace(PLAN, run="2026-05-30T000000Z", until=UNTIL + DAY_MS)
+
+
+def planned(
+    *hosts: str,
+    read: ReadSeries = read_daily,
+    models: MemoryModels | None = None,
+    store: ObjectStore | None = None,
+    plan: RunPlan = PLAN,
+) -> Services:
+    """Return the services of a run over hosts, in one batch."""
+    services = Services(store or FakeStore(), read, models)
+    write_plan(services.store, plan, tasks_of(fleet_of(*hosts), {}, (), 0, plan.until))
+    return services
+
+
+def statuses(outcomes: Sequence[Outcome]) -> dict[str, str]:
+    return {each.metric.split("Host=")[1].split()[0]: each.status for each in outcomes}
+
+
+def test_every_metric_gets_a_model_that_can_be_served() -> None:
+    models = MemoryModels()
+    services = planned("a", "b", models=models)
+    outcomes = train_batch(services, PLAN.run, 0)
+    assert statuses(outcomes) == {"a": "published", "b": "published"}
+    for each in outcomes:
+        live = models.live[each.model]
+        detector, manifest = unpack(live.data, live.digest)
+        assert manifest.name == each.model
+        assert manifest.kind == detector.kind == each.kind
+        assert manifest.training_data["origin"] == "a test"
+        assert {"numpy", "scikit-learn"} <= manifest.libraries.keys()
+        assert "keras" not in manifest.libraries
+
+
+def test_the_index_is_written_once_a_run() -> None:
+    models = MemoryModels()
+    services = planned("a", "b", models=models)
+    train_batch(services, PLAN.run, 0)
+    assert models.index == []
+    report = finish_run(services, PLAN.run)
+    assert [sorted(names) for names in models.index] == [sorted(models.live)]
+    assert (report.counts["published"], report.missing) == (2, 0)
+
+
+def test_without_a_bucket_artifacts_stay_in_the_run() -> None:
+    services = planned("a")
+    [outcome] = train_batch(services, PLAN.run, 0)
+    assert outcome.status == "trained"
+    stored = services.store.read(key_of(PLAN.run, f"artifacts/{outcome.model}.safetensors"))
+    assert stored
+    assert digest(stored.data) == outcome.sha256
+
+
+# --- what fails ---------------------------------------------------------------------------------
+
+
+class Broken:
+    """Reads metrics as they are, but for some."""
+
+    def __init__(self, broken: Mapping[str, Callable[[], LabelledSeries | None]]) -> None:
+        self.broken = broken
+        self.reads: list[int] = []
+
+    def __call__(self, metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
+        self.reads.append(len(metrics))
+        found = dict(read_daily(metrics, plan))
+        for metric in metrics:
+            make = self.broken.get(dict(metric.dimensions)["Host"])
+            series = make() if make else found[metric]
+            if series is None:
+                del found[metric]
+            else:
+                found[metric] = series
+        return found
+
+
+def raising(error: Exception, cause: Exception | None = None) -> Callable[[], LabelledSeries]:
+    def make() -> LabelledSeries:
+        raise error from cause
+
+    return make
+
+
+def test_a_metric_that_cannot_be_read_fails_alone() -> None:
+    refused = SourceError("reading 1 series from CloudWatch: ValidationError")
+    read = Broken({"b": raising(refused, RequestRefusedError("no"))})
+    outcomes = train_batch(planned("a", "b", "c", read=read), PLAN.run, 0)
+    assert statuses(outcomes) == {"a": "trained", "b": "failed", "c": "trained"}
+    assert outcomes[1].reason == str(refused)
+    assert read.reads == [3, 1, 1, 1]
+
+
+def test_a_metric_that_cannot_be_trained_on_fails_alone() -> None:
+    def poisoned() -> LabelledSeries:
+        series = daily("x")
+        return changed(series, lambda values: values.__setitem__(5, np.inf))
+
+    outcomes = train_batch(planned("a", "b", read=Broken({"a": poisoned})), PLAN.run, 0)
+    assert statuses(outcomes) == {"a": "failed", "b": "trained"}
+    assert re.match(r"\w+Error: ", outcomes[0].reason)
+
+
+def test_a_metric_without_readings_is_refused() -> None:
+    [outcome] = train_batch(planned("a", read=Broken({"a": lambda: None})), PLAN.run, 0)
+    assert (outcome.status, outcome.reason) == ("refused", "No readings in the last 14 days")
+
+
+def test_a_batch_is_tried_again_when_cloudwatch_did_not_respond() -> None:
+    away = raising(SourceError("try again"), ServiceUnavailableError("throttled"))
+    services = planned("a", "b", read=Broken({"a": away}))
+    with pytest.raises(SourceError):
+        train_batch(services, PLAN.run, 0)
+    again = replace(services, read=read_daily)
+    assert finish_run(again, PLAN.run).missing == 2
+    assert statuses(train_batch(again, PLAN.run, 0)) == {"a": "trained", "b": "trained"}
+
+
+class Crash(BaseException):
+    """The end of a process."""
+
+
+class CrashingStore(FakeStore):
+    """A store whose process ends at a write."""
+
+    def __init__(self, writes: int) -> None:
+        super().__init__()
+        self.left = writes
+
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        if "outcomes" in key:
+            self.left -= 1
+            if self.left < 0:
+                raise Crash
+        return super().write(key, data, if_etag)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_run_that_was_cut_off_continues(writes: int) -> None:
+    """After the last outcome; a model whose outcome could not be written is not published twice."""
+    models, store = MemoryModels(), CrashingStore(writes)
+    services = planned("a", "b", "c", models=models, store=store)
+    with pytest.raises(Crash):
+        train_batch(services, PLAN.run, 0)
+    assert len(models.published) == writes + 1
+    store.left = 10
+    read = Broken({})
+    outcomes = train_batch(replace(services, read=read), PLAN.run, 0)
+    assert read.reads == [3 - writes]
+    assert set(statuses(outcomes).values()) == {"published"}
+    assert sorted(models.published) == sorted(models.live)
+    assert outcomes[writes].reason == "Published before the run was cut off"
+    assert train_batch(services, PLAN.run, 0) == outcomes
+
+
+def test_two_processes_at_the_same_batch_do_not_both_write() -> None:
+    services = planned("a")
+
+    def meanwhile(metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
+        train_batch(services, PLAN.run, 0)
+        return read_daily(metrics, plan)
+
+    with pytest.raises(ConflictError):
+        train_batch(replace(services, read=meanwhile), PLAN.run, 0)
+    assert finish_run(services, PLAN.run).counts["trained"] == 1
+
+
+# --- what is live -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def models() -> MemoryModels:
+    """A model of host a, trained yesterday."""
+    models = MemoryModels()
+    train_batch(planned("a", models=models), PLAN.run, 0)
+    return models
+
+
+def test_a_new_model_replaces_the_live_one_if_it_is_no_worse(models: MemoryModels) -> None:
+    [outcome] = train_batch(planned("a", models=models, plan=TOMORROW), TOMORROW.run, 0)
+    assert (outcome.status, outcome.version) == ("published", "v2")
+    assert outcome.new
+    assert outcome.live
+
+
+def test_a_refused_model_is_kept_in_the_run_and_the_live_one_stays(models: MemoryModels) -> None:
+    def incident() -> LabelledSeries:
+        series = daily(str(load("a")), TOMORROW.until)
+        return changed(series, lambda values: values.__setitem__(slice(-36, -24), 170.0))
+
+    services = planned("a", models=models, plan=TOMORROW, read=Broken({"a": incident}))
+    [outcome] = train_batch(services, TOMORROW.run, 0)
+    assert outcome.status == "refused"
+    assert "looks like an incident" in outcome.reason
+    assert models.published == [outcome.model]
+    key = key_of(TOMORROW.run, f"artifacts/{outcome.model}.safetensors")
+    stored = services.store.read(key)
+    assert stored
+    assert digest(stored.data) == outcome.sha256
+    assert finish_run(services, TOMORROW.run).counts["refused"] == 1
+    assert models.index == []
+
+
+def test_the_same_readings_make_no_new_version(models: MemoryModels) -> None:
+    again = msgspec.structs.replace(PLAN, run="again")
+    [outcome] = train_batch(planned("a", models=models, plan=again), again.run, 0)
+    assert (outcome.status, len(models.published)) == ("kept", 1)
+
+
+def test_what_somebody_published_in_between_is_kept(models: MemoryModels) -> None:
+    [name] = models.live
+
+    class Hasty(MemoryModels):
+        def read(self, name):
+            known = super().read(name)
+            self.live[name] = replace(known, etag="of somebody else")
+            return known
+
+    hasty = Hasty(models.live)
+    [outcome] = train_batch(planned("a", models=hasty, plan=TOMORROW), TOMORROW.run, 0)
+    assert outcome.status == "kept"
+    assert hasty.live[name].etag == "of somebody else"
+
+
+def test_an_unreadable_live_model_is_replaced(models: MemoryModels) -> None:
+    [name] = models.live
+    models.live[name] = replace(models.live[name], data=b"damaged")
+    [outcome] = train_batch(planned("a", models=models, plan=TOMORROW), TOMORROW.run, 0)
+    assert (outcome.status, outcome.live) == ("published", None)
+
+
+# --- the plan -----------------------------------------------------------------------------------
+
+
+def test_only_entries_that_ask_for_it_have_a_model_a_metric() -> None:
+    [watched] = fleet_of("a")
+    named = replace(watched, options=Options(name="named", model="fleet-cpu"))
+    plain = replace(watched, options=Options(name="plain"))
+    assert [task.entry for task in tasks_of([named, watched, plain], {}, (), 0, UNTIL)] == ["web"]
+    with pytest.raises(SourceError, match="model: per-metric"):
+        plan_run(Services(FakeStore(), read_daily), [named, plain], PLAN, {})
+
+
+def test_a_task_knows_what_people_said_and_what_is_not_learnt_from() -> None:
+    mark = Mark("x", str(load("a")), UNTIL - 10, UNTIL - 5, 0.0, 1.0, 0.0, 1.0)
+    night = Mute(from_="00:00", to="01:00", timezone="UTC", learn=False)
+    [watched] = fleet_of("a")
+    options = msgspec.structs.replace(watched.options, mute=[night])
+    said = {mark.metric: MetricFeedback(fine=(mark,), real=(mark,))}
+    [task] = tasks_of(
+        [replace(watched, options=options)], said, {mark.metric}, UNTIL - 2 * DAY_MS, UNTIL
+    )
+    hour = 3_600_000
+    assert task == Task(
+        model=str(model_of(options, load("a"))),
+        metric=mark.metric,
+        entry="web",
+        left_out=[
+            (mark.start, mark.stop),
+            (UNTIL - 2 * DAY_MS, UNTIL - 2 * DAY_MS + hour - 1),
+            (UNTIL - DAY_MS, UNTIL - DAY_MS + hour - 1),
+        ],
+        fine=[mark],
+        in_incident=True,
+    )
+
+
+def test_a_fleet_is_divided_into_batches_each_metric_in_one() -> None:
+    store = FakeStore()
+    hosts = [f"h{number}" for number in range(60)]
+    plan = plan_run(Services(store, read_daily), fleet_of(*hosts), PLAN, {}, workers=2)
+    assert (plan.metrics, plan.batches) == (60, 8)
+    assert read_plan(store, PLAN.run) == plan
+    batches = [
+        msgspec.json.decode(stored.data, type=list[Task])
+        for key, stored in store.objects.items()
+        if "batches" in key
+    ]
+    assert sorted(task.metric for batch in batches for task in batch) == sorted(
+        str(load(host)) for host in hosts
+    )
+
+
+def test_a_run_that_does_not_exist_is_one_message() -> None:
+    with pytest.raises(RunError, match="there is no run"):
+        read_plan(FakeStore(), "2026-01-01T000000Z")
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_a_metrics_own_model_has_a_name_that_is_valid_and_its_own() -> None:
+    metrics = [load(f"host-{number}.example.com") for number in range(2_000)]
+    names = {
+        model_of(Options(name=entry, model=PER_METRIC), metric)
+        for entry in ("web", "x" * 63, "x" * 62 + "y")
+        for metric in metrics
+    }
+    assert len(names) == 3 * len(metrics)
+    assert all(re.fullmatch(NAME_PATTERN, name) for name in names)
+
+
+def test_other_entries_have_the_model_that_they_name() -> None:
+    assert model_of(Options(name="web", model="fleet-cpu"), load("a")) == "fleet-cpu"
+    assert model_of(Options(name="web"), load("a")) is None
+
+
+# --- a folder as a store ------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["folder", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    return FolderStore(tmp_path) if request.param == "folder" else FakeStore()
+
+
+def test_a_store_writes_on_condition(store: ObjectStore) -> None:
+    with pytest.raises(ObjectNotFoundError):
+        store.read("a/b.json")
+    first = store.write("a/b.json", b"1", None)
+    with pytest.raises(ConflictError):
+        store.write("a/b.json", b"2", None)
+    second = store.write("a/b.json", b"2", first)
+    with pytest.raises(ConflictError):
+        store.write("a/b.json", b"3", first)
+    assert store.read("a/b.json", second) is None
+    with pytest.raises(ConflictError):
+        store.write("other", b"1", first)
+    store.overwrite("a/b.json", b"4")
+    stored = store.read("a/b.json", second)
+    assert stored
+    assert stored.data == b"4"
+
+
+def test_a_folder_holds_nothing_but_objects(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.write("a", b"1", None)
+    with pytest.raises(ConflictError):
+        store.write("a", b"2", None)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

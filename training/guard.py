@@ -1,0 +1,359 @@
+"""The guard: whether a newly trained model may replace the live one.
+
+Refused are a model trained on less data than before, on a broken metric, in an incident, or on what
+looks like an incident that nobody has marked: what a model has been trained on is ordinary to it.
+Otherwise both are evaluated on the same last days: the share of injected faults that each finds at
+the budget of alerts, and how many alerts it would have raised there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ops_anomaly.detection.formatting import number
+from ops_anomaly.detection.timeline import utc
+from ops_anomaly.watcher.feedback import Mark, is_like
+from training.alerts import MIN_SEVERITY, RaisedAlert, most_severe, raised_alerts
+from training.backtest import MIN_LENGTH, false_alarms, run_backtest
+from training.candidates import Candidate
+from training.comparison import evaluate_candidate
+from training.sources.series import DAY_MS, LabelledSeries
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ops_anomaly.detection.artifact import Manifest
+    from ops_anomaly.detection.types import Detection, Detector
+    from training.backtest import Backtest, Plan
+    from training.comparison import Evaluation
+
+LESS_DATA = 0.1
+"""Data is less than before if so large a share of it is missing, or of its length. The newest
+periods come late, and an agent that restarts leaves a gap: neither is a reason to refuse."""
+
+MIN_PRESENT = 0.6
+"""Share of its readings that a metric needs for its first model."""
+
+SILENT_MS = DAY_MS
+"""A metric without a reading for so long at the end has stopped."""
+
+STUCK_MS = DAY_MS
+"""A value that repeats for so long at the end, twice as long as ever before, is stuck."""
+
+ACCEPTED_MS = DAY_MS
+"""What has lasted for so long is the new normal, to the live model as well."""
+
+FEWER_FAULTS = 0.15
+MORE_ALERTS = 3.0
+"""Margins against noise: the share of the injected faults found may be so much smaller, the alerts
+a week so many more. Of `python -m benchmarks guard`: models of the same metric trained 1 to 7 days
+apart differ by less in 97 % and 96 % of all cases."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much data a model was trained on.
+
+    Attributes
+    ----------
+    readings : int
+    days : float
+        From the first to the last one.
+    present : float
+        Share of the periods from the first to the last that have a reading.
+    """
+
+    readings: int
+    days: float
+    present: float
+
+    @classmethod
+    def of(cls, readings: int, first: int, last: int, period: float) -> Extent:
+        """Return the extent of readings from first to last, at a period; all milliseconds."""
+        length = last - first + period
+        return cls(readings, length / DAY_MS, readings * period / length)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How a model does on the last days.
+
+    Attributes
+    ----------
+    kind : str
+        Of its detector.
+    faults_found : float or None
+        Share of the injected faults, each kind weighing the same; None where none could be tried.
+    alerts_a_week : float
+        Without those of known incidents, and those like what people said was fine.
+    sensitivity : float or None
+        False alerts a week that it was asked for; None: its own threshold.
+    """
+
+    kind: str
+    faults_found: float | None
+    alerts_a_week: float
+    sensitivity: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new model may replace the live one, and why.
+
+    Attributes
+    ----------
+    publish : bool
+    reason : str
+        In plain words.
+    new, live : Figures or None
+        None where a model was not evaluated: it was refused for its data, or none is live.
+    """
+
+    publish: bool
+    reason: str
+    new: Figures | None = None
+    live: Figures | None = None
+
+
+@dataclass(frozen=True)
+class LiveModel:
+    """The live model as it was published.
+
+    Attributes
+    ----------
+    detector : Detector
+        At the end of what it was trained on.
+    """
+
+    detector: Detector
+    manifest: Manifest
+
+    @property
+    def trained_until(self) -> int | None:
+        """Time of the last reading that it was trained on, milliseconds, where it says so."""
+        return milliseconds_of(self.manifest.training_data.get("last"))
+
+    def extent(self, period: int) -> Extent | None:
+        """Return how much it was trained on; None where its manifest does not say."""
+        data = self.manifest.training_data
+        first, last = (milliseconds_of(data.get(key)) for key in ("first", "last"))
+        readings = data.get("readings")
+        if first is None or last is None or not isinstance(readings, int):
+            return None
+        return Extent.of(readings, first, last, period)
+
+
+def milliseconds_of(text: Any) -> int | None:
+    """Return a time of a manifest, milliseconds since 1970; None if it is not one."""
+    try:
+        return round(1000 * datetime.fromisoformat(text).timestamp())
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def data_fault(
+    series: LabelledSeries,
+    period: int,
+    until: int,
+    live: LiveModel | None,
+    *,
+    in_incident: bool = False,
+) -> str | None:
+    """Return why a series is no good to train on; None where it is.
+
+    Parameters
+    ----------
+    period : int
+        Of the metric, milliseconds.
+    until : int
+        The end of the time that the series was read for, milliseconds.
+    live
+        None where there is no live model.
+    in_incident
+        Whether the metric has an open incident.
+    """
+    if in_incident:
+        return "The metric is in an incident: it is trained again when that is over"
+    times = series.times
+    extent = Extent.of(len(series), int(times[0]), int(times[-1]), period)
+    if len(series) < 2 * MIN_LENGTH:
+        return f"Too few readings: {len(series):,}, and {2 * MIN_LENGTH} are needed"
+    if until - times[-1] > max(SILENT_MS, 2 * period):
+        return f"The metric has stopped: its last reading is of {utc(int(times[-1]))}"
+    return less_data(extent, live.extent(period) if live else None) or stuck(series)
+
+
+def less_data(new: Extent, live: Extent | None) -> str | None:
+    """Return in what a series is less than before, if it is."""
+    if live is None:
+        if new.present < MIN_PRESENT:
+            return f"Too many gaps: {share(new.present)} of the readings are there"
+        return None
+    if new.present < live.present - LESS_DATA:
+        return (
+            f"Less data: {share(new.present)} of the readings are there, and "
+            f"{share(live.present)} were for the live model"
+        )
+    if new.days < (1 - LESS_DATA) * live.days:
+        return (
+            f"Less data: {number(new.days, 3)} days, and the live model was trained on "
+            f"{number(live.days, 3)}"
+        )
+    return None
+
+
+def stuck(series: LabelledSeries) -> str | None:
+    """Return since when a series is stuck at one value, if it is, as it never was before."""
+    changes = np.flatnonzero(np.diff(series.values)) + 1
+    if not len(changes):
+        return f"The metric is constant: every reading is {number(float(series.values[0]))}"
+    starts = series.times[np.concatenate([[0], changes])]
+    last = series.times[-1] - starts[-1]
+    if last >= max(STUCK_MS, 2 * int(np.diff(starts).max())):
+        value = number(float(series.values[-1]))
+        return f"The metric is stuck: every reading since {utc(int(starts[-1]))} is {value}"
+    return None
+
+
+def share(part: float) -> str:
+    """Return a share in per cent.
+
+    Examples
+    --------
+    >>> share(0.256)
+    '26 %'
+    """
+    return f"{100 * part:.0f} %"
+
+
+def compare(
+    new: Evaluation,
+    backtest: Backtest,
+    live: LiveModel | None,
+    series: LabelledSeries,
+    plan: Plan,
+    fine: Sequence[Mark] = (),
+) -> Verdict:
+    """Decide by the last days, which are the test part of a plan.
+
+    Parameters
+    ----------
+    new : Evaluation
+        Of a candidate that was fitted on the part of the series before the test part.
+    backtest : Backtest
+        Of the same candidate, by the plan.
+    series : LabelledSeries
+        All that the new model is trained on; known incidents are left out.
+    fine
+        Anomalies that people said were fine: alerts like them do not count.
+    """
+    cut = len(series) - len(plan.part)
+    figures = figures_of(new, backtest, plan.part, fine)
+    watching = live.detector if live else new.candidate.detector
+    detector, alerts = alerts_of(watching, series, cut, fine)
+    since = live.trained_until if live else None
+    incident = unmarked_incident(alerts, int(series.times[cut - 1]) if since is None else since)
+    if live is None:
+        reason = incident or "The first model of this metric"
+        return Verdict(incident is None, reason, figures)
+    evaluation = evaluate_candidate(Candidate(detector, save_nothing), plan.part)
+    tried = run_backtest(detector, plan, evaluation.sensitivity)
+    live_figures = figures_of(evaluation, tried, plan.part, fine)
+    worse = incident or worse_in(figures, live_figures)
+    return Verdict(worse is None, worse or no_worse(figures, live_figures), figures, live_figures)
+
+
+def alerts_of(
+    detector: Detector, series: LabelledSeries, cut: int, fine: Sequence[Mark]
+) -> tuple[Detector, list[RaisedAlert]]:
+    """Return a detector before the test part, and what it would have alerted before and in it.
+
+    It starts without a history, whatever it has seen: the test part must be new to it, and what
+    comes before the same as for the new model.
+    """
+    training_part, test_part = series.part(0, cut), series.part(cut, len(series))
+    ordinary = replace(training_part, series=training_part.normal)
+    detection, detector = detector.without_history().update(ordinary.series)
+    alerts = raised_alerts(ordinary, without_fine(ordinary, detection, fine))
+    detection = without_fine(test_part, detector.detect(test_part.series), fine)
+    return detector, alerts + raised_alerts(test_part, detection)
+
+
+def unmarked_incident(alerts: Sequence[RaisedAlert], since: int) -> str | None:
+    """Return in words what looks like an incident, and was neither left out nor fine.
+
+    Parameters
+    ----------
+    since : int
+        What began before, milliseconds, the live model has been trained on already.
+    """
+    found = [
+        each
+        for each in alerts
+        if each.severity >= MIN_SEVERITY
+        and each.first > since
+        and each.lasted < ACCEPTED_MS
+        and not each.is_known
+    ]
+    if not found:
+        return None
+    [worst] = most_severe(found, 1)
+    return (
+        f"From {utc(worst.first)} to {utc(worst.last)} it looks like an incident "
+        f"({worst.reason}), which the new model would take for ordinary: mark it as real or fine"
+    )
+
+
+def without_fine(series: LabelledSeries, detection: Detection, fine: Sequence[Mark]) -> Detection:
+    """Return a detection without the readings, and the alerts, that are like what was fine."""
+    if not fine:
+        return detection
+    flags = detection.is_anomaly & ~is_like(series.series, detection, fine)
+    alerts = [each for each in detection.alerts if flags[each.start : each.end + 1].any()]
+    return replace(detection, is_anomaly=flags, alerts=alerts)
+
+
+def figures_of(
+    evaluation: Evaluation, backtest: Backtest, part: LabelledSeries, fine: Sequence[Mark]
+) -> Figures:
+    """Return how a model does on the last days."""
+    alerts = false_alarms(part, without_fine(part, evaluation.detection, fine))
+    return Figures(
+        evaluation.candidate.kind,
+        backtest.mean_share,
+        7 * alerts / part.days,
+        evaluation.sensitivity,
+    )
+
+
+def worse_in(new: Figures, live: Figures) -> str | None:
+    """Return in what the new model is worse than the live one, beyond noise."""
+    found, before = new.faults_found, live.faults_found
+    if found is not None and before is not None and found < before - FEWER_FAULTS:
+        return f"It finds {share(found)} of the injected faults, and the live model {share(before)}"
+    if new.alerts_a_week > live.alerts_a_week + MORE_ALERTS:
+        return (
+            f"It would have raised {new.alerts_a_week:.1f} alerts a week in the last days, and the "
+            f"live model {live.alerts_a_week:.1f}"
+        )
+    return None
+
+
+def no_worse(new: Figures, live: Figures) -> str:
+    """Return that the new model is no worse, in figures."""
+    alerts = f"{new.alerts_a_week:.1f} alerts a week (live: {live.alerts_a_week:.1f})"
+    if new.faults_found is None or live.faults_found is None:
+        return f"No worse than the live model: {alerts}"
+    return (
+        f"No worse than the live model: {share(new.faults_found)} of the injected faults found "
+        f"(live: {share(live.faults_found)}), {alerts}"
+    )
+
+
+def save_nothing(folder: Path) -> None:
+    """Save no estimator: of a live model there is none."""
