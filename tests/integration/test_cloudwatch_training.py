@@ -92,7 +92,7 @@ def test_every_model_of_a_watch_file_is_trained_without_real_incidents(
     assert done.returncode == 0, done.stderr
     assert f"Of 2 metrics, the one with the most readings: {load('c')}" in done.stderr
     for record, (model, host) in zip(
-        json.loads(done.stdout), {"shop-a": "a", "shop-rest": "c"}.items(), strict=True
+        json.loads(done.stdout)["runs"], {"shop-a": "a", "shop-rest": "c"}.items(), strict=True
     ):
         assert (record["name"], record["folder"]) == (model, f"runs/{model}")
         assert record["data"]["origin"] == f"CloudWatch {load(host)}, 3 days"
