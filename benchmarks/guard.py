@@ -296,6 +296,10 @@ def guard(
         out.write_bytes(msgspec.json.encode(results))
 
 
+REASONS = ("incident", "injected faults", "alerts a week")
+"""Words of the guard's reasons; any other one is of the data."""
+
+
 def show(results: Sequence[Result], console: Console) -> None:
     """Print how many were refused, by kind and source; and how much equals differ."""
     sources = sorted({each.source for each in results})
@@ -312,11 +316,12 @@ def show(results: Sequence[Result], console: Console) -> None:
         table.add_row(title, *map(refused, [*of_sources, chosen]))
     print_table(table, console)
     reasons = Counter(
-        " ".join(each.verdict.reason.split()[:2])
+        next((word for word in REASONS if word in each.verdict.reason), "data")
         for each in results
         if not each.defect and not each.verdict.publish
     )
-    console.print(f"Reasons of those that are no worse: {dict(reasons)}")
+    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    console.print(f"Why those that are no worse were refused: {listed or 'none was'}")
     pairs = [
         (each.verdict.new, each.verdict.live)
         for each in results
