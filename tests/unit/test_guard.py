@@ -23,6 +23,7 @@ from tests.support.retraining import (
     daily,
     load,
 )
+from training.candidates.contextual import fit_contextual
 from training.guard import (
     FEWER_FAULTS,
     MORE_ALERTS,
@@ -78,6 +79,23 @@ def test_the_first_model_of_a_metric_has_none_to_compare_with() -> None:
     verdict = verdict_on(daily(METRIC), None)
     assert verdict.publish
     assert (verdict.reason, verdict.live) == ("The first model of this metric", None)
+
+
+def test_a_detector_without_its_history_learns_the_same_again() -> None:
+    ordinary = daily(METRIC)
+    detector = fit_contextual(ordinary, seed=1).detector
+    again = detector.without_history().update(ordinary.series)[1]
+    assert detector.without_history().last_timestamp is None
+    for name, tensor in detector.stored().tensors.items():
+        np.testing.assert_array_equal(tensor, again.stored().tensors[name])
+    assert detector.stored().parameters == again.stored().parameters
+
+
+def test_both_are_compared_at_the_same_sensitivity(live: LiveModel) -> None:
+    verdict = verdict_on(daily(METRIC), live)
+    assert verdict.new
+    assert verdict.live
+    assert verdict.new.sensitivity == verdict.live.sensitivity
 
 
 # --- incidents ----------------------------------------------------------------------------------
