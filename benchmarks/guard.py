@@ -27,8 +27,9 @@ from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.types import Series
 from training.backtest import spread_of
 from training.console import new_table, print_table, show_progress
-from training.guard import FEWER_FAULTS, MORE_ALERTS, LiveModel, Verdict
-from training.retraining import RunPlan, Task, reached, train_model
+from training.retraining.batch import reached, train_model
+from training.retraining.documents import RunPlan, Task
+from training.retraining.guard import FEWER_FAULTS, MORE_ALERTS, LiveModel, Verdict
 from training.sources.nab import Nab
 from training.sources.series import DAY_MS, LabelledSeries, no_ranges
 

@@ -305,17 +305,11 @@ def train_per_metric(
     from training.alerts import read_marks
     from training.console import show_progress
     from training.fleet import resolve_watch_file
-    from training.fleet_run import (
-        Account,
-        Workers,
-        new_run,
-        plan_run,
-        show_report,
-        stored_marks,
-        train_fleet,
-    )
-    from training.retraining import KINDS as FLEET_KINDS
-    from training.retraining import RunPlan
+    from training.retraining.documents import KINDS as FLEET_KINDS
+    from training.retraining.documents import RunPlan
+    from training.retraining.local_run import Workers, show_report, train_fleet
+    from training.retraining.plan import new_run, plan_run
+    from training.retraining.services import Account
     from training.sources.cloudwatch import cloudwatch_client
 
     connect = Account(options.bucket, options.endpoint_url, Path.cwd())
@@ -334,9 +328,9 @@ def train_per_metric(
                 kinds=settings.kinds if options.is_kind_given else FLEET_KINDS,
                 max_epochs=settings.max_epochs,
             )
-            marks = read_marks(options.feedback) if options.feedback else stored_marks(services)
+            marks = read_marks(options.feedback) if options.feedback else None
             fleet = resolve_watch_file(cloudwatch_client(), watch_file)
-            plan_run(services, fleet, plan, marks, options.jobs)
+            plan_run(services.store, fleet, plan, options.jobs, marks)
         with show_progress(output) as on_progress:
             report, problems = train_fleet(connect, run, workers, on_progress)
     except AwsError as error:

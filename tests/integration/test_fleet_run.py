@@ -22,8 +22,12 @@ from tests.support.command import command
 from tests.support.forwarding import running
 from tests.support.retraining import PLAN, InFolder, daily, fleet_of, load, read_daily
 from tests.support.roles import EnforcedRole, published_policy
-from training.fleet_run import Account, Workers, plan_run, stored_marks, train_fleet
-from training.retraining import Report, finish_run, train_batch
+from training.retraining.batch import train_batch
+from training.retraining.documents import Report
+from training.retraining.local_run import Workers, train_fleet
+from training.retraining.plan import plan_run
+from training.retraining.report import finish_run
+from training.retraining.services import Account
 from training.sources.series import LabelledSeries
 
 ROOT = Path(__file__).parents[2]
@@ -33,11 +37,11 @@ HOSTS = ("a", "b", "c")
 def trained(folder: Path, workers: Workers) -> tuple[Report, dict[str, bytes]]:
     """Return the report of a run over the hosts, and its artifacts."""
     connect = InFolder(folder)
-    plan_run(connect(), fleet_of(*HOSTS), PLAN, {}, workers=2)
+    plan_run(connect().store, fleet_of(*HOSTS), PLAN, workers=2)
     report, problems = train_fleet(connect, PLAN.run, workers, lambda *_: None)
     assert problems == []
-    artifacts = (folder / "runs" / PLAN.run / "artifacts").iterdir()
-    return report, {path.name: path.read_bytes() for path in artifacts}
+    artifacts = (folder / "runs").glob(f"*/{PLAN.run}/model.safetensors")
+    return report, {path.parts[-3]: path.read_bytes() for path in artifacts}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def test_models_are_published_into_the_bucket_and_can_be_served(
     account: Account, alone: tuple[Report, dict[str, bytes]]
 ) -> None:
     services = replace(account(), read=read_daily)
-    plan = plan_run(services, fleet_of(*HOSTS), PLAN, stored_marks(services))
+    plan = plan_run(services.store, fleet_of(*HOSTS), PLAN)
     for number in range(plan.batches):
         train_batch(services, plan.run, number)
     report = finish_run(services, plan.run)
@@ -180,7 +184,8 @@ sys.meta_path.insert(0, Refuse())
 from tests.support.forwarding import running
 from tests.support.retraining import PLAN, daily, load
 from training.publishing import BucketModels
-from training.retraining import Task, train_model
+from training.retraining.batch import train_model
+from training.retraining.documents import Task
 verdict, kind, data = train_model(PLAN, Task("m", str(load("a")), "web"), daily("a"), None)
 assert verdict.publish and data, verdict
 """

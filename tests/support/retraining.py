@@ -15,8 +15,8 @@ from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.fleet import Watched
 from ops_anomaly.watcher.watch_file import PER_METRIC, Options
 from training import PublishConflictError
-from training.fleet_run import FolderStore
-from training.retraining import RunPlan, Services
+from training.retraining.documents import RunPlan, Services
+from training.retraining.services import FolderStore
 from training.sources.series import DAY_MS, LabelledSeries
 from training.versions import PublishedArtifact
 

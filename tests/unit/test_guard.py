@@ -24,7 +24,9 @@ from tests.support.retraining import (
     load,
 )
 from training.candidates.contextual import fit_contextual
-from training.guard import (
+from training.retraining.batch import train_model
+from training.retraining.documents import Task
+from training.retraining.guard import (
     FEWER_FAULTS,
     MORE_ALERTS,
     Extent,
@@ -35,7 +37,6 @@ from training.guard import (
     less_data,
     worse_in,
 )
-from training.retraining import Task, train_model
 from training.sources.series import DAY_MS, LabelledSeries
 
 METRIC = str(load("a"))

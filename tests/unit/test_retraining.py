@@ -35,20 +35,19 @@ from tests.support.retraining import (
     read_daily,
 )
 from training import RunError, SourceError
-from training.fleet_run import FolderStore, plan_run
-from training.retraining import (
+from training.retraining.batch import train_batch
+from training.retraining.documents import (
     Outcome,
     ReadSeries,
     RunPlan,
     Services,
     Task,
-    finish_run,
-    key_of,
+    artifact_key,
     read_plan,
-    tasks_of,
-    train_batch,
-    write_plan,
 )
+from training.retraining.plan import plan_run, tasks_of, write_plan
+from training.retraining.report import finish_run
+from training.retraining.services import FolderStore
 from training.sources.series import DAY_MS, LabelledSeries
 
 TOMORROW = msgspec.structs.replace(PLAN, run="2026-05-30T000000Z", until=UNTIL + DAY_MS)
@@ -100,7 +99,7 @@ def test_without_a_bucket_artifacts_stay_in_the_run() -> None:
     services = planned("a")
     [outcome] = train_batch(services, PLAN.run, 0)
     assert outcome.status == "trained"
-    stored = services.store.read(key_of(PLAN.run, f"artifacts/{outcome.model}.safetensors"))
+    stored = services.store.read(artifact_key(PLAN.run, outcome.model))
     assert stored
     assert digest(stored.data) == outcome.sha256
 
@@ -246,7 +245,7 @@ def test_a_refused_model_is_kept_in_the_run_and_the_live_one_stays(models: Memor
     assert outcome.status == "refused"
     assert "looks like an incident" in outcome.reason
     assert models.published == [outcome.model]
-    key = key_of(TOMORROW.run, f"artifacts/{outcome.model}.safetensors")
+    key = artifact_key(TOMORROW.run, outcome.model)
     stored = services.store.read(key)
     assert stored
     assert digest(stored.data) == outcome.sha256
@@ -291,7 +290,7 @@ def test_only_entries_that_ask_for_it_have_a_model_a_metric() -> None:
     plain = replace(watched, options=Options(name="plain"))
     assert [task.entry for task in tasks_of([named, watched, plain], {}, (), 0, UNTIL)] == ["web"]
     with pytest.raises(SourceError, match="model: per-metric"):
-        plan_run(Services(FakeStore(), read_daily), [named, plain], PLAN, {})
+        plan_run(FakeStore(), [named, plain], PLAN)
 
 
 def test_a_task_knows_what_people_said_and_what_is_not_learnt_from() -> None:
@@ -321,7 +320,7 @@ def test_a_task_knows_what_people_said_and_what_is_not_learnt_from() -> None:
 def test_a_fleet_is_divided_into_batches_each_metric_in_one() -> None:
     store = FakeStore()
     hosts = [f"h{number}" for number in range(60)]
-    plan = plan_run(Services(store, read_daily), fleet_of(*hosts), PLAN, {}, workers=2)
+    plan = plan_run(store, fleet_of(*hosts), PLAN, workers=2)
     assert (plan.metrics, plan.batches) == (60, 8)
     assert read_plan(store, PLAN.run) == plan
     batches = [

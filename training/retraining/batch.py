@@ -1,0 +1,251 @@
+"""A batch of a run: train the metrics, compare with the live models, publish or keep aside.
+
+Whoever trains a batch needs no more than the run's name and the batch's number: a process on this
+machine, a worker of Dask, a function in the account. What was cut off continues after the last
+outcome that was written. An outcome is written on the condition that nobody else has written one,
+and a model on the condition that the live one is still the one it was compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.errors import ServiceUnavailableError
+from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.types import ArtifactError
+from ops_anomaly.watcher.silence import filled_with_zeros
+from training import PublishConflictError, SourceError
+from training.backtest import plan_injections, run_backtest, split
+from training.candidates import CANDIDATES
+from training.comparison import choose_winner, evaluate_candidate
+from training.retraining.documents import (
+    Outcome,
+    RunPlan,
+    Services,
+    Status,
+    Task,
+    artifact_key,
+    batch_key,
+    outcome_key,
+    outcomes_key,
+    read_json,
+    read_outcomes,
+    read_plan,
+)
+from training.retraining.guard import LiveModel, Verdict, compare, data_fault
+from training.run import artifact
+
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Integers
+    from training.retraining.documents import Models, ReadSeries
+    from training.sources.series import LabelledSeries
+    from training.versions import PublishedArtifact
+
+
+NOT_PUBLISHED: tuple[Status, ...] = ("trained", "refused", "failed")
+"""Outcomes that are kept beside the model's runs: what was trained, and why it is not live."""
+
+
+def train_batch(
+    services: Services,
+    run: str,
+    number: int,
+    on_done: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Train the metrics of a batch that have no outcome yet; return the outcomes of all.
+
+    A metric whose readings, or whose training, raise an error fails alone.
+
+    Parameters
+    ----------
+    on_done
+        Called with each outcome once it is written.
+
+    Raises
+    ------
+    SourceError
+        If CloudWatch does not respond: the batch can be tried again.
+    ConflictError
+        If another process is training the same batch.
+    StoreUnavailableError
+        If the store does not respond.
+    """
+    plan = read_plan(services.store, run)
+    tasks, _ = read_json(services.store, batch_key(run, number), list[Task])
+    outcomes, etag = read_outcomes(services.store, run, number)
+    due = tasks[len(outcomes) :]
+    found = read_series(services.read, [Metric.parse(task.metric) for task in due], plan)
+    for task, series in zip(due, found, strict=True):
+        outcomes.append(outcome_of(services, plan, task, series))
+        if outcomes[-1].status in NOT_PUBLISHED:
+            key = outcome_key(run, task.model)
+            services.store.overwrite(key, msgspec.json.encode(outcomes[-1]))
+        etag = services.store.write(outcomes_key(run, number), msgspec.json.encode(outcomes), etag)
+        on_done(outcomes[-1])
+    return outcomes
+
+
+def read_series(
+    read: ReadSeries, metrics: Sequence[Metric], plan: RunPlan
+) -> list[LabelledSeries | Exception | None]:
+    """Return the series of metrics; None without readings, the error where there was one.
+
+    They are read together. If that is refused, each is read alone, so that one that CloudWatch
+    refuses does not keep it from the others.
+
+    Raises
+    ------
+    SourceError
+        If CloudWatch does not respond.
+    """
+    if not metrics:
+        return []
+    try:
+        found = read(metrics, plan)
+        return [found.get(metric) for metric in metrics]
+    except Exception as error:
+        if isinstance(error.__cause__, ServiceUnavailableError):
+            raise
+        if len(metrics) == 1:
+            return [error]
+    return [each for metric in metrics for each in read_series(read, [metric], plan)]
+
+
+def outcome_of(
+    services: Services, plan: RunPlan, task: Task, series: LabelledSeries | Exception | None
+) -> Outcome:
+    """Train, compare and publish the model of a metric; whatever goes wrong is its outcome."""
+    try:
+        if isinstance(series, Exception):
+            raise series
+        return train_task(services, plan, task, series)
+    except Exception as error:  # of any kind: the other metrics are trained
+        known = isinstance(error, SourceError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        return outcome(task, "failed", reason)
+
+
+def train_task(
+    services: Services, plan: RunPlan, task: Task, series: LabelledSeries | None
+) -> Outcome:
+    """Train the model of a metric, compare it with the live one, and publish it if it may be."""
+    published = services.models.read(task.model) if services.models else None
+    if published and published.run == plan.run:  # before it could be written down
+        version = {"sha256": published.digest, "version": published.version}
+        return outcome(task, "published", "Published before the run was cut off", **version)
+    if series is None:
+        return outcome(task, "refused", f"No readings in the last {plan.days} days")
+    live = live_model(published)
+    if task.fills_zeros:
+        series = with_zeros(series, 1000 * Metric.parse(task.metric).period, plan.until)
+    series = series.leaving_out(reached(task.left_out, series))
+    if live and live.manifest.training_data.get("sha256") == series.digest:
+        return outcome(task, "kept", "The live model was trained on the same readings")
+    verdict, kind, data = train_model(plan, task, series, live)
+    if data is None:
+        return outcome(task, "refused", verdict.reason)
+    found = {"kind": kind, "sha256": digest(data), "new": verdict.new, "live": verdict.live}
+    if verdict.publish and services.models:
+        return published_outcome(services.models, plan, task, verdict, data, published, found)
+    services.store.overwrite(artifact_key(plan.run, task.model), data)
+    return outcome(task, "trained" if verdict.publish else "refused", verdict.reason, **found)
+
+
+def with_zeros(series: LabelledSeries, step: int, until: int) -> LabelledSeries:
+    """Return a series with a zero in each period without a reading, as the watcher has it."""
+    filled = filled_with_zeros(series.series, series.series[:0], until, step)
+    return replace(series, series=filled)
+
+
+def published_outcome(
+    models: Models,
+    plan: RunPlan,
+    task: Task,
+    verdict: Verdict,
+    data: bytes,
+    live: PublishedArtifact | None,
+    found: Mapping[str, Any],
+) -> Outcome:
+    """Publish a model in place of the one that it was compared with."""
+    try:
+        version = models.publish(
+            task.model,
+            data,
+            run=plan.run,
+            created=plan.created,
+            replaces=live.etag if live else None,
+        )
+    except PublishConflictError:
+        return outcome(task, "kept", "Somebody else has published in between", **found)
+    return outcome(task, "published", verdict.reason, version=version, **found)
+
+
+def outcome(task: Task, status: Status, reason: str, **more: Any) -> Outcome:
+    """Return the outcome of a task."""
+    return Outcome(task.model, task.metric, task.entry, status, reason, **more)
+
+
+def live_model(published: PublishedArtifact | None) -> LiveModel | None:
+    """Return the live model; None where there is none, or it could not be served either."""
+    if published is None:
+        return None
+    try:
+        return LiveModel(*unpack(published.data, published.digest))
+    except ArtifactError:
+        return None
+
+
+def reached(ranges: Sequence[tuple[int, int]], series: LabelledSeries) -> Integers:
+    """Return the ranges that hold readings of a series: (c, 2)."""
+    bounds = np.array(ranges, np.int64).reshape(-1, 2)
+    first = np.searchsorted(series.times, bounds[:, 0], "left")
+    return bounds[np.searchsorted(series.times, bounds[:, 1], "right") > first]
+
+
+def train_model(
+    plan: RunPlan, task: Task, series: LabelledSeries, live: LiveModel | None
+) -> tuple[Verdict, str | None, bytes | None]:
+    """Fit the candidates, choose one, and compare it with the live model.
+
+    The same readings and settings give the same bytes, wherever this runs.
+
+    Returns
+    -------
+    verdict : Verdict
+    kind : str or None
+        Of the candidate that won; None where the data was refused, and nothing was trained.
+    data : bytes or None
+        Its artifact.
+    """
+    period = 1000 * Metric.parse(task.metric).period
+    fault = data_fault(series, period, plan.until, live, in_incident=task.in_incident)
+    if fault:
+        return Verdict(False, fault), None, None
+    cut = split(series, plan.train_share)
+    injections = plan_injections(series, cut, plan.seed, plan.places)
+    evaluations = [
+        evaluate_candidate(
+            row.fit(series.part(0, cut), plan.seed, lambda *_: None, plan.max_epochs),
+            injections.part,
+        )
+        for row in CANDIDATES
+        if row.kind in plan.kinds
+    ]
+    backtests = {
+        each.candidate.kind: run_backtest(each.candidate.detector, injections, each.sensitivity)
+        for each in evaluations
+    }
+    winner, _ = choose_winner(evaluations, backtests)
+    kind = winner.candidate.kind
+    verdict = compare(winner, backtests[kind], live, series, injections, task.fine)
+    return (
+        verdict,
+        kind,
+        artifact(winner, backtests[kind], series, cut, task.model, plan.kinds),
+    )

@@ -1,0 +1,262 @@
+"""What a retraining run is made of, and where each part is kept.
+
+A run is a prefix of an object store, a bucket or a folder:
+
+    plans/RUN/plan.json                 settings; written last of the plan
+    plans/RUN/batches/NUMBER.json       the metrics of each batch
+    plans/RUN.json                      a list of all batches, as a Distributed Map reads it
+    plans/RUN/outcomes/NUMBER.json      what became of them; written after each metric
+    plans/RUN/report.json               all outcomes
+    runs/MODEL/RUN/outcome.json         of a model that was not published: why
+    runs/MODEL/RUN/model.safetensors    and the model itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+import msgspec
+
+from ops_anomaly.aws.errors import ObjectNotFoundError
+from ops_anomaly.aws.objects import run_prefix
+from ops_anomaly.detection.timeline import utc
+from ops_anomaly.validation import Contract
+from ops_anomaly.watcher.feedback import Mark
+from training import RunError
+from training.candidates import MAX_EPOCHS
+from training.retraining.guard import Figures
+
+if TYPE_CHECKING:
+    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.aws.objects import ObjectStore
+    from training.sources.series import LabelledSeries
+    from training.versions import PublishedArtifact
+
+KINDS = ("value-forest", "contextual")
+"""What competes unless more is asked for: the LSTM takes 15 times as long as the rest."""
+
+PLACES = 6
+"""Where each fault of the backtest is tried, for the new model and for the live one."""
+
+Content = TypeVar("Content")
+
+Status = Literal["published", "trained", "kept", "refused", "failed"]
+"""Live now; no worse, but there is no bucket to publish to; no better than the live one could be,
+which stays; refused by the guard; an error of this metric alone."""
+
+
+class Task(Contract, frozen=True):
+    """A metric to train a model for.
+
+    Attributes
+    ----------
+    model : str
+        The model's name.
+    metric : str
+        As `Metric.parse` reads it.
+    entry : str
+        Of the watch file.
+    left_out : list of (int, int)
+        First and last time, milliseconds, of what is kept out of training: incidents that were
+        real, and windows that are not learnt from.
+    fine : list of Mark
+        Anomalies that people said were fine.
+    in_incident : bool
+        Whether it is unusual at the moment.
+    fills_zeros : bool
+        Whether a period without a reading counts as zero.
+    """
+
+    model: str
+    metric: str
+    entry: str
+    left_out: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    fine: list[Mark] = msgspec.field(default_factory=list)
+    in_incident: bool = False
+    fills_zeros: bool = False
+
+
+class RunPlan(Contract, frozen=True, kw_only=True):
+    """What decides a run besides its metrics.
+
+    Attributes
+    ----------
+    run : str
+        Its name.
+    until : int
+        The end of the readings, milliseconds: the same for a batch that is tried again.
+    days : int
+        Of readings.
+    metrics, batches : int
+        How many there are.
+    """
+
+    run: str
+    until: int
+    days: int = 14
+    train_share: float = 0.5
+    seed: int = 42
+    kinds: tuple[str, ...] = KINDS
+    max_epochs: int = MAX_EPOCHS
+    places: int = PLACES
+    metrics: int = 0
+    batches: int = 0
+
+    @property
+    def created(self) -> str:
+        """When its models were trained, as their objects say it: ISO 8601."""
+        return utc(self.until).replace("Z", "+00:00")
+
+
+class Outcome(Contract, frozen=True):
+    """What became of a metric.
+
+    Attributes
+    ----------
+    reason : str
+        In plain words.
+    kind, sha256 : str or None
+        Of the model that was trained; None where none was.
+    version : str or None
+        VersionId of the model that is live now, where it was published.
+    new, live : Figures or None
+        On the last days.
+    """
+
+    model: str
+    metric: str
+    entry: str
+    status: Status
+    reason: str
+    kind: str | None = None
+    sha256: str | None = None
+    version: str | None = None
+    new: Figures | None = None
+    live: Figures | None = None
+
+
+class Report(Contract, frozen=True):
+    """All that a run came to.
+
+    Attributes
+    ----------
+    missing : int
+        Metrics without an outcome: their batches did not end.
+    """
+
+    run: str
+    until: int
+    counts: dict[Status, int]
+    missing: int
+    outcomes: list[Outcome]
+
+
+class Models(Protocol):
+    """Where models are published; `publishing.BucketModels` is the bucket."""
+
+    def read(self, name: str) -> PublishedArtifact | None:
+        """Return the live version; None where there is none."""
+        ...
+
+    def publish(
+        self, name: str, data: bytes, *, run: str, created: str, replaces: str | None
+    ) -> str:
+        """Make an artifact live if the live one has the ETag `replaces`; return its VersionId.
+
+        Raises
+        ------
+        PublishConflictError
+            If another version is live.
+        """
+        ...
+
+    def add_to_index(self, names: Collection[str]) -> None:
+        """List models under these names."""
+        ...
+
+
+ReadSeries = Callable[[Sequence["Metric"], RunPlan], Mapping["Metric", "LabelledSeries"]]
+"""Reads the last days of metrics; without those that have fewer than two readings."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a run is handed.
+
+    Attributes
+    ----------
+    models : Models or None
+        None publishes nothing.
+    """
+
+    store: ObjectStore
+    read: ReadSeries
+    models: Models | None = None
+
+
+def key_of(run: str, name: str) -> str:
+    """Return the key of an object of a run.
+
+    Examples
+    --------
+    >>> key_of("2026-05-29T000000Z", "plan.json")
+    'plans/2026-05-29T000000Z/plan.json'
+    """
+    return f"plans/{run}/{name}"
+
+
+def items_key(run: str) -> str:
+    """Return the key of the list of a run's batches."""
+    return f"plans/{run}.json"
+
+
+def batch_key(run: str, number: int) -> str:
+    """Return the key of a batch's metrics."""
+    return key_of(run, f"batches/{number:05}.json")
+
+
+def outcomes_key(run: str, number: int) -> str:
+    """Return the key of a batch's outcomes."""
+    return key_of(run, f"outcomes/{number:05}.json")
+
+
+def artifact_key(run: str, model: str) -> str:
+    """Return the key of a model that was not published."""
+    return run_prefix(model, run) + "model.safetensors"
+
+
+def outcome_key(run: str, model: str) -> str:
+    """Return the key of why a model was not published."""
+    return run_prefix(model, run) + "outcome.json"
+
+
+def read_plan(store: ObjectStore, run: str) -> RunPlan:
+    """Read a plan.
+
+    Raises
+    ------
+    RunError
+        If there is no such run.
+    """
+    try:
+        return read_json(store, key_of(run, "plan.json"), RunPlan)[0]
+    except ObjectNotFoundError as error:
+        raise RunError(f"there is no run {run}, or its plan was not finished: {error}") from error
+
+
+def read_outcomes(store: ObjectStore, run: str, number: int) -> tuple[list[Outcome], str | None]:
+    """Return the outcomes of a batch so far, in the order of its tasks, and their ETag."""
+    try:
+        return read_json(store, outcomes_key(run, number), list[Outcome])
+    except ObjectNotFoundError:
+        return [], None
+
+
+def read_json(store: ObjectStore, key: str, kind: type[Content]) -> tuple[Content, str]:
+    """Return an object's content and its ETag."""
+    stored = store.read(key)
+    if stored is None:  # not modified, although no ETag was sent
+        raise ObjectNotFoundError(key)
+    return msgspec.json.decode(stored.data, type=kind), stored.etag

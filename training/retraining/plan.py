@@ -1,0 +1,184 @@
+"""The plan of a run: which metrics are trained, in which batches, and what is left out of each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ops_anomaly.aws.errors import ObjectNotFoundError
+from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY
+from ops_anomaly.watcher.feedback import NO_FEEDBACK
+from ops_anomaly.watcher.incident_job import decode_incidents
+from ops_anomaly.watcher.outbox import CorruptStateError
+from ops_anomaly.watcher.watch_file import PER_METRIC, model_of
+from training import SourceError
+from training.alerts import decode_marks
+from training.retraining.documents import RunPlan, Task, batch_key, items_key, key_of
+from training.sources.series import DAY_MS
+
+if TYPE_CHECKING:
+    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.aws.objects import ObjectStore
+    from ops_anomaly.watcher.feedback import MetricFeedback
+    from ops_anomaly.watcher.fleet import Watched
+
+BATCH = 25
+"""Metrics of a batch: two weeks of so many, at 5 minutes, are one page of GetMetricData."""
+
+PARTS = 4
+"""Batches that each worker has at least, where a fleet is small: none is idle for long."""
+
+
+def tasks_of(
+    fleet: Sequence[Watched],
+    said: Mapping[str, MetricFeedback],
+    in_incident: Collection[str],
+    start: int,
+    until: int,
+) -> list[Task]:
+    """Return a task for each metric whose entry asks for a model of its own.
+
+    Parameters
+    ----------
+    said
+        Feedback, by the text of the metric.
+    in_incident
+        Texts of the metrics that are unusual at the moment.
+    start, until : int
+        Of the readings, milliseconds: mutes that are not learnt from are left out of these.
+    """
+    return [
+        Task(
+            model=str(model_of(watched.options, metric)),
+            metric=str(metric),
+            entry=watched.options.name,
+            left_out=[
+                *((mark.start, mark.stop) for mark in feedback.real),
+                *not_learnt_from(watched, metric, start, until),
+            ],
+            fine=list(feedback.fine),
+            in_incident=str(metric) in in_incident,
+            fills_zeros=watched.options.fills_zeros,
+        )
+        for watched in fleet
+        if watched.options.model == PER_METRIC
+        for metric in watched.metrics
+        for feedback in [said.get(str(metric), NO_FEEDBACK)]
+    ]
+
+
+def not_learnt_from(
+    watched: Watched, metric: Metric, start: int, until: int
+) -> Iterator[tuple[int, int]]:
+    """Yield first and last time of an entry's mutes that are not learnt from."""
+    for mute in watched.options.mute:
+        if not mute.learn and mute.is_of(metric):
+            yield from ((first, end - 1) for first, end in mute.windows(start, until))
+
+
+def plan_run(
+    store: ObjectStore,
+    fleet: Sequence[Watched],
+    plan: RunPlan,
+    workers: int = 1,
+    marks: Mapping[str, MetricFeedback] | None = None,
+) -> RunPlan:
+    """Plan a run over the metrics whose entries ask for a model each.
+
+    Parameters
+    ----------
+    store
+        Where the run is kept. In the bucket of a stack, it also has what people have said, and
+        which metrics are unusual at the moment.
+    workers
+        How many there will be: each gets several batches.
+    marks
+        What people have said, by metric, instead of what the stack has.
+
+    Raises
+    ------
+    SourceError
+        If no entry asks for models, or none of those that do has a metric at the moment; or the
+        stack's feedback or incidents can't be read.
+    ConflictError
+        If there is a run of this name.
+    """
+    start = plan.until - plan.days * DAY_MS
+    said = stored_marks(store) if marks is None else marks
+    tasks = tasks_of(fleet, said, unusual_metrics(store), start, plan.until)
+    if not tasks:
+        raise SourceError(
+            "no metric is to have a model of its own: give an entry of the watch file "
+            "`model: per-metric`, and see what it matches with: ops-anomaly watch FILE"
+        )
+    return write_plan(store, plan, tasks, batch_size(len(tasks), workers))
+
+
+def batch_size(metrics: int, workers: int) -> int:
+    """Return how many metrics a batch has, so that no worker is idle for long.
+
+    Examples
+    --------
+    >>> batch_size(1_000, 2), batch_size(30, 2), batch_size(3, 8)
+    (25, 4, 1)
+    """
+    return max(min(BATCH, -(-metrics // (PARTS * workers))), 1)
+
+
+def write_plan(
+    store: ObjectStore, plan: RunPlan, tasks: Sequence[Task], batch: int = BATCH
+) -> RunPlan:
+    """Write a plan, and return it with its numbers.
+
+    Raises
+    ------
+    ConflictError
+        If there is a run of this name.
+    """
+    batches = [tasks[first : first + batch] for first in range(0, len(tasks), batch)]
+    plan = msgspec.structs.replace(plan, metrics=len(tasks), batches=len(batches))
+    for number, part in enumerate(batches):
+        store.overwrite(batch_key(plan.run, number), msgspec.json.encode(part))
+    items = [{"run": plan.run, "batch": number} for number in range(len(batches))]
+    store.overwrite(items_key(plan.run), msgspec.json.encode(items))
+    store.write(key_of(plan.run, "plan.json"), msgspec.json.encode(plan), None)
+    return plan
+
+
+def new_run(now: float) -> str:
+    """Return a name for a run: when it began, to the second.
+
+    Examples
+    --------
+    >>> new_run(0.0)
+    '1970-01-01T000000Z'
+    """
+    return f"{datetime.fromtimestamp(now, UTC):%Y-%m-%dT%H%M%SZ}"
+
+
+def stored_marks(store: ObjectStore) -> dict[str, MetricFeedback]:
+    """Return the feedback that a stack keeps, by metric; none where there is none."""
+    try:
+        stored = store.read(FEEDBACK_KEY)
+    except ObjectNotFoundError:
+        return {}
+    return decode_marks(stored.data, FEEDBACK_KEY) if stored else {}
+
+
+def unusual_metrics(store: ObjectStore) -> set[str]:
+    """Return the metrics that are unusual at the moment, by a stack's incidents; muted or not."""
+    try:
+        stored = store.read(INCIDENTS_KEY)
+    except ObjectNotFoundError:
+        return set()
+    try:
+        board = decode_incidents(stored.data if stored else b"").board
+    except CorruptStateError as error:
+        raise SourceError(
+            f"{INCIDENTS_KEY}: {error}; the next run of the incident job writes it anew"
+        ) from error
+    members = [each for incident in board.incidents for each in incident.members]
+    return {each.metric for each in [*members, *board.muted] if each.closed_at is None}

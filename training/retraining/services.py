@@ -1,0 +1,127 @@
+"""The services of a run: the account's CloudWatch, and a bucket, or a folder of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
+from ops_anomaly.aws.objects import S3ObjectStore, StoredObject
+from training import RunError
+from training.publishing import BucketModels, check_bucket
+from training.retraining.documents import RunPlan, Services
+from training.sources.cloudwatch import cloudwatch_client, fetch_series
+from training.versions import s3_client
+
+if TYPE_CHECKING:
+    from ops_anomaly.aws.cloudwatch import Metric
+    from training.sources.series import LabelledSeries
+
+Connect = Callable[[], Services]
+"""Returns the services of a run; it is sent to every worker, and called there."""
+
+
+class FolderStore:
+    """An object store in a folder of this machine: a run without a bucket.
+
+    Many processes may write, each its own objects: a conditional write is exclusive where there
+    must be no object yet, and compares before it writes where there is one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
+        """Read a file; see `ObjectStore.read`."""
+        try:
+            data = (self.root / key).read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectNotFoundError(str(self.root / key)) from error
+        etag = etag_of(data)
+        return None if etag == unless_etag else StoredObject(data, etag, etag)
+
+    def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+        """Write a file on condition; see `ObjectStore.write`."""
+        path, new = self.root / key, self._written_beside(key, data)
+        try:
+            if if_etag is None:
+                os.link(new, path)  # fails where there is one
+            elif etag_of(path.read_bytes()) == if_etag:
+                new.replace(path)
+            else:
+                raise ConflictError(f"{path}: changed by another writer")
+        except (FileExistsError, FileNotFoundError) as error:
+            raise ConflictError(f"{path}: changed by another writer") from error
+        finally:
+            new.unlink(missing_ok=True)
+        return etag_of(data)
+
+    def overwrite(self, key: str, data: bytes) -> None:
+        """Write a file; see `ObjectStore.overwrite`."""
+        self._written_beside(key, data).replace(self.root / key)
+
+    def _written_beside(self, key: str, data: bytes) -> Path:
+        """Write a file that no one reads, so that no one reads half of one."""
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.{os.getpid()}")
+        new.write_bytes(data)
+        return new
+
+
+def etag_of(data: bytes) -> str:
+    """Return the ETag of a file's content."""
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class CloudWatchReader:
+    """Reads series as `retraining.ReadSeries` has it, with a client of its own."""
+
+    cloudwatch: Any
+
+    def __call__(self, metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
+        """Return the last days of metrics."""
+        until = plan.until / 1000
+        return fetch_series(self.cloudwatch, metrics, plan.days, until, lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class Account:
+    """The services of the account of the environment, and of a bucket or a folder.
+
+    Attributes
+    ----------
+    bucket : str or None
+        Where the run is kept and models are published; without one, the run is in `folder`, and
+        nothing is published.
+    endpoint_url : str or None
+        S3 elsewhere than AWS.
+    """
+
+    bucket: str | None = None
+    endpoint_url: str | None = None
+    folder: Path = Path()
+
+    def __call__(self) -> Services:
+        """Connect; see `Connect`."""
+        reader = CloudWatchReader(cloudwatch_client())
+        if self.bucket is None:
+            return Services(FolderStore(self.folder), reader)
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        if self.endpoint_url:
+            os.environ["AWS_ENDPOINT_URL"] = self.endpoint_url  # as obstore takes it
+        s3 = s3_client(self.endpoint_url)
+        check_bucket(s3, self.bucket)
+        try:
+            store = S3ObjectStore(self.bucket, 20, Boto3CredentialProvider())
+        except ValueError as error:
+            raise RunError(
+                f"bucket {self.bucket} can't be used: {error}; set AWS_PROFILE or credentials"
+            ) from error
+        return Services(store, reader, BucketModels(s3, self.bucket))
