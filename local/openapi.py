@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -76,12 +77,25 @@ def operation(route: Route) -> dict[str, Any]:
         described["description"] = " ".join(description.split())
     if route.request:
         described["requestBody"] = {"required": True} | content(JSON_MEDIA_TYPE, route.request)
-    if route.parameters:
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": schema(contract)}
-            for name, contract in route.parameters.items()
-        ]
+    parameters = [*path_parameters(route), *query_parameters(route)]
+    if parameters:
+        described["parameters"] = parameters
     return described
+
+
+def path_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of a path's parameters."""
+    for name, contract in route.parameters.items():
+        yield {"name": name, "in": "path", "required": True, "schema": schema(contract)}
+
+
+def query_parameters(route: Route) -> Iterator[dict[str, Any]]:
+    """Yield the descriptions of a query's parameters."""
+    if route.query:
+        [contract] = schema_components([route.query])[1].values()
+        for name, described in contract["properties"].items():
+            required = name in contract.get("required", ())
+            yield {"name": name, "in": "query", "required": required, "schema": described}
 
 
 def response(description: str, media_type: str, contract: Any) -> dict[str, Any]:

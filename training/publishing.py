@@ -5,7 +5,7 @@ Every write is conditional: it is refused when somebody else wrote in between.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ from training.versions import (
     http_status,
     is_missing,
     list_models,
+    live_versions,
     publish_errors,
     read_artifact,
     read_object,
@@ -145,7 +146,7 @@ def publish(
         created=run.record["created"],
         replaces=champion.etag if champion else None,
     )
-    add_to_index(s3, bucket, [name])
+    add_to_index(s3, bucket, {name: version_id})
     return written_version(s3, bucket, name, version_id)
 
 
@@ -215,9 +216,9 @@ class BucketModels:
             self.s3, self.bucket, name, data, run=run, created=created, replaces=replaces
         )
 
-    def add_to_index(self, names: Collection[str]) -> None:
-        """List models under these names, by one write at most."""
-        add_to_index(self.s3, self.bucket, names)
+    def add_to_index(self, versions: Mapping[str, str]) -> None:
+        """List the live versions of models by name; see `add_to_index`."""
+        add_to_index(self.s3, self.bucket, versions)
 
 
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
@@ -233,16 +234,17 @@ def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
             )
 
 
-def add_to_index(s3: Any, bucket: str, added: Collection[str]) -> None:
-    """Add names to the index of models, which the API reads instead of listing the bucket.
+def add_to_index(s3: Any, bucket: str, versions: Mapping[str, str]) -> None:
+    """Write into the index of models which versions are live, by name.
 
-    It is not written where it has them all.
+    The API reads the index instead of listing the bucket, and the watcher learns from it which of
+    its models have another version. It is not written where it has all of them.
     """
     for _ in range(INDEX_ATTEMPTS):
-        names, etag = read_index(s3, bucket)
-        if names is None:  # rebuilt from the models in the bucket
-            names = list_models(s3, bucket)
-        elif set(added) <= set(names):
+        index, etag = read_index(s3, bucket)
+        if index is None:  # rebuilt from the models in the bucket
+            index = live_versions(s3, bucket)
+        elif versions.items() <= index.items():
             return
         try:
             write_if_unchanged(
@@ -251,25 +253,25 @@ def add_to_index(s3: Any, bucket: str, added: Collection[str]) -> None:
                 etag,
                 Bucket=bucket,
                 Key=INDEX_KEY,
-                Body=write_index([*names, *added]),
+                Body=write_index({**index, **versions}),
                 ContentType="application/json",
             )
         except PublishConflictError:
-            continue  # somebody added another name: read it and add these to theirs
+            continue  # somebody wrote in between: read it, and add these to theirs
         return
     raise PublishError(
-        f"{', '.join(sorted(added)[:MAX_CANDIDATES])}: published and served, but GET /models does "
-        "not list all of it yet, as others keep writing the index; publish once more"
+        f"{', '.join(sorted(versions)[:MAX_CANDIDATES])}: published and served, but the index of "
+        "models has not all of it yet, as others keep writing it; do the same once more"
     )
 
 
-def read_index(s3: Any, bucket: str) -> tuple[list[str] | None, str | None]:
-    """Return the names in the index of models and its ETag.
+def read_index(s3: Any, bucket: str) -> tuple[dict[str, str] | None, str | None]:
+    """Return the index of models, versions by name, and its ETag.
 
     Returns
     -------
-    names
-        None where the index can't be read.
+    index
+        None where it can't be read.
     etag
         None where there is no index.
     """
@@ -282,7 +284,7 @@ def read_index(s3: Any, bucket: str) -> tuple[list[str] | None, str | None]:
         return None, response["ETag"]
     except PublishError as error:
         if is_missing(error.__cause__, with_version=False):
-            return [], None
+            return {}, None
         raise
 
 
@@ -313,6 +315,7 @@ def roll_back(
     champion = read_version(s3, bucket, name)
     check_expected(s3, bucket, name, champion, expect)
     if champion and champion.version_id == version_id:
+        add_to_index(s3, bucket, {name: version_id})  # in case that an earlier one was cut off
         raise PublishError(f"version {version_id} of {name} is already live")
     older = usable_version(s3, bucket, name, version_id)
     copied = write_if_unchanged(
@@ -326,6 +329,7 @@ def roll_back(
         Metadata=older.metadata,
         MetadataDirective="REPLACE",
     )
+    add_to_index(s3, bucket, {name: copied})
     return champion, written_version(s3, bucket, name, copied)
 
 
@@ -381,13 +385,11 @@ def publish_watch_file(s3: Any, bucket: str, watch_file: WatchFile) -> str | Non
 
 def check_models(s3: Any, bucket: str, watch_file: WatchFile) -> None:
     """Raise `PublishError` if an entry names a model that is not published in the bucket."""
-    named = {entry.model: entry.name for entry in watch_file.entries if entry.model}
-    if PER_METRIC in named:
-        raise PublishError(
-            f"entry {named[PER_METRIC]} asks for a model a metric, and the watcher does not "
-            "evaluate by such yet: leave `model` out of it, and each metric is compared with its "
-            "own history"
-        )
+    named = {
+        entry.model: entry.name
+        for entry in watch_file.entries
+        if entry.model and entry.model != PER_METRIC
+    }
     absent = sorted(named.keys() - set(list_models(s3, bucket))) if named else []
     if absent:
         listed = ", ".join(f"{model} (of entry {named[model]})" for model in absent)

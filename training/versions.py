@@ -30,7 +30,7 @@ from ops_anomaly.aws.objects import (
 from ops_anomaly.detection.artifact import Manifest, digest, read_manifest, unpack
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.types import ArtifactError
-from ops_anomaly.watcher.watch_file import WatchFile
+from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
 from training import PublishError
 from training.candidates import TITLES
 from training.console import NOTHING, age
@@ -300,6 +300,16 @@ def list_models(s3: Any, bucket: str) -> list[str]:
     return sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
 
 
+def live_versions(s3: Any, bucket: str) -> dict[str, str]:
+    """Return the VersionId of every model that is live, by name; other keys are ignored."""
+    with publish_errors(f"listing the versions in bucket {bucket}"):
+        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix="models/")
+        latest = [each for page in pages for each in page.get("Versions", ()) if each["IsLatest"]]
+    names = {name: f"models/{name}/model.safetensors" for name in list_models(s3, bucket)}
+    versions = {each["Key"]: str(each["VersionId"]) for each in latest}
+    return {name: versions[key] for name, key in names.items() if key in versions}
+
+
 def find_version(s3: Any, bucket: str, name: str, prefix: str) -> str:
     """Return the VersionId that begins so.
 
@@ -351,7 +361,7 @@ def watched_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, Pub
     report that.
     """
     models = {}
-    for name in {entry.model for entry in watch_file.entries if entry.model}:
+    for name in {each.model for each in watch_file.entries if each.model} - {PER_METRIC}:
         data = read_artifact(s3, bucket, name)
         if data is None:
             continue

@@ -45,7 +45,9 @@ class Fault:
         return ".".join(map(str, self.location))
 
 
-def faults(data: Any, contract: Any, location: tuple[str | int, ...] = ()) -> Iterator[Fault]:
+def faults(
+    data: Any, contract: Any, location: tuple[str | int, ...] = (), *, strict: bool = True
+) -> Iterator[Fault]:
     """Yield all faults of data, part by part, lazily; msgspec itself stops at the first one.
 
     Faults of a whole, such as its length, are reported only if its parts have none.
@@ -58,6 +60,8 @@ def faults(data: Any, contract: Any, location: tuple[str | int, ...] = ()) -> It
         A type as msgspec has them.
     location
         Where the data was found.
+    strict
+        Whether text is no number; it is one in the query of a URL.
 
     Examples
     --------
@@ -71,35 +75,38 @@ def faults(data: Any, contract: Any, location: tuple[str | int, ...] = ()) -> It
     1.value Expected `float`, got `str`
     """
     try:
-        msgspec.convert(data, contract)
+        msgspec.convert(data, contract, strict=strict)
     # JSON can spell out half of a surrogate pair, which msgspec doesn't accept as text
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         is_inside = False
-        for fault in _faults_inside(data, _plain(contract), location):
+        for fault in _faults_inside(data, _plain(contract), location, strict):
             is_inside = True
             yield fault
         if not is_inside:
             yield Fault(location, f"{error}{_choices(contract) or _example(contract)}")
 
 
-def _faults_inside(data: Any, kind: Any, location: tuple[str | int, ...]) -> Iterator[Fault]:
+def _faults_inside(
+    data: Any, kind: Any, location: tuple[str | int, ...], strict: bool
+) -> Iterator[Fault]:
     """Yield the faults of the parts of an object or a list."""
     if isinstance(data, list) and get_origin(kind) is list:
         for number, item in enumerate(data):
-            yield from faults(item, get_args(kind)[0], (*location, number))
+            yield from faults(item, get_args(kind)[0], (*location, number), strict=strict)
     elif isinstance(data, dict) and get_origin(kind) is dict:
         of_names, of_items = get_args(kind)
         for name, item in data.items():
             where = (*location, name)
             for fault in faults(name, of_names):  # a name and its item have the same location
                 yield Fault(where, f"Invalid name: {fault.message}")
-            yield from faults(item, of_items, where)
+            yield from faults(item, of_items, where, strict=strict)
     elif isinstance(data, dict) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         fields = _fields(kind)
         for field in fields:
             if field.encode_name in data:
                 where = (*location, field.encode_name)
-                yield from faults(data[field.encode_name], field.type, where)
+                part = data[field.encode_name]
+                yield from faults(part, field.type, where, strict=strict)
             elif field.required:
                 yield Fault((*location, field.encode_name), MISSING)
         if kind.__struct_config__.forbid_unknown_fields:

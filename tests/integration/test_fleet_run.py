@@ -137,8 +137,8 @@ def test_train_publishes_what_may_be_published_and_says_why_not(
     by_host = {each["metric"].split("Host=")[1].split()[0]: each for each in fleet["outcomes"]}
     assert by_host["new"]["reason"] == "Too few readings: 30, and 600 are needed"
     assert by_host["full"]["status"] == "published", by_host
-    names = json.loads(bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read())
-    assert names == {"names": [by_host["full"]["model"]]}
+    index = json.loads(bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read())
+    assert index == {"models": {by_host["full"]["model"]: by_host["full"]["version"]}}
     resumed = command(*arguments, "--resume", fleet["run"], cwd=tmp_path, AWS_ENDPOINT_URL=shop)
     assert resumed.returncode == 0, resumed.stderr
     lines = resumed.stdout.splitlines()

@@ -33,7 +33,14 @@ from training.publishing import (
     write_if_unchanged,
 )
 from training.run import StoredRun
-from training.versions import Version, list_models, read_history, read_version, s3_client
+from training.versions import (
+    Version,
+    list_models,
+    live_versions,
+    read_history,
+    read_version,
+    s3_client,
+)
 
 FOREST, LSTM = "value-forest", "lstm-autoencoder"
 
@@ -71,7 +78,8 @@ def test_the_index_names_every_model_once(bucket: Bucket, stored_run: StoredRun)
     for name in ("web", "db", "web"):
         publish_to(bucket, stored_run, name=name)
     index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
-    assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
+    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name)
+    assert list_models(bucket.s3, bucket.name) == ["db", "web"]
 
 
 def test_other_objects_and_a_broken_index_do_not_matter(
@@ -82,7 +90,8 @@ def test_other_objects_and_a_broken_index_do_not_matter(
     bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=b'{"names": [1]}')
     publish_to(bucket, stored_run, name="db")  # rebuilds a broken index
     index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
-    assert json.loads(index)["names"] == list_models(bucket.s3, bucket.name) == ["db", "web"]
+    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name)
+    assert list_models(bucket.s3, bucket.name) == ["db", "web"]
 
 
 def test_a_bucket_without_versions_is_refused(bucket: Bucket) -> None:

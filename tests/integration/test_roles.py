@@ -109,7 +109,7 @@ def test_the_api_works_under_its_role(bucket: Bucket, role, function) -> None:
     artifact = small_artifact()
     metadata = {DIGEST_METADATA: digest(artifact), CREATED_METADATA: CREATED}
     bucket.s3.put_object(Bucket=bucket.name, Key=MODEL, Body=artifact, Metadata=metadata)
-    bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=write_index(["ec2-cpu"]))
+    bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=write_index({"ec2-cpu": "v1"}))
     with role("ApiFunction") as enforced:
         api = function("ops_anomaly.api.handler", enforced)
         for request in ("predict-anomaly", "models", "model", "health"):

@@ -164,7 +164,7 @@ def publish_all(bucket: Bucket) -> None:
     bucket.s3.put_object(
         Bucket=bucket.name, Key=model_key("ec2-cpu"), Body=artifact, Metadata=metadata
     )
-    bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=write_index(["ec2-cpu"]))
+    bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=write_index({"ec2-cpu": "v1"}))
     entry = {"name": "web", "metric": f"Smoke/{uuid.uuid4().hex} Latency Average 300"}
     publish_watch_file(bucket.s3, bucket.name, parse_watch_file({"version": 1, "metrics": [entry]}))
 

@@ -59,7 +59,8 @@ class Api:
         headers: tuple[tuple[str, str], ...] = (JSON,),
     ) -> dict[str, Any]:
         """Return the response as API Gateway gets it."""
-        event = proxy_event(method, path, "", list(headers), body)
+        path, _, query = path.partition("?")
+        event = proxy_event(method, path, query, list(headers), body)
         return self.app.resolve(event, LocalContext())
 
     def predict(self, body: bytes, **more: Any) -> Response:

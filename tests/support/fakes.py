@@ -36,8 +36,12 @@ class FakeStore:
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
         self.failure: Exception | None = None
-        self.reads = 0
+        self.keys_read: list[str] = []
         self.writes = 0
+
+    @property
+    def reads(self) -> int:
+        return len(self.keys_read)
 
     def put(self, key: str, data: bytes, **metadata: str) -> str:
         self.writes += 1
@@ -68,7 +72,7 @@ class FakeStore:
         self.put(key, data)
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
-        self.reads += 1
+        self.keys_read.append(key)
         if self.failure:
             raise self.failure
         if key not in self.objects:

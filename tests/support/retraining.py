@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +64,8 @@ class MemoryModels:
 
     live: dict[str, PublishedArtifact] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
-    index: list[Collection[str]] = field(default_factory=list)
+    index: list[Mapping[str, str]] = field(default_factory=list)
+    bucket: str = "my-models"
 
     def read(self, name: str) -> PublishedArtifact | None:
         return self.live.get(name)
@@ -80,8 +81,8 @@ class MemoryModels:
         self.live[name] = PublishedArtifact(data, version, digest(data), version, run)
         return version
 
-    def add_to_index(self, names: Collection[str]) -> None:
-        self.index.append(names)
+    def add_to_index(self, versions: Mapping[str, str]) -> None:
+        self.index.append(versions)
 
 
 @dataclass(frozen=True)
@@ -91,4 +92,4 @@ class InFolder:
     folder: Path
 
     def __call__(self) -> Services:
-        return Services(FolderStore(self.folder), read_daily)
+        return Services(FolderStore(self.folder), read_daily, clock=lambda: UNTIL / 1000 + 90)

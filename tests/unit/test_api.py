@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ops_anomaly.aws.errors import StoreUnavailableError
+from ops_anomaly.aws.models import write_index
 from ops_anomaly.aws.objects import INDEX_KEY, model_key
 from ops_anomaly.detection.artifact import digest
 from tests.support.api_client import JSON, Api, is_problem
@@ -108,12 +109,42 @@ def test_the_reason_of_a_503_is_logged_and_not_sent() -> None:
 
 
 def test_models_are_listed_and_described(api: Api) -> None:
-    api.store.put(INDEX_KEY, b'{"names": ["ec2-cpu"]}')
-    assert api.call("GET", "/models")[1] == {"models": ["ec2-cpu"]}
+    api.store.put(INDEX_KEY, write_index({"ec2-cpu": "v1"}))
+    assert api.call("GET", "/models")[1] == {"models": ["ec2-cpu"], "next": None}
     _, detail, _ = api.call("GET", "/models/ec2-cpu")
     assert detail["kind"] == "value-forest"
     assert detail["figures"] == {"f1": 0.5, "mean_delay_minutes": None}
     assert (detail["created"], detail["threshold"]) == (CREATED, 0.75)
+
+
+def test_many_models_are_listed_by_page(api: Api) -> None:
+    names = [f"web-{number:04}" for number in range(1_500)]
+    api.store.put(INDEX_KEY, write_index(dict.fromkeys(["db", *names], "v1")))
+    first = api.call("GET", "/models")[1]
+    assert first == {"models": ["db", *names[:999]], "next": names[998]}
+    second = api.call("GET", f"/models?after={first['next']}")[1]
+    assert second == {"models": names[999:], "next": None}
+    some = api.call("GET", "/models?prefix=web-00&limit=2")[1]
+    assert some == {"models": names[:2], "next": names[1]}
+    assert api.call("GET", "/models?prefix=x")[1] == {"models": [], "next": None}
+    assert api.call("GET", "/models?after=zzz")[1] == {"models": [], "next": None}
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("limit=0", {"field": "query.limit", "message": "Expected `int` >= 1"}),
+        ("limit=1001", {"field": "query.limit", "message": "Expected `int` <= 1000"}),
+        ("limit=all", {"field": "query.limit", "message": "Expected `int`, got `str`"}),
+        ("page=2", {"field": "query.page", "message": "Unknown field"}),
+    ],
+)
+def test_an_invalid_query_is_a_422_that_names_the_parameter(
+    api: Api, query: str, fault: dict[str, str]
+) -> None:
+    response = api.call("GET", f"/models?{query}")
+    assert is_problem(response, 422)
+    assert response[1]["errors"] == [fault]
 
 
 def test_an_unexpected_error_is_a_500_in_the_same_form(api: Api) -> None:

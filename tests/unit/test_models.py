@@ -10,7 +10,7 @@ from ops_anomaly.aws.errors import (
     ModelUnavailableError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.models import ModelRegistry
+from ops_anomaly.aws.models import INDEXED_TTL_SECONDS, ModelRegistry, write_index
 from ops_anomaly.aws.objects import INDEX_KEY, check_name, model_key
 from ops_anomaly.detection.types import CorruptArtifactError
 from tests.support.fakes import CREATED, FakeClock, FakeStore, small_artifact
@@ -24,6 +24,7 @@ class World:
     def __init__(self, cache_bytes: int = 10**6) -> None:
         self.store, self.clock = FakeStore(), FakeClock()
         self.failures: list[tuple[str, Exception]] = []
+        self.unavailable: list[str] = []
         self.registry = ModelRegistry(
             self.store,
             ttl_seconds=TTL,
@@ -31,6 +32,18 @@ class World:
             on_refresh_failed=lambda name, error: self.failures.append((name, error)),
             clock=self.clock,
         )
+
+    def publish(self, *names: str, threshold: float = 0.75) -> dict[str, str]:
+        """Publish models under these names, with nothing else in the index; return its content."""
+        artifact = small_artifact(threshold)
+        versions = {name: self.store.put_model(name, artifact) for name in names}
+        self.store.put(INDEX_KEY, write_index(versions))
+        return versions
+
+    def published(self, *names: str) -> dict[str, str]:
+        """Return the versions of these models that the registry has."""
+        found = self.registry.get_published(names, lambda name, _: self.unavailable.append(name))
+        return {name: model.version for name, model in found.items()}
 
 
 @pytest.fixture
@@ -159,9 +172,85 @@ def test_a_larger_version_evicts_other_models() -> None:
     assert world.store.reads == reads + 1
 
 
+# --- many models ------------------------------------------------------------------------------
+
+
+def test_of_many_models_those_in_the_index_are_read_and_no_other_is_asked_for(world: World) -> None:
+    versions = world.publish("a", "b")
+    assert world.published("a", "b", "new") == versions
+    assert world.store.reads == 3, "the index, and two models"
+    assert world.unavailable == []
+
+
+def test_without_an_index_no_model_is_published(world: World) -> None:
+    assert world.published("a") == {}
+    assert world.unavailable == []
+
+
+def test_one_request_tells_which_of_many_models_have_another_version(world: World) -> None:
+    versions = world.publish("a", "b")
+    world.published("a", "b")
+    world.clock.seconds = 10 * TTL
+    reads = world.store.reads
+    assert world.published("a", "b") == versions
+    assert world.store.reads == reads + 1
+    newer = world.store.put_model("b", small_artifact(threshold=0.9))
+    world.store.put(INDEX_KEY, write_index({**versions, "b": newer}))
+    assert world.published("a", "b") == {"a": versions["a"], "b": newer}
+    assert world.store.reads == reads + 3, "the index, and the model that has changed"
+
+
+def test_a_version_that_is_not_in_the_index_is_served_some_hours_later(world: World) -> None:
+    world.publish("a")
+    world.published("a")
+    newer = world.store.put_model("a", small_artifact(threshold=0.9))
+    world.clock.seconds = INDEXED_TTL_SECONDS - 1
+    assert world.published("a") != {"a": newer}
+    world.clock.seconds = INDEXED_TTL_SECONDS
+    assert world.published("a") == {"a": newer}
+    reads = world.store.reads
+    assert world.published("a") == {"a": newer}
+    assert world.store.reads == reads + 1, "newer than the index, and still read once a TTL"
+
+
+def test_of_many_models_one_that_cannot_be_loaded_does_not_keep_the_others(world: World) -> None:
+    versions = world.publish("a", "b", "c")
+    world.store.put_model("b", small_artifact(), recorded_digest="0" * 64)
+    del world.store.objects[model_key("c")]
+    assert world.published("a", "b", "c") == {"a": versions["a"]}
+    assert world.unavailable == ["b", "c"]
+
+
+def test_of_many_models_the_cached_version_is_served_if_the_next_is_corrupt(world: World) -> None:
+    versions = world.publish("a")
+    world.published("a")
+    newer = world.store.put_model("a", small_artifact(0.9), recorded_digest="0" * 64)
+    world.store.put(INDEX_KEY, write_index({"a": newer}))
+    world.clock.seconds = TTL
+    assert world.published("a") == versions
+    assert [name for name, _ in world.failures] == ["a"]
+
+
+def test_with_a_corrupt_index_the_cached_models_are_served(world: World) -> None:
+    versions = world.publish("a")
+    world.published("a")
+    world.store.put(INDEX_KEY, b"not json")
+    assert world.published("a", "b") == versions
+    assert world.unavailable == [INDEX_KEY]
+
+
+def test_without_the_bucket_nobody_knows_which_models_there_are(world: World) -> None:
+    world.store.failure = StoreUnavailableError("throttled")
+    with pytest.raises(StoreUnavailableError):
+        world.published("a")
+
+
+# --- names and the index ----------------------------------------------------------------------
+
+
 def test_names_come_from_the_index(world: World) -> None:
     assert world.registry.names() == []
-    world.store.put(INDEX_KEY, b'{"names": ["web", "db"]}')
+    world.store.put(INDEX_KEY, b'{"models": {"web": "v2", "db": "v1"}}')
     assert world.registry.names() == ["db", "web"]
 
 
@@ -176,9 +265,9 @@ def test_names_of_an_unreachable_bucket_are_unavailable(world: World) -> None:
     [
         b"not json",
         b"[]",
-        b'{"names": [1]}',
-        b'{"names": "abc"}',
-        b'{"names": ["Bad Name"]}',
+        b'{"models": [1]}',
+        b'{"models": {"web": 1}}',
+        b'{"models": {"Bad Name": "v1"}}',
         b"[" * 9**5,
     ],
 )

@@ -14,12 +14,13 @@ from ops_anomaly.aws.errors import (
     ServiceUnavailableError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.objects import FLEET_KEY, checkpoint_key
+from ops_anomaly.aws.models import write_index
+from ops_anomaly.aws.objects import FLEET_KEY, INDEX_KEY, checkpoint_key
 from ops_anomaly.watcher.anomalies import RECOVERY_PERIODS
 from ops_anomaly.watcher.shard_job import RESERVE_MS
 from ops_anomaly.watcher.state import ShardState
 from ops_anomaly.watcher.telemetry import ShardReport
-from ops_anomaly.watcher.watch_file import MIN_PERIODS, Options
+from ops_anomaly.watcher.watch_file import MIN_PERIODS, PER_METRIC, Options, model_of
 from tests.support.fake_cloudwatch import client_error
 from tests.support.fakes import small_artifact
 from tests.support.shard_jobs import (
@@ -354,6 +355,38 @@ def test_metrics_without_their_model_are_evaluated_by_their_own_history() -> Non
     assert world.telemetry.unavailable_models == ["gone", "gone"], "once a job"
     assert world.sent == [("i-00000", OPENED)]
     assert world.event.sent[0].detail["members"][0]["model"] is None
+
+
+def test_each_metric_is_evaluated_by_its_own_model_and_a_new_one_by_its_history() -> None:
+    world = World(2, model=PER_METRIC)
+    first = str(model_of(world.options, world.metrics[0]))
+    version = world.store.put_model(first, small_artifact())
+    world.store.put(INDEX_KEY, write_index({first: version}))
+    world.cloudwatch.series[world.metrics[0]].clear()
+    world.set(0.5, *range(-DAY, 50))  # of which values above 1 are anomalies
+    world.run(0)
+    world.set(2.0, 1)
+    world.set(SPIKE, 1, of=1)
+    world.run(2)
+    assert world.telemetry.unavailable_models == []
+    members = [each for sent in world.event.sent for each in sent.detail["members"]]
+    models = {each["metric"]["dimensions"]["InstanceId"]: each["model"] for each in members}
+    assert models == {
+        "i-00000": {"name": first, "version": version},
+        "i-00001": None,
+    }
+
+
+def test_models_of_many_metrics_are_read_once_and_then_one_request_a_job() -> None:
+    world = World(30, model=PER_METRIC)
+    names = [str(model_of(world.options, metric)) for metric in world.metrics]
+    versions = {name: world.store.put_model(name, small_artifact(name=name)) for name in names}
+    world.store.put(INDEX_KEY, write_index(versions))
+    world.run_quietly(0)
+    known = len(world.store.keys_read)
+    world.run_quietly(1)
+    read = [key for key in world.store.keys_read[known:] if key.startswith("models/")]
+    assert read == [INDEX_KEY]
 
 
 def test_a_new_version_of_a_model_starts_over() -> None:

@@ -114,7 +114,9 @@ class World:
         known = {n: value for n, value in values.items() if not np.isnan(value)}
         times = NOON_OF_DAYS + STEP * np.array(list(known), np.int64)
         end = NOON_OF_DAYS + until * STEP
-        model = SimpleNamespace(detector=self.detector, version=self.version, trained_on=1_000)
+        model = SimpleNamespace(
+            name="m", detector=self.detector, version=self.version, trained_on=1_000
+        )
         found = evaluate_metric(
             self.state,
             Series(times, np.array(list(known.values()))),

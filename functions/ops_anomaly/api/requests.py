@@ -1,4 +1,4 @@
-"""Reading a request's body: limits before parsing, then the contract."""
+"""Reading a request: its query; its body, with limits before parsing; and their contracts."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ops_anomaly.api.problems import (
 from ops_anomaly.validation import MISSING, Fault, faults
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aws_lambda_powertools.utilities.data_classes.common import BaseProxyEvent
 
 
@@ -30,8 +32,23 @@ JSON_MEDIA_TYPE = "application/json"
 ACCEPTED_MEDIA_TYPES = ("", JSON_MEDIA_TYPE, "application/x-www-form-urlencoded")
 """None at all and the one that `curl -d` declares are read as JSON."""
 
-BODY = "body"
-"""The location of a body, as faults name it."""
+BODY, QUERY = "body", "query"
+"""The locations of a body and of a query's parameters, as faults name them."""
+
+
+def parse_query(parameters: Mapping[str, str], contract: type[T]) -> T:
+    """Parse the parameters of a query by their contract.
+
+    Raises
+    ------
+    InvalidRequestError
+        If they don't conform to it.
+    """
+    try:
+        return msgspec.convert(parameters, contract, strict=False)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        found = faults(parameters, contract, (QUERY,), strict=False)
+        raise InvalidRequestError(found) from error
 
 
 def body_of(event: BaseProxyEvent) -> str:

@@ -7,6 +7,7 @@ and the description of its route.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from ops_anomaly.api import problems
 from ops_anomaly.api.problems import InvalidRequestError
-from ops_anomaly.api.requests import JSON_MEDIA_TYPE, body_of, parse
+from ops_anomaly.api.requests import JSON_MEDIA_TYPE, body_of, parse, parse_query
 from ops_anomaly.api.schemas import (
     DetectRequest,
     DetectResponse,
@@ -31,6 +32,7 @@ from ops_anomaly.api.schemas import (
     ModelDetail,
     ModelList,
     ModelName,
+    ModelsQuery,
     PredictRequest,
     PredictResponse,
     Status,
@@ -58,6 +60,9 @@ class Route:
     request, response : type
         Contracts of the bodies; a request is parsed before the function is called. The document
         leaves out routes without a contract of the response.
+    query : type
+        Contract of the query's parameters, which are parsed then too; those of a route without
+        one are ignored.
     errors : tuple of HTTPStatus
         Statuses that the document lists beside 200 and those of any route.
     parameters
@@ -65,14 +70,15 @@ class Route:
     has_page : bool
         Whether it also responds with a page of HTML, where `Accept` prefers that.
     function
-        Called with the service, the request if it has a contract, the path's parameters, and
-        whether a page is wanted if it has one.
+        Called with the service, the request or the query if it has a contract, the path's
+        parameters, and whether a page is wanted if it has one.
     """
 
     method: str
     path: str
     request: type[Contract] | None = None
     response: type[Contract] | None = None
+    query: type[Contract] | None = None
     errors: tuple[HTTPStatus, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     has_page: bool = False
@@ -207,10 +213,20 @@ def detect(service: Service, request: DetectRequest, *, as_page: bool) -> Respon
     return respond(response, model)
 
 
-@route("GET", "/models", response=ModelList, errors=(HTTPStatus.SERVICE_UNAVAILABLE,))
-def models(service: Service) -> Response[str]:
-    """Names of all published models."""
-    return respond(ModelList(models=service.registry.names()))
+@route(
+    "GET",
+    "/models",
+    query=ModelsQuery,
+    response=ModelList,
+    errors=(HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def models(service: Service, query: ModelsQuery) -> Response[str]:
+    """Names of published models, by page."""
+    names = service.registry.names()
+    first = bisect_right(names, query.after)
+    found = [name for name in names[first:] if name.startswith(query.prefix)]
+    page = found[: query.limit]
+    return respond(ModelList(models=page, next=page[-1] if len(found) > len(page) else None))
 
 
 @route(
@@ -367,9 +383,12 @@ def _responding(app: Api, service: Service, called: Route) -> Callable[..., Resp
     """Return the function that Powertools calls for a route, with the path's parameters."""
 
     def handle(**parameters: str) -> Response[str]:
+        event, wanted = app.current_event, {}
+        if called.query is not None:
+            query = parse_query(event.query_string_parameters or {}, called.query)
+            return called.function(service, query, **parameters)
         if called.request is None:
             return called.function(service, **parameters)
-        event, wanted = app.current_event, {}
         if called.has_page:
             wanted["as_page"] = prefers_page(event.headers.get("accept", ""))
         request = parse(body_of(event), called.request)

@@ -175,10 +175,24 @@ class Health(Contract, frozen=True):
     age_seconds: Annotated[float | None, Meta(description="Seconds since then; null if not known")]
 
 
+class ModelsQuery(Contract, frozen=True):
+    """Which of the published models are listed."""
+
+    prefix: Annotated[str, Meta(description="How their names begin")] = ""
+    after: Annotated[
+        str, Meta(description="Only names after this one: `next` of the page before")
+    ] = ""
+    limit: Annotated[int, Meta(ge=1, le=1_000, description="Names on a page")] = 1_000
+
+
 class ModelList(Contract, frozen=True):
-    """Names of all published models."""
+    """Names of published models, sorted."""
 
     models: list[str]
+    next: Annotated[
+        str | None,
+        Meta(description="What the next page comes after; null if this is the last one"),
+    ]
 
 
 class ModelDetail(Contract, frozen=True):

@@ -275,7 +275,7 @@ def _provenance(options: Options, model: LoadedModel | None, readings: int) -> P
     compared = readings + (model.trained_on if model and has_history else 0)
     return Provenance(
         entry=options.name,
-        model=options.model if model else None,
+        model=model.name if model else None,
         version=model.version if model else None,
         readings=readings,
         confidence=round(confidence(min(compared, MAX_PERIODS)), 4),

@@ -26,7 +26,7 @@ from ops_anomaly.watcher.state import (
     encode_shard_state,
 )
 from ops_anomaly.watcher.telemetry import ShardReport
-from ops_anomaly.watcher.watch_file import periods_of
+from ops_anomaly.watcher.watch_file import PER_METRIC, model_of, periods_of
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
@@ -144,7 +144,7 @@ class ShardRunner:
         outcome, now = _Outcome(), self._clock()
         due = _due(snapshot.state, watched, now)
         snapshot = self._close_unwatched(document, snapshot, watched, outcome)
-        models = self._load_models(watched.values())
+        shared = self._load_shared_models(watched.values())
         feedback = self._read_feedback()
         next_call = now
         for spans in calls_for(due):
@@ -155,6 +155,7 @@ class ShardRunner:
                 self._sleep(wait_ms / 1000)
             next_call = self._clock() + self._quota_ms(spans)
             readings = list(_read(self._cloudwatch(), spans, self._telemetry.refused))
+            models = self._load_models(watched, [span.metric for span, _ in readings], shared)
             found = self._evaluate(
                 snapshot.state, readings, now, watched, models, feedback, remaining_ms
             )
@@ -174,15 +175,32 @@ class ShardRunner:
                 if metric not in self._cache:
                     self._cache.put(metric, checkpoint)
 
-    def _load_models(self, options: Iterable[Options]) -> dict[str, LoadedModel]:
+    def _load_shared_models(self, options: Iterable[Options]) -> dict[str, LoadedModel]:
         """Return the models that entries name, each asked for once."""
         models = {}
-        for name in sorted({each.model for each in options if each.model}):
+        for name in sorted({each.model for each in options if each.model} - {PER_METRIC}):
             try:
                 models[name] = self._models.get(name)
             except AwsError as error:
                 self._telemetry.model_unavailable(name, error)
         return models
+
+    def _load_models(
+        self,
+        watched: Mapping[Metric, Options],
+        metrics: Sequence[Metric],
+        shared: Mapping[str, LoadedModel],
+    ) -> dict[Metric, LoadedModel]:
+        """Return the models of metrics: those of their own, or that their entries name.
+
+        A metric that has no model of its own yet is evaluated by its own history.
+        """
+        names = {metric: str(model_of(watched[metric], metric)) for metric in metrics}
+        own = [name for metric, name in names.items() if watched[metric].model == PER_METRIC]
+        found = dict(shared)
+        if own:
+            found |= self._models.get_published(own, self._telemetry.model_unavailable)
+        return {metric: found[name] for metric, name in names.items() if name in found}
 
     def _read_feedback(self) -> dict[str, MetricFeedback]:
         """Return what people have said of each metric; nothing if the file can't be read."""
@@ -221,7 +239,7 @@ class ShardRunner:
         readings: Sequence[tuple[Span, Series]],
         now: int,
         watched: Mapping[Metric, Options],
-        models: Mapping[str, LoadedModel],
+        models: Mapping[Metric, LoadedModel],
         feedback: Mapping[str, MetricFeedback],
         remaining_ms: Callable[[], int],
     ) -> dict[Metric, MetricEvaluation]:
@@ -237,7 +255,7 @@ class ShardRunner:
                 1000 * span.end,
                 now,
                 options,
-                models.get(options.model or ""),
+                models.get(metric),
                 self._cache.get(str(metric)),
                 feedback.get(str(metric), NO_FEEDBACK),
             )
