@@ -1,4 +1,7 @@
-"""What watching a fleet costs a month in us-east-1, by the constants that the watcher runs with."""
+"""What watching a fleet, and training its models anew every night, costs a month in us-east-1.
+
+By the constants that the watcher and the training run with.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.watcher.fleet import Watched, shard_count
 from ops_anomaly.watcher.settling import readings_a_period, settling_seconds
-from ops_anomaly.watcher.watch_file import Options, WatchFile, periods_of
+from ops_anomaly.watcher.watch_file import PER_METRIC, Options, WatchFile, periods_of
 
 MONTH_SECONDS = 730 * 3_600
 DAY_SECONDS = 86_400
@@ -60,6 +63,37 @@ ALARM_METRICS = 21
 LISTED = 500
 """Metrics that one call of ListMetrics returns."""
 
+TRANSITION = 0.025 / 1_000
+"""Dollars: a state transition of a standard workflow of Step Functions."""
+
+METRICS_A_BATCH = 25
+"""That a function trains, one after the other."""
+
+TRAINING_SECONDS, SECONDS_A_READING = 1.1, 0.00022
+"""Of one metric on 1,769 MB, with backtest and guard, and without LSTM: measured
+(`docs/benchmarks.md`); from 5,000 readings on it is as long as they are many."""
+
+WAITING_SECONDS_A_MODEL, SECONDS_A_BATCH = 0.15, 5.0
+"""Assumed: what a metric waits for S3; and a batch for CloudWatch, and for its share of starts."""
+
+GETS_A_MODEL, PUTS_A_MODEL, PUTS_OF_REFUSED = 1, 2, 3
+"""Of S3: for the live model; for the new one, and what became of it; for a refused one, why."""
+
+GETS_A_BATCH, PUTS_A_BATCH = 4, 1
+"""Plan, metrics and outcomes, and the outcomes again for the report; the metrics, by the plan."""
+
+GETS_A_RETRAINING, PUTS_A_RETRAINING = 12, 8
+"""Watch file, feedback, incidents, index; plan, list of batches, report, index; rounded up."""
+
+TRANSITIONS_A_BATCH, TRANSITIONS_A_RETRAINING = 3, 8
+LOGGED_BYTES_A_BATCH = 1_500
+
+MODEL_BYTES, BYTES_A_READING = 185_000, 91
+"""Of a contextual detector: measured, on 700 to 8,064 readings."""
+
+KEPT_VERSIONS = 31
+"""Of a model that is published every night: the live one, and those of the last 30 days."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -103,6 +137,40 @@ class Cost:
     def total(self) -> float:
         """All of it; requests to the API cost more (`docs/watcher.md`)."""
         return self.by_fleet + self.stack
+
+
+@dataclass(frozen=True)
+class RetrainingCost:
+    """Dollars: of one run, or of a month of them.
+
+    Attributes
+    ----------
+    reading : float
+        GetMetricData.
+    compute : float
+        Lambda; nothing where a machine of one's own trains.
+    requests : float
+        S3: GET and PUT.
+    orchestration : float
+        Step Functions.
+    logs : float
+        CloudWatch Logs, ingested.
+    versions : float
+        S3: what is stored of models, a month; nothing in the cost of one run.
+    """
+
+    reading: float
+    compute: float
+    requests: float
+    orchestration: float
+    logs: float
+    versions: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        stored = self.requests + self.versions
+        return self.reading + self.compute + stored + self.orchestration + self.logs
 
 
 RUN = LAMBDA_REQUEST + LOGGED_BYTE * LOGGED_BYTES_A_RUN
@@ -156,6 +224,74 @@ def cost_by_fleet(members: Iterable[tuple[Metric, Options]]) -> dict[str, float]
         + (LAMBDA_REQUEST + QUEUE_REQUEST) * jobs,
         "logs": LOGGED_BYTE * LOGGED_BYTES_A_JOB * jobs,
     }
+
+
+def retraining_cost(fleet: Sequence[Watched]) -> RetrainingCost | None:
+    """Return what models a metric cost a month that are trained and published every night.
+
+    Parameters
+    ----------
+    fleet
+        All entries; those without `model: per-metric` cost nothing.
+
+    Returns
+    -------
+    RetrainingCost or None
+        None where no metric has a model of its own.
+    """
+    readings = [
+        periods_of(watched.options.history_days, metric.period)
+        for watched in fleet
+        if watched.options.model == PER_METRIC
+        for metric in watched.metrics
+    ]
+    if not readings:
+        return None
+    count, nights = len(readings), MONTH_SECONDS / DAY_SECONDS
+    seconds = sum(max(TRAINING_SECONDS, SECONDS_A_READING * each) for each in readings)
+    run = run_cost(count, -(-count // METRICS_A_BATCH), seconds)
+    stored = KEPT_VERSIONS * sum(MODEL_BYTES + BYTES_A_READING * each for each in readings)
+    return RetrainingCost(
+        reading=nights * run.reading,
+        compute=nights * run.compute,
+        requests=nights * run.requests,
+        orchestration=nights * run.orchestration,
+        logs=nights * run.logs,
+        versions=STORED_BYTE * stored,
+    )
+
+
+def run_cost(
+    metrics: int,
+    batches: int,
+    training_seconds: float,
+    refused: int = 0,
+    *,
+    in_account: bool = True,
+) -> RetrainingCost:
+    """Return what a run costs.
+
+    Parameters
+    ----------
+    training_seconds : float
+        Of all metrics together.
+    refused : int
+        Metrics of which the model was not published.
+    in_account : bool
+        Whether functions of the account train; else no more than reading and storing costs.
+    """
+    gets = GETS_A_MODEL * metrics + GETS_A_BATCH * batches + GETS_A_RETRAINING
+    puts = PUTS_A_MODEL * metrics + PUTS_A_BATCH * batches + PUTS_A_RETRAINING
+    puts += (PUTS_OF_REFUSED - PUTS_A_MODEL) * refused
+    seconds = training_seconds + WAITING_SECONDS_A_MODEL * metrics + SECONDS_A_BATCH * batches
+    transitions = TRANSITIONS_A_BATCH * batches + TRANSITIONS_A_RETRAINING
+    return RetrainingCost(
+        reading=METRIC_READ * metrics,
+        compute=in_account * (LAMBDA_SECOND * seconds + LAMBDA_REQUEST * (batches + 2)),
+        requests=GET * gets + PUT * puts,
+        orchestration=in_account * TRANSITION * transitions,
+        logs=in_account * LOGGED_BYTE * LOGGED_BYTES_A_BATCH * (batches + 2),
+    )
 
 
 def _readings_a_month(metric: Metric, options: Options) -> float:

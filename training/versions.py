@@ -6,7 +6,7 @@ Of an artifact only its head is read, which has the manifest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +48,12 @@ MAX_CANDIDATES = 10
 RUN_METADATA = "run"
 """Object metadata of an artifact: the run that it is of."""
 
+LIVE_KEY = re.compile(rf"models/({NAME_PATTERN.strip('^$')})/model\.safetensors")
+"""As `model_key` has it."""
+
+METRIC_MODEL = re.compile("(.+)-[0-9a-f]{16}")
+"""The name of a metric's own model, as `watch_file.model_of` has it."""
+
 MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
 
@@ -71,6 +77,11 @@ class Version:
     def digest(self) -> str:
         """SHA-256 that was recorded when it was published, or empty."""
         return self.metadata.get(DIGEST_METADATA, "")
+
+    @property
+    def run(self) -> str:
+        """The run that it is of, or empty."""
+        return self.metadata.get(RUN_METADATA, "")
 
     @property
     def created(self) -> str:
@@ -109,7 +120,7 @@ class Version:
             "version_id": self.version_id,
             "published": self.published.astimezone(UTC).isoformat(),
             "trained": self.created or None,
-            "run": self.metadata.get(RUN_METADATA),
+            "run": self.run or None,
             "sha256": self.digest or None,
             "kind": manifest.kind if manifest else None,
             "training_data": self.training_data or None,
@@ -286,18 +297,61 @@ def object_versions(s3: Any, bucket: str, name: str) -> list[dict[str, Any]]:
         return [each for page in pages for each in page.get("Versions", ()) if each["Key"] == key]
 
 
-def list_models(s3: Any, bucket: str) -> list[str]:
-    """Return the names of the models in the bucket, sorted; other keys are ignored."""
+@dataclass(frozen=True)
+class ListedModel:
+    """A live model, as far as a listing of the bucket has it."""
+
+    name: str
+    published: datetime
+
+
+def list_live(s3: Any, bucket: str, beginning: str = "") -> list[ListedModel]:
+    """Return the live models whose names begin so, by name: a request for each thousand."""
     with publish_errors(f"listing bucket {bucket}"):
         pages = s3.get_paginator("list_objects_v2").paginate(
-            Bucket=bucket, Prefix="models/", Delimiter="/"
+            Bucket=bucket, Prefix=f"models/{beginning}"
         )
-        found = [
-            prefix["Prefix"].split("/")[1]
-            for page in pages
-            for prefix in page.get("CommonPrefixes", ())
-        ]
-    return sorted(name for name in found if re.fullmatch(NAME_PATTERN, name))
+        found = [each for page in pages for each in page.get("Contents", ())]
+    live = [
+        ListedModel(match[1], each["LastModified"])
+        for each in found
+        if (match := LIVE_KEY.fullmatch(each["Key"]))
+    ]
+    return sorted(live, key=lambda each: each.name)
+
+
+def list_models(s3: Any, bucket: str) -> list[str]:
+    """Return the names of the live models, sorted; other keys are ignored."""
+    return [each.name for each in list_live(s3, bucket)]
+
+
+def by_entry(models: Iterable[ListedModel]) -> dict[str, list[ListedModel]]:
+    """Return the models a metric of each entry together, and each other model alone.
+
+    Examples
+    --------
+    >>> now = datetime.now(UTC)
+    >>> names = ("web-9b13adae612bbe9d", "web-f3c0e6f3a1b2c4d5", "ec2-cpu")
+    >>> {name: len(models) for name, models in by_entry(ListedModel(n, now) for n in names).items()}
+    {'web-*': 2, 'ec2-cpu': 1}
+    """
+    groups: dict[str, list[ListedModel]] = {}
+    for each in models:
+        entry = entry_of(each.name)
+        groups.setdefault(f"{entry}-*" if entry else each.name, []).append(each)
+    return groups
+
+
+def entry_of(name: str) -> str | None:
+    """Return how the entry of a metric's own model begins; None of a model that was named.
+
+    Examples
+    --------
+    >>> entry_of("web-9b13adae612bbe9d"), entry_of("ec2-cpu")
+    ('web', None)
+    """
+    match = METRIC_MODEL.fullmatch(name)
+    return match[1] if match else None
 
 
 def live_versions(s3: Any, bucket: str) -> dict[str, str]:

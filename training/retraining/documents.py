@@ -7,13 +7,16 @@ A run is a prefix of an object store, a bucket or a folder:
     plans/RUN.json                      a list of all batches, as a Distributed Map reads it
     plans/RUN/outcomes/NUMBER.json      what became of them; written after each metric
     plans/RUN/report.json               all outcomes
+    plans/RUN/summary.json              the report without the outcomes
+    plans/RUN/report.html               the report for people
     runs/MODEL/RUN/outcome.json         of a model that was not published: why
     runs/MODEL/RUN/model.safetensors    and the model itself
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -26,6 +29,7 @@ from ops_anomaly.validation import Contract
 from ops_anomaly.watcher.feedback import Mark
 from training import RunError
 from training.candidates import MAX_EPOCHS
+from training.cost import RetrainingCost
 from training.retraining.guard import Figures
 
 if TYPE_CHECKING:
@@ -87,15 +91,18 @@ class RunPlan(Contract, frozen=True, kw_only=True):
         Its name.
     until : int
         The end of the readings, milliseconds: the same for a batch that is tried again.
-    days : int
-        Of readings.
     metrics, batches : int
         How many there are.
+    days : int
+        Of readings.
+    execution : str or None
+        Of the state machine that runs it; None of a run from a machine.
     """
 
     run: str
     until: int
     days: int = 14
+    execution: str | None = None
     train_share: float = 0.5
     seed: int = 42
     kinds: tuple[str, ...] = KINDS
@@ -137,24 +144,52 @@ class Outcome(Contract, frozen=True):
     live: Figures | None = None
 
 
-class Report(Contract, frozen=True):
-    """All that a run came to.
+class Summary(Contract, frozen=True):
+    """What a run came to, in figures.
 
     Attributes
     ----------
+    until, finished : int
+        When it began, to the minute, and when it was reported; milliseconds.
+    bucket : str or None
+        Where models are published.
     missing : int
         Metrics without an outcome: their batches did not end.
+    entries : dict of str to dict of str to int
+        The counts of each entry of the watch file, and how many of its metrics are `missing`.
+    cost : RetrainingCost
+        By formula.
     """
 
     run: str
     until: int
+    finished: int
+    execution: str | None
+    bucket: str | None
     counts: dict[Status, int]
     missing: int
+    entries: dict[str, dict[str, int]]
+    cost: RetrainingCost
+
+    @property
+    def page(self) -> str:
+        """Key of the report for people."""
+        return page_key(self.run)
+
+
+class Report(Summary, frozen=True):
+    """All that a run came to."""
+
     outcomes: list[Outcome]
 
 
 class Models(Protocol):
     """Where models are published; `publishing.BucketModels` is the bucket."""
+
+    @property
+    def bucket(self) -> str:
+        """Its name."""
+        ...
 
     def read(self, name: str) -> PublishedArtifact | None:
         """Return the live version; None where there is none."""
@@ -172,8 +207,8 @@ class Models(Protocol):
         """
         ...
 
-    def add_to_index(self, names: Collection[str]) -> None:
-        """List models under these names."""
+    def add_to_index(self, versions: Mapping[str, str]) -> None:
+        """Write into the index of models which versions are live, by name."""
         ...
 
 
@@ -189,11 +224,14 @@ class Services:
     ----------
     models : Models or None
         None publishes nothing.
+    clock : callable
+        Returns seconds since 1970; it dates the report.
     """
 
     store: ObjectStore
     read: ReadSeries
     models: Models | None = None
+    clock: Callable[[], float] = time.time
 
 
 def key_of(run: str, name: str) -> str:
@@ -220,6 +258,16 @@ def batch_key(run: str, number: int) -> str:
 def outcomes_key(run: str, number: int) -> str:
     """Return the key of a batch's outcomes."""
     return key_of(run, f"outcomes/{number:05}.json")
+
+
+def page_key(run: str) -> str:
+    """Return the key of the report for people."""
+    return key_of(run, "report.html")
+
+
+def summary_key(run: str) -> str:
+    """Return the key of the report without its outcomes."""
+    return key_of(run, "summary.json")
 
 
 def artifact_key(run: str, model: str) -> str:

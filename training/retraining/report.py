@@ -1,38 +1,208 @@
-"""The report of a run."""
+"""The report of a run: what became of each metric, as a document, a page and an event."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
-from training.retraining.documents import Report, Services, key_of, read_outcomes, read_plan
+from ops_anomaly.detection.formatting import duration
+from ops_anomaly.detection.timeline import utc
+from ops_anomaly.watcher.outbox import EventChannel, Notification, UndeliveredError
+from training.cost import TRAINING_SECONDS, run_cost
+from training.fleet import dollars
+from training.retraining.documents import (
+    Outcome,
+    Report,
+    RunPlan,
+    Services,
+    Status,
+    Summary,
+    Task,
+    batch_key,
+    key_of,
+    read_json,
+    read_outcomes,
+    read_plan,
+    summary_key,
+)
+from training.retraining.page import counts_in_words, run_page
+from training.retraining.reasons import Group, grouped
 
 READERS = 16
 """Threads that read the outcomes of batches."""
 
+STATUSES: tuple[Status, ...] = ("published", "trained", "kept", "refused", "failed")
+
+DETAIL_TYPE = "Retraining Finished"
+VERSION = "1"
+"""Of the event's detail; `docs/events.md` describes it."""
+
+MAX_EXAMPLES, MAX_TEXT = 10, 1_000
+"""Metrics that an event lists of those that failed, and of those that were refused; and characters
+of a metric's text and of its reason: the event is smaller than the 256 KB that EventBridge takes,
+whatever they are."""
+
 
 def finish_run(services: Services, run: str) -> Report:
-    """List what was published, write the report of a run, and return it.
+    """List what was published, write the report of a run and its page, and return it.
 
-    The index of models is written once a run, and not at all if it names every model already.
+    The index of models is written once a run, and not at all if it has all of it already.
     """
     plan = read_plan(services.store, run)
-    with ThreadPoolExecutor(READERS) as pool:
-        read = pool.map(lambda n: read_outcomes(services.store, run, n)[0], range(plan.batches))
-        outcomes = [each for batch in read for each in batch]
-    published = [each.model for each in outcomes if each.status == "published"]
+    batches = read_batches(services, plan)
+    outcomes = [each for batch in batches.values() for each in batch]
+    published = {each.model: str(each.version) for each in outcomes if each.status == "published"}
     if services.models and published:
         services.models.add_to_index(published)
+    counts = Counter(each.status for each in outcomes)
     report = Report(
         run=run,
         until=plan.until,
-        counts={
-            status: sum(each.status == status for each in outcomes)
-            for status in ("published", "trained", "kept", "refused", "failed")
-        },
+        finished=max(int(1000 * services.clock()), plan.until),
+        execution=plan.execution,
+        bucket=services.models.bucket if services.models else None,
+        counts={status: counts[status] for status in STATUSES},
         missing=plan.metrics - len(outcomes),
+        entries=by_entry(services, plan, batches),
+        cost=run_cost(
+            plan.metrics,
+            plan.batches,
+            TRAINING_SECONDS * sum(each.kind is not None for each in outcomes),
+            sum(counts[status] for status in ("trained", "refused", "failed")),
+            in_account=plan.execution is not None,
+        ),
         outcomes=outcomes,
     )
+    summary = msgspec.convert(report, Summary, from_attributes=True)
     services.store.overwrite(key_of(run, "report.json"), msgspec.json.encode(report))
+    services.store.overwrite(report.page, run_page(report).encode())
+    services.store.overwrite(summary_key(run), msgspec.json.encode(summary))
     return report
+
+
+def read_batches(services: Services, plan: RunPlan) -> dict[int, list[Outcome]]:
+    """Return the outcomes of each batch, by its number."""
+    numbers = range(plan.batches)
+    with ThreadPoolExecutor(READERS) as pool:
+        read = pool.map(lambda number: read_outcomes(services.store, plan.run, number)[0], numbers)
+        return dict(zip(numbers, read, strict=True))
+
+
+def by_entry(
+    services: Services, plan: RunPlan, batches: Mapping[int, list[Outcome]]
+) -> dict[str, dict[str, int]]:
+    """Return the counts of each entry; the metrics of batches are read only if some are missing."""
+    counts: dict[str, Counter[str]] = {}
+    for each in (each for batch in batches.values() for each in batch):
+        counts.setdefault(each.entry, Counter())[each.status] += 1
+    if plan.metrics > sum(map(len, batches.values())):
+        for number, outcomes in batches.items():
+            tasks, _ = read_json(services.store, batch_key(plan.run, number), list[Task])
+            for task in tasks[len(outcomes) :]:
+                counts.setdefault(task.entry, Counter())["missing"] += 1
+    return {
+        entry: {name: found[name] for name in (*STATUSES, "missing")}
+        for entry, found in counts.items()
+    }
+
+
+def announce(report: Report, events: Any, bus: str) -> None:
+    """Send the event of a run; a retry sends it under the same id.
+
+    Parameters
+    ----------
+    events
+        A client of boto3.
+    bus : str
+        Name or ARN.
+
+    Raises
+    ------
+    UndeliveredError
+        If the bus did not accept it.
+    """
+    refused: dict[str, str] = {}
+    channel = EventChannel(lambda: events, bus, refused.__setitem__)
+    channel.send([run_notification(report)])
+    if refused:
+        raise UndeliveredError(f"the event of run {report.run}: {', '.join(refused.values())}")
+
+
+def run_notification(report: Report) -> Notification:
+    """Return the event of a run."""
+    groups = grouped(report.outcomes)
+    lasted = report.finished - report.until
+    notification_id = f"{report.run}/finished"
+    summary = f"Retraining {report.run}: {counts_in_words(report)}"
+    text = "\n".join([summary, "", *text_lines(report, groups)])
+    detail: dict[str, Any] = {
+        "version": VERSION,
+        "id": report.run,
+        "level": "warning" if report.counts["failed"] or report.missing else "info",
+        "severity": None,
+        "notification": notification_id,
+        "summary": summary,
+        "text": text,
+        "run": report.run,
+        "execution": report.execution,
+        "started": utc(report.until),
+        "finished": utc(report.finished),
+        "lasted_seconds": lasted // 1000,
+        "dollars": round(report.cost.total, 4),
+        "bucket": report.bucket,
+        "page": report.page,
+        "metric_count": sum(report.counts.values()) + report.missing,
+        "counts": dict(report.counts) | {"missing": report.missing},
+        "reasons": [
+            {
+                "status": each.status,
+                "reason": each.reason.title,
+                "metric_count": len(each.outcomes),
+                "to_do": each.reason.to_do,
+            }
+            for each in groups
+        ],
+        "failed": examples(report, "failed"),
+        "refused": examples(report, "refused"),
+    }
+    return Notification(
+        id=notification_id,
+        about=report.run,
+        detail_type=DETAIL_TYPE,
+        detail=detail,
+        subject=summary,
+        message=text,
+        made_at=report.finished,
+    )
+
+
+def text_lines(report: Report, groups: list[Group]) -> list[str]:
+    """Return what else there is to say: reasons, cost, and where the report is."""
+    lines = [
+        f"{each.status.capitalize():<11} {len(each.outcomes):,}: {each.reason.title}"
+        for each in groups
+    ]
+    lines.append(
+        f"{'Took':<11} {duration(report.finished - report.until)}, "
+        f"cost {dollars(report.cost.total)}"
+    )
+    where = f" --bucket {report.bucket}" if report.bucket else ""
+    return [*lines, f"{'Report':<11} ops-anomaly runs {report.run}{where}"]
+
+
+def examples(report: Report, status: Status) -> list[dict[str, str]]:
+    """Return the first metrics of a status, and why."""
+    found = [each for each in report.outcomes if each.status == status]
+    return [
+        {
+            "model": each.model,
+            "entry": each.entry,
+            "metric": each.metric[:MAX_TEXT],
+            "reason": each.reason[:MAX_TEXT],
+        }
+        for each in found[:MAX_EXAMPLES]
+    ]

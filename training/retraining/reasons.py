@@ -1,0 +1,167 @@
+"""Why models of a run were not published, in groups, and what to do about each."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from training.retraining.documents import Outcome, Status
+
+UNPUBLISHED: tuple[Status, ...] = ("failed", "refused")
+"""Outcomes about which there is something to know; the worst first."""
+
+BY_HAND = ("train", "--name", "{model}", "--cloudwatch", "{metric}")
+"""The same training on a machine, without the guard, and with a report of its own."""
+
+
+class Reason(NamedTuple):
+    """A kind of reason.
+
+    Attributes
+    ----------
+    pattern : str
+        A regular expression that is in the reason of an `Outcome`.
+    title : str
+        In a few words, without figures.
+    to_do : str
+        What to do, if anything.
+    command : tuple of str
+        The words of a command that helps, with `model`, `metric` and `bucket` in braces; or none.
+    """
+
+    pattern: str
+    title: str
+    to_do: str
+    command: tuple[str, ...] = ()
+
+
+NOTHING = "Nothing"
+"""How it begins where there is nothing to do."""
+
+WORSE = (
+    f"{NOTHING}: the live model stays, and the metric is trained again in the next run. If it is "
+    "refused every time, see what has changed in the metric, by a report of its own."
+)
+
+REASONS = (
+    Reason(
+        "looks like an incident",
+        "Looks like an incident that nobody has marked",
+        "Mark it as real, and it is left out of training; or as fine, and it is learnt. The ID is "
+        "in the incident's message, and on the page of incidents. If there was no incident of it, "
+        "keep the time out by a mute with learn: false in the watch file.",
+        ("feedback", "ID", "real", "--bucket", "{bucket}"),
+    ),
+    Reason(
+        "is in an incident",
+        "In an incident",
+        f"{NOTHING}: it is trained again in the first run after the incident.",
+    ),
+    Reason(
+        "It finds .* of the injected faults",
+        "Would find fewer faults than the live model",
+        WORSE,
+        BY_HAND,
+    ),
+    Reason(
+        "would have raised .* alerts a week",
+        "Would raise more alerts than the live model",
+        WORSE,
+        BY_HAND,
+    ),
+    Reason(
+        "^Less data",
+        "Less data than the live model was trained on",
+        "See why readings are missing. If the metric will stay so, train it by hand and publish "
+        "that: from then on, this is what a new model is compared with.",
+        BY_HAND,
+    ),
+    Reason(
+        "has stopped|^No readings",
+        "No new readings",
+        "If the metric is gone for good, remove it from the watch file; one that a selector has "
+        "found is left out soon without that.",
+    ),
+    Reason(
+        "is stuck|is constant",
+        "Repeats one value",
+        "See what sends it. A metric that is to be constant needs no model: leave `model` out of "
+        "its entry, and it is compared with its own history.",
+    ),
+    Reason(
+        "^Too few readings|^Too many gaps",
+        "Not enough readings yet",
+        f"{NOTHING}: until there are enough, it is compared with its own history.",
+    ),
+)
+
+FAILED = Reason(
+    "",
+    "Errors",
+    "They are tried again in the next run. If the same error comes again, see it on a machine:",
+    BY_HAND,
+)
+"""Of a failed outcome, and of a reason that none of the others is."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Outcomes of one status for one kind of reason: n of them, the worst first."""
+
+    status: Status
+    reason: Reason
+    outcomes: list[Outcome]
+
+
+def reason_of(outcome: Outcome) -> Reason:
+    """Return the kind of reason of an outcome."""
+    if outcome.status == "failed":
+        return FAILED
+    return next((each for each in REASONS if re.search(each.pattern, outcome.reason)), FAILED)
+
+
+def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
+    """Return what failed and what was refused, by reason: first where there is something to do."""
+    groups: dict[tuple[Status, Reason], list[Outcome]] = {}
+    for each in outcomes:
+        if each.status in UNPUBLISHED:
+            groups.setdefault((each.status, reason_of(each)), []).append(each)
+    found = [Group(*key, sorted(value, key=by_harm)) for key, value in groups.items()]
+    return sorted(
+        found,
+        key=lambda each: (
+            UNPUBLISHED.index(each.status),
+            each.reason.to_do.startswith(NOTHING),
+            -len(each.outcomes),
+        ),
+    )
+
+
+def by_harm(outcome: Outcome) -> float:
+    """Return how many more faults the new model finds than the live one, to sort by."""
+    new = outcome.new.faults_found if outcome.new else None
+    live = outcome.live.faults_found if outcome.live else None
+    return 0.0 if new is None or live is None else new - live
+
+
+def command_for(outcome: Outcome, bucket: str | None) -> str:
+    """Return the command that helps with an outcome, to copy; empty where none does.
+
+    Examples
+    --------
+    >>> reason = "From ... to ... it looks like an incident (...)"
+    >>> command_for(Outcome("web-1", "A B C=d Sum 60", "web", "refused", reason), "my-models")
+    'ops-anomaly feedback ID real --bucket my-models'
+    """
+    known = {"model": outcome.model, "metric": outcome.metric, "bucket": bucket or "BUCKET"}
+    words = [word.format_map(known) for word in reason_of(outcome).command]
+    return shlex.join(["ops-anomaly", *words]) if words else ""
+
+
+def resume_command(run: str, bucket: str | None) -> str:
+    """Return the command that continues a run from a machine."""
+    where = ("--bucket", bucket) if bucket else ()
+    return shlex.join(["ops-anomaly", "train", "--watch", "watch.yaml", *where, "--resume", run])

@@ -1,0 +1,131 @@
+"""The runs that a bucket keeps, as the command line reads them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+
+from training import PublishError, RunError
+from training.retraining.documents import (
+    Outcome,
+    RunPlan,
+    Summary,
+    key_of,
+    page_key,
+    summary_key,
+)
+from training.retraining.reasons import resume_command
+from training.versions import READERS, is_missing, publish_errors
+
+Content = TypeVar("Content")
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run in the bucket.
+
+    Attributes
+    ----------
+    plan : RunPlan or None
+        None where it was not planned to its end.
+    summary : Summary or None
+        None where it has not ended.
+    """
+
+    run: str
+    plan: RunPlan | None
+    summary: Summary | None
+
+    @property
+    def by(self) -> str:
+        """Who trains: the state machine of the account, or somebody's machine."""
+        return "nightly" if self.plan and self.plan.execution else "a machine"
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it, as JSON has it."""
+        ended: dict[str, Any] | None = msgspec.to_builtins(self.summary)
+        planned: dict[str, Any] | None = msgspec.to_builtins(self.plan)
+        return {"run": self.run, "plan": planned, "summary": ended}
+
+
+def list_runs(s3: Any, bucket: str, last: int) -> list[KnownRun]:
+    """Return the last runs, newest first.
+
+    Raises
+    ------
+    PublishError
+        If the bucket refuses.
+    """
+    with publish_errors(f"listing bucket {bucket}"):
+        pages = s3.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix="plans/", Delimiter="/"
+        )
+        found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", ())]
+    names = sorted((prefix.split("/")[1] for prefix in found), reverse=True)[:last]
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(partial(read_run, s3, bucket), names))
+
+
+def read_run(s3: Any, bucket: str, run: str) -> KnownRun:
+    """Return a run; neither plan nor summary where there is none."""
+    return KnownRun(
+        run,
+        read_document(s3, bucket, key_of(run, "plan.json"), RunPlan),
+        read_document(s3, bucket, summary_key(run), Summary),
+    )
+
+
+def read_page(s3: Any, bucket: str, run: str) -> bytes:
+    """Return the page of a run.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or it has not ended; it says how to continue it.
+    PublishError
+        If the bucket refuses.
+    """
+    data = read_key(s3, bucket, page_key(run))
+    if data is not None:
+        return data
+    if read_run(s3, bucket, run).plan is None:
+        raise RunError(f"bucket {bucket} has no run {run}; see those that it has: ops-anomaly runs")
+    raise RunError(
+        f"run {run} has no report yet: it is being trained, or was cut off. To continue it: "
+        f"{resume_command(run, bucket)}"
+    )
+
+
+def last_unpublished(s3: Any, bucket: str, name: str) -> tuple[Outcome, str, datetime] | None:
+    """Return why a model was last not published, by which run, and when; None if it always was."""
+    with publish_errors(f"listing the runs of {name}"):
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"runs/{name}/")
+        keys = [each for page in pages for each in page.get("Contents", ())]
+    found = [each for each in keys if each["Key"].endswith("/outcome.json")]
+    if not found:
+        return None
+    newest = max(found, key=lambda each: each["LastModified"])
+    outcome = read_document(s3, bucket, newest["Key"], Outcome)
+    return (outcome, newest["Key"].split("/")[2], newest["LastModified"]) if outcome else None
+
+
+def read_document(s3: Any, bucket: str, key: str, kind: type[Content]) -> Content | None:
+    """Return a document; None where there is none."""
+    data = read_key(s3, bucket, key)
+    return None if data is None else msgspec.json.decode(data, type=kind)
+
+
+def read_key(s3: Any, bucket: str, key: str) -> bytes | None:
+    """Return an object's content; None where there is none."""
+    try:
+        with publish_errors(f"reading {key}"):
+            return bytes(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except PublishError as error:
+        if is_missing(error.__cause__, with_version=False):
+            return None
+        raise
