@@ -86,7 +86,6 @@ class Retraining:
     """
 
     source: str
-    days: int
     old: LabelledSeries
     new: LabelledSeries
     until: int
@@ -230,7 +229,7 @@ def draw(grounds: Sequence[Ground], number: int, seed: int) -> Retraining:
         if defect:
             changed = DEFECTS[defect](new, since, rng)
             new = LabelledSeries(new.name, new.origin, changed, left_out=new.left_out)
-        return Retraining(ground.source, ground.days, old, new, until, age, defect)
+        return Retraining(ground.source, old, new, until, age, defect)
 
 
 def between(series: LabelledSeries, start: int, stop: int) -> LabelledSeries | None:
@@ -256,10 +255,9 @@ PLAN = RunPlan(run="bench", until=0)
 def retrain(retraining: Retraining, plan: RunPlan = PLAN) -> Result | None:
     """Return what the guard makes of a retraining; None where there is no live model."""
     step = whole_step(retraining.old.series)
-    task = Task("guard", f"Bench/Guard Value Average {max(step // 60_000, 1) * 60}", "bench")
-    before = msgspec.structs.replace(
-        plan, until=retraining.until - retraining.age * DAY_MS, days=retraining.days
-    )
+    metric = f"Bench/Guard Value Average {max(step // 60_000, 1) * 60}"
+    task = Task("guard", metric, "bench", periods=len(retraining.new))
+    before = msgspec.structs.replace(plan, until=retraining.until - retraining.age * DAY_MS)
     _, _, data = train_model(before, task, retraining.old, None)
     if data is None:
         return None

@@ -37,6 +37,8 @@ from training.sources.series import exclude, parse_range
 if TYPE_CHECKING:
     from ops_anomaly.watcher.watch_file import WatchFile
 
+DAYS = 14
+
 INTERRUPTED = 130
 """Exit status, as shells have it."""
 
@@ -143,8 +145,15 @@ def train(
         typer.Option(metavar="RUN", help="With --watch: continue a run that was cut off."),
     ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=455, help="From CloudWatch: the last so many days.")
-    ] = 14,
+        int | None,
+        typer.Option(
+            min=1,
+            max=455,
+            help="From CloudWatch: the last so many days.  [default: 14; the entry's history_days "
+            "where it has a model a metric]",
+            show_default=False,
+        ),
+    ] = None,
     excluded: Annotated[
         list[Excluded] | None,
         typer.Option(
@@ -221,7 +230,9 @@ def train(
     name = check_name(name or default_name(csv))
     folder = out or Path("runs") / name
     check_target(folder)
-    options = SourceOptions(csv, labels, nab_root, nab_file, simulated, cloudwatch, days, reading)
+    options = SourceOptions(
+        csv, labels, nab_root, nab_file, simulated, cloudwatch, days or DAYS, reading
+    )
     zone = time_zone(timezone or "UTC")
     ranges = [parse_range(texts, zone) for texts in excluded or ()]
     series = exclude(obtain_series(options, output), ranges)
@@ -255,7 +266,7 @@ class FleetOptions:
 
 def train_watch_file(
     path: Path,
-    days: int,
+    days: int | None,
     settings: Settings,
     real: RealIncidents | None,
     options: FleetOptions,
@@ -282,7 +293,7 @@ def train_watch_file(
         )
     runs: list[Path] = []
     if not has_fleet or (asked - {PER_METRIC, None} and options.resume is None):
-        runs = train_named(watch_file, path, days, settings, real, output)
+        runs = train_named(watch_file, path, days or DAYS, settings, real, output)
     if not has_fleet:
         return runs, None
     return runs, train_per_metric(watch_file, path, days, settings, options, output)
@@ -291,7 +302,7 @@ def train_watch_file(
 def train_per_metric(
     watch_file: WatchFile,
     path: Path,
-    days: int,
+    days: int | None,
     settings: Settings,
     options: FleetOptions,
     output: Console,
@@ -322,7 +333,6 @@ def train_per_metric(
             plan = RunPlan(
                 run=run,
                 until=int(now // 60) * 60_000,
-                days=days,
                 train_share=settings.train_share,
                 seed=settings.seed,
                 kinds=settings.kinds if options.is_kind_given else FLEET_KINDS,
@@ -330,7 +340,7 @@ def train_per_metric(
             )
             marks = read_marks(options.feedback) if options.feedback else None
             fleet = resolve_watch_file(cloudwatch_client(), watch_file)
-            plan_run(services.store, fleet, plan, options.jobs, marks)
+            plan_run(services.store, fleet, plan, options.jobs, marks, days)
         with show_progress(output) as on_progress:
             report, problems = train_fleet(connect, run, workers, on_progress)
     except AwsError as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.cloudwatch import Metric, Span
 from ops_anomaly.detection.artifact import digest
 from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.fleet import Watched
@@ -25,7 +25,7 @@ DAYS = 14
 UNTIL = 1_780_012_800_000
 """A midnight."""
 
-PLAN = RunPlan(run="2026-05-29T000000Z", until=UNTIL, days=DAYS, kinds=("contextual",), places=1)
+PLAN = RunPlan(run="2026-05-29T000000Z", until=UNTIL, kinds=("contextual",), places=1)
 
 
 def load(host: str) -> Metric:
@@ -54,8 +54,12 @@ def changed(series: LabelledSeries, change: Callable[[np.ndarray], None]) -> Lab
     return LabelledSeries(series.name, series.origin, Series(series.times, values))
 
 
-def read_daily(metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
-    return {each: daily(str(each), plan.until, plan.days) for each in metrics}
+def read_daily(spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
+    days = DAY_MS // 1000
+    return {
+        each.metric: daily(str(each.metric), 1000 * each.end, (each.end - each.start) // days)
+        for each in spans
+    }
 
 
 @dataclass

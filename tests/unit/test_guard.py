@@ -40,7 +40,7 @@ from training.retraining.guard import (
 from training.sources.series import DAY_MS, LabelledSeries
 
 METRIC = str(load("a"))
-TASK = Task("web-a", METRIC, "web")
+TASK = Task("web-a", METRIC, "web", periods=672)
 YESTERDAY = UNTIL - DAY_MS
 LAST_DAY = slice(-36, -24)
 """Six hours of the day that the live model has not seen."""
@@ -136,7 +136,7 @@ def test_what_was_fine_does_not_count(live: LiveModel) -> None:
         below=120.0,
         above=150.0,
     )
-    task = Task("web-a", METRIC, "web", fine=[fine])
+    task = msgspec.structs.replace(TASK, fine=[fine])
     verdict = verdict_on(series, live, task)
     assert verdict.publish, verdict.reason
     assert verdict.live

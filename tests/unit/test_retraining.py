@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.cloudwatch import Metric, Span
 from ops_anomaly.aws.errors import (
     ConflictError,
     ObjectNotFoundError,
@@ -21,8 +21,10 @@ from ops_anomaly.aws.errors import (
 from ops_anomaly.aws.objects import NAME_PATTERN, ObjectStore
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.watcher.feedback import Mark, MetricFeedback
+from ops_anomaly.watcher.fleet import Watched
 from ops_anomaly.watcher.mutes import Mute
 from ops_anomaly.watcher.watch_file import PER_METRIC, Options, model_of
+from tests.support.fake_cloudwatch import FakeCloudWatch
 from tests.support.fakes import FakeStore
 from tests.support.retraining import (
     PLAN,
@@ -35,7 +37,7 @@ from tests.support.retraining import (
     read_daily,
 )
 from training import RunError, SourceError
-from training.retraining.batch import train_batch
+from training.retraining.batch import span_of, train_batch
 from training.retraining.documents import (
     Outcome,
     ReadSeries,
@@ -47,7 +49,7 @@ from training.retraining.documents import (
 )
 from training.retraining.plan import plan_run, tasks_of, write_plan
 from training.retraining.report import finish_run
-from training.retraining.services import FolderStore
+from training.retraining.services import CloudWatchReader, FolderStore
 from training.sources.series import DAY_MS, LabelledSeries
 
 TOMORROW = msgspec.structs.replace(PLAN, run="2026-05-30T000000Z", until=UNTIL + DAY_MS)
@@ -62,7 +64,7 @@ def planned(
 ) -> Services:
     """Return the services of a run over hosts, in one batch."""
     services = Services(store or FakeStore(), read, models)
-    write_plan(services.store, plan, tasks_of(fleet_of(*hosts), {}, (), 0, plan.until))
+    write_plan(services.store, plan, tasks_of(fleet_of(*hosts), {}, (), plan.until))
     return services
 
 
@@ -114,10 +116,10 @@ class Broken:
         self.broken = broken
         self.reads: list[int] = []
 
-    def __call__(self, metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
-        self.reads.append(len(metrics))
-        found = dict(read_daily(metrics, plan))
-        for metric in metrics:
+    def __call__(self, spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
+        self.reads.append(len(spans))
+        found = dict(read_daily(spans))
+        for metric in [span.metric for span in spans]:
             make = self.broken.get(dict(metric.dimensions)["Host"])
             series = make() if make else found[metric]
             if series is None:
@@ -208,9 +210,9 @@ def test_a_run_that_was_cut_off_continues(writes: int) -> None:
 def test_two_processes_at_the_same_batch_do_not_both_write() -> None:
     services = planned("a")
 
-    def meanwhile(metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
+    def meanwhile(spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
         train_batch(services, PLAN.run, 0)
-        return read_daily(metrics, plan)
+        return read_daily(spans)
 
     with pytest.raises(ConflictError):
         train_batch(replace(services, read=meanwhile), PLAN.run, 0)
@@ -288,7 +290,7 @@ def test_only_entries_that_ask_for_it_have_a_model_a_metric() -> None:
     [watched] = fleet_of("a")
     named = replace(watched, options=Options(name="named", model="fleet-cpu"))
     plain = replace(watched, options=Options(name="plain"))
-    assert [task.entry for task in tasks_of([named, watched, plain], {}, (), 0, UNTIL)] == ["web"]
+    assert [task.entry for task in tasks_of([named, watched, plain], {}, (), UNTIL)] == ["web"]
     with pytest.raises(SourceError, match="model: per-metric"):
         plan_run(FakeStore(), [named, plain], PLAN)
 
@@ -297,24 +299,38 @@ def test_a_task_knows_what_people_said_and_what_is_not_learnt_from() -> None:
     mark = Mark("x", str(load("a")), UNTIL - 10, UNTIL - 5, 0.0, 1.0, 0.0, 1.0)
     night = Mute(from_="00:00", to="01:00", timezone="UTC", learn=False)
     [watched] = fleet_of("a")
-    options = msgspec.structs.replace(watched.options, mute=[night])
+    options = msgspec.structs.replace(watched.options, mute=[night], history_days=2)
     said = {mark.metric: MetricFeedback(fine=(mark,), real=(mark,))}
-    [task] = tasks_of(
-        [replace(watched, options=options)], said, {mark.metric}, UNTIL - 2 * DAY_MS, UNTIL
-    )
-    hour = 3_600_000
+    [task] = tasks_of([replace(watched, options=options)], said, {mark.metric}, UNTIL)
+    nights = [UNTIL - day * DAY_MS for day in range(13, 0, -1)]
     assert task == Task(
         model=str(model_of(options, load("a"))),
         metric=mark.metric,
         entry="web",
-        left_out=[
-            (mark.start, mark.stop),
-            (UNTIL - 2 * DAY_MS, UNTIL - 2 * DAY_MS + hour - 1),
-            (UNTIL - DAY_MS, UNTIL - DAY_MS + hour - 1),
-        ],
+        periods=660,  # more than two days of them, as a model needs 600
+        left_out=[(mark.start, mark.stop), *((first, first + 3_599_999) for first in nights)],
         fine=[mark],
         in_incident=True,
     )
+
+
+def test_each_metric_is_read_over_its_own_span() -> None:
+    """As many days as its entry has, or more where a model needs more; one page of all of them."""
+    cloudwatch = FakeCloudWatch()
+    metrics = [replace(load("a"), period=period) for period in (60, 300, 3_600, 86_400)]
+    for metric in metrics:
+        cloudwatch.put(metric, 0, [])
+    watched = [Watched(Options(name="all", model=PER_METRIC, history_days=7), metrics)]
+    tasks = tasks_of(watched, {}, (), UNTIL + 59_999)
+    CloudWatchReader(cloudwatch)([span_of(task, UNTIL + 59_999) for task in tasks])
+    asked = [
+        (call["EndTime"].timestamp(), (call["EndTime"] - call["StartTime"]).total_seconds())
+        for call in cloudwatch.calls
+    ]
+    hours = [134.4, 7 * 24, 660, 454 * 24]
+    assert asked == [(UNTIL / 1000, each * 3_600) for each in hours]
+    [longer, *_] = tasks_of(watched, {}, (), UNTIL, days=3)
+    assert longer.periods == 3 * 1_440
 
 
 def test_a_fleet_is_divided_into_batches_each_metric_in_one() -> None:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from ops_anomaly.aws.cloudwatch import Metric
+from ops_anomaly.aws.cloudwatch import Metric, Span
 from ops_anomaly.aws.errors import ServiceUnavailableError
 from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.silence import filled_with_zeros
 from training import PublishConflictError, SourceError
@@ -40,6 +41,7 @@ from training.retraining.documents import (
 )
 from training.retraining.guard import LiveModel, Verdict, compare, data_fault
 from training.run import artifact
+from training.sources.series import DAY_MS
 
 if TYPE_CHECKING:
     from ops_anomaly.detection.types import Integers
@@ -80,7 +82,7 @@ def train_batch(
     tasks, _ = read_json(services.store, batch_key(run, number), list[Task])
     outcomes, etag = read_outcomes(services.store, run, number)
     due = tasks[len(outcomes) :]
-    found = read_series(services.read, [Metric.parse(task.metric) for task in due], plan)
+    found = read_series(services.read, [span_of(task, plan.until) for task in due])
     for task, series in zip(due, found, strict=True):
         outcomes.append(outcome_of(services, plan, task, series))
         if outcomes[-1].status in NOT_PUBLISHED:
@@ -91,9 +93,14 @@ def train_batch(
     return outcomes
 
 
-def read_series(
-    read: ReadSeries, metrics: Sequence[Metric], plan: RunPlan
-) -> list[LabelledSeries | Exception | None]:
+def span_of(task: Task, until: int) -> Span:
+    """Return the last periods of a metric, up to a time in milliseconds."""
+    metric = Metric.parse(task.metric)
+    end = until // 1000 // metric.period * metric.period
+    return Span(metric, end - task.periods * metric.period, end)
+
+
+def read_series(read: ReadSeries, spans: Sequence[Span]) -> list[LabelledSeries | Exception | None]:
     """Return the series of metrics; None without readings, the error where there was one.
 
     They are read together. If that is refused, each is read alone, so that one that CloudWatch
@@ -104,17 +111,17 @@ def read_series(
     SourceError
         If CloudWatch does not respond.
     """
-    if not metrics:
+    if not spans:
         return []
     try:
-        found = read(metrics, plan)
-        return [found.get(metric) for metric in metrics]
+        found = read(spans)
+        return [found.get(span.metric) for span in spans]
     except Exception as error:
         if isinstance(error.__cause__, ServiceUnavailableError):
             raise
-        if len(metrics) == 1:
+        if len(spans) == 1:
             return [error]
-    return [each for metric in metrics for each in read_series(read, [metric], plan)]
+    return [each for span in spans for each in read_series(read, [span])]
 
 
 def outcome_of(
@@ -140,7 +147,9 @@ def train_task(
         version = {"sha256": published.digest, "version": published.version}
         return outcome(task, "published", "Published before the run was cut off", **version)
     if series is None:
-        return outcome(task, "refused", f"No readings in the last {plan.days} days")
+        span = span_of(task, plan.until)
+        days = number(1000 * (span.end - span.start) / DAY_MS, 3)
+        return outcome(task, "refused", f"No readings in the last {days} days")
     live = live_model(published)
     if task.fills_zeros:
         series = with_zeros(series, 1000 * Metric.parse(task.metric).period, plan.until)

@@ -33,7 +33,7 @@ from training.cost import RetrainingCost
 from training.retraining.guard import Figures
 
 if TYPE_CHECKING:
-    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.aws.cloudwatch import Metric, Span
     from ops_anomaly.aws.objects import ObjectStore
     from training.sources.series import LabelledSeries
     from training.versions import PublishedArtifact
@@ -62,6 +62,8 @@ class Task(Contract, frozen=True):
         As `Metric.parse` reads it.
     entry : str
         Of the watch file.
+    periods : int
+        How many of the last ones are read.
     left_out : list of (int, int)
         First and last time, milliseconds, of what is kept out of training: incidents that were
         real, and windows that are not learnt from.
@@ -76,6 +78,7 @@ class Task(Contract, frozen=True):
     model: str
     metric: str
     entry: str
+    periods: int
     left_out: list[tuple[int, int]] = msgspec.field(default_factory=list)
     fine: list[Mark] = msgspec.field(default_factory=list)
     in_incident: bool = False
@@ -93,15 +96,12 @@ class RunPlan(Contract, frozen=True, kw_only=True):
         The end of the readings, milliseconds: the same for a batch that is tried again.
     metrics, batches : int
         How many there are.
-    days : int
-        Of readings.
     execution : str or None
         Of the state machine that runs it; None of a run from a machine.
     """
 
     run: str
     until: int
-    days: int = 14
     execution: str | None = None
     train_share: float = 0.5
     seed: int = 42
@@ -212,8 +212,8 @@ class Models(Protocol):
         ...
 
 
-ReadSeries = Callable[[Sequence["Metric"], RunPlan], Mapping["Metric", "LabelledSeries"]]
-"""Reads the last days of metrics; without those that have fewer than two readings."""
+ReadSeries = Callable[[Sequence["Span"]], Mapping["Metric", "LabelledSeries"]]
+"""Reads metrics, each over its own span; without those that have fewer than two readings."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,17 @@ from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
 from ops_anomaly.watcher.incident_job import decode_incidents
 from ops_anomaly.watcher.outbox import CorruptStateError
-from ops_anomaly.watcher.watch_file import PER_METRIC, model_of
+from ops_anomaly.watcher.watch_file import (
+    DAY_SECONDS,
+    PER_METRIC,
+    model_of,
+    periods_of,
+    retention_days,
+)
 from training import SourceError
 from training.alerts import decode_marks
+from training.backtest import MIN_LENGTH
 from training.retraining.documents import RunPlan, Task, batch_key, items_key, key_of
-from training.sources.series import DAY_MS
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric
@@ -28,6 +34,10 @@ if TYPE_CHECKING:
 BATCH = 25
 """Metrics of a batch: two weeks of so many, at 5 minutes, are one page of GetMetricData."""
 
+READINGS = 11 * 2 * MIN_LENGTH // 10
+"""Of a metric, where CloudWatch keeps so many: a tenth more than a model needs, as some are missing
+at times."""
+
 PARTS = 4
 """Batches that each worker has at least, where a fleet is small: none is idle for long."""
 
@@ -36,8 +46,8 @@ def tasks_of(
     fleet: Sequence[Watched],
     said: Mapping[str, MetricFeedback],
     in_incident: Collection[str],
-    start: int,
     until: int,
+    days: int | None = None,
 ) -> list[Task]:
     """Return a task for each metric whose entry asks for a model of its own.
 
@@ -47,17 +57,20 @@ def tasks_of(
         Feedback, by the text of the metric.
     in_incident
         Texts of the metrics that are unusual at the moment.
-    start, until : int
-        Of the readings, milliseconds: mutes that are not learnt from are left out of these.
+    until : int
+        The end of the readings, milliseconds.
+    days : int or None
+        Of readings, instead of the days of history that each entry has.
     """
     return [
         Task(
             model=str(model_of(watched.options, metric)),
             metric=str(metric),
             entry=watched.options.name,
+            periods=periods,
             left_out=[
                 *((mark.start, mark.stop) for mark in feedback.real),
-                *not_learnt_from(watched, metric, start, until),
+                *not_learnt_from(watched, metric, until - 1000 * periods * metric.period, until),
             ],
             fine=list(feedback.fine),
             in_incident=str(metric) in in_incident,
@@ -67,7 +80,25 @@ def tasks_of(
         if watched.options.model == PER_METRIC
         for metric in watched.metrics
         for feedback in [said.get(str(metric), NO_FEEDBACK)]
+        for periods in [periods_to_read(days or watched.options.history_days, metric.period)]
     ]
+
+
+def periods_to_read(days: int, period: int) -> int:
+    """Return how many periods of a metric a model is trained on.
+
+    They are those that the watcher has of it, and no fewer than a model needs. One day less than
+    CloudWatch keeps them: of a run that is continued later, the first would be gone.
+
+    Examples
+    --------
+    >>> periods_to_read(14, 300), periods_to_read(14, 60), periods_to_read(14, 3_600)
+    (4032, 8064, 660)
+    >>> periods_to_read(14, 86_400)
+    454
+    """
+    kept = (retention_days(period) - 1) * DAY_SECONDS // period
+    return min(max(periods_of(days, period), READINGS), kept)
 
 
 def not_learnt_from(
@@ -85,6 +116,7 @@ def plan_run(
     plan: RunPlan,
     workers: int = 1,
     marks: Mapping[str, MetricFeedback] | None = None,
+    days: int | None = None,
 ) -> RunPlan:
     """Plan a run over the metrics whose entries ask for a model each.
 
@@ -97,6 +129,8 @@ def plan_run(
         How many there will be: each gets several batches.
     marks
         What people have said, by metric, instead of what the stack has.
+    days
+        Of readings, instead of the days of history that each entry has.
 
     Raises
     ------
@@ -106,9 +140,8 @@ def plan_run(
     ConflictError
         If there is a run of this name.
     """
-    start = plan.until - plan.days * DAY_MS
     said = stored_marks(store) if marks is None else marks
-    tasks = tasks_of(fleet, said, unusual_metrics(store), start, plan.until)
+    tasks = tasks_of(fleet, said, unusual_metrics(store), plan.until, days)
     if not tasks:
         raise SourceError(
             "no metric is to have a model of its own: give an entry of the watch file "

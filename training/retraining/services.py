@@ -13,12 +13,12 @@ from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
 from ops_anomaly.aws.objects import S3ObjectStore, StoredObject
 from training import RunError
 from training.publishing import BucketModels, check_bucket
-from training.retraining.documents import RunPlan, Services
-from training.sources.cloudwatch import cloudwatch_client, fetch_series
+from training.retraining.documents import Services
+from training.sources.cloudwatch import cloudwatch_client, read_spans
 from training.versions import s3_client
 
 if TYPE_CHECKING:
-    from ops_anomaly.aws.cloudwatch import Metric
+    from ops_anomaly.aws.cloudwatch import Metric, Span
     from training.sources.series import LabelledSeries
 
 Connect = Callable[[], Services]
@@ -84,10 +84,9 @@ class CloudWatchReader:
 
     cloudwatch: Any
 
-    def __call__(self, metrics: Sequence[Metric], plan: RunPlan) -> Mapping[Metric, LabelledSeries]:
-        """Return the last days of metrics."""
-        until = plan.until / 1000
-        return fetch_series(self.cloudwatch, metrics, plan.days, until, lambda done, total: None)
+    def __call__(self, spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
+        """Return metrics, each over its span."""
+        return read_spans(self.cloudwatch, spans)
 
 
 @dataclass(frozen=True)

@@ -99,13 +99,22 @@ def fetch_series(
     SourceError
         If CloudWatch doesn't keep such readings for so long, or can't be read.
     """
+    return read_spans(cloudwatch, [span_of(metric, days, until) for metric in metrics], on_progress)
+
+
+def read_spans(
+    cloudwatch: Any,
+    spans: Sequence[Span],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Metric, LabelledSeries]:
+    """Read metrics, each over its own span; see `fetch_series`."""
     found = {}
-    spans = [span_of(metric, days, until) for metric in metrics]
     on_progress(0, len(spans))
     with source_errors():
         for done, (span, series) in enumerate(read_history(cloudwatch, spans), start=1):
             if len(series) >= MIN_LENGTH:
-                origin = f"CloudWatch {span.metric}, {days} days"
+                days = (span.end - span.start) / DAY_SECONDS
+                origin = f"CloudWatch {span.metric}, {days:g} days"
                 found[span.metric] = LabelledSeries(str(span.metric), origin, series)
             on_progress(done, len(spans))
     return found
