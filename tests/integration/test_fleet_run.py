@@ -186,7 +186,7 @@ from tests.support.retraining import PLAN, daily, load
 from training.publishing import BucketModels
 from training.retraining.batch import train_model
 from training.retraining.documents import Task
-verdict, kind, data = train_model(PLAN, Task("m", str(load("a")), "web"), daily("a"), None)
+verdict, kind, data = train_model(PLAN, Task("m", str(load("a")), "web", 672), daily("a"), None)
 assert verdict.publish and data, verdict
 """
 
