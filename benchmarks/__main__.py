@@ -14,6 +14,7 @@ from benchmarks.detection.nab import nab
 from benchmarks.fleet import fleet
 from benchmarks.guard import guard
 from benchmarks.pages import pages
+from benchmarks.shard import shard
 from benchmarks.speed import BenchmarkError
 from benchmarks.speed.run import speed
 from local import LocalError
@@ -28,6 +29,7 @@ app.command()(faults)
 app.command()(speed)
 app.command()(fleet)
 app.command()(pages)
+app.command()(shard)
 app.command()(azure)
 app.command()(guard)
 
