@@ -12,7 +12,7 @@ from rich.console import Console
 
 from commands import CommandError
 from commands.feedback import feedback
-from commands.models import models, publish, rollback
+from commands.models import models, publish, rollback, runs
 from commands.replay import replay
 from commands.smoke import smoke
 from commands.train import train
@@ -36,6 +36,7 @@ EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
         "publish runs/web-1-cpu --bucket my-models --expect Qx7dWmT2",
     ),
     models: ("models --bucket my-models", "models web-1-cpu --bucket my-models --json"),
+    runs: ("runs --bucket my-models", "runs 2026-11-27T020000Z --bucket my-models"),
     rollback: ("rollback web-1-cpu --to Qx7dWmT2 --bucket my-models",),
     watch: ("watch watch.yaml", "watch watch.yaml --bucket my-models"),
     feedback: (

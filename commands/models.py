@@ -1,10 +1,11 @@
-"""`publish`, `models`, `rollback`: the models in the bucket, and their versions."""
+"""`publish`, `models`, `rollback`, `runs`: the models in the bucket, their versions and runs."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,10 +15,19 @@ from ops_anomaly.aws.objects import check_name
 from ops_anomaly.detection.formatting import duration
 
 if TYPE_CHECKING:
-    from training.versions import History, Version
+    from collections.abc import Mapping, Sequence
+
+    from training.retraining.documents import Status
+    from training.retraining.runs import KnownRun
+    from training.versions import History, ListedModel, Version
 
 LAST = 10
-"""Versions of each model that are listed where no model is named."""
+"""Versions of each model that are listed where no model is named; and runs."""
+
+MAX_SHOWN = 20
+"""Models of which the versions are listed; of more there is a line an entry, and so many lines."""
+
+CENT = 0.01
 
 Expect = Annotated[
     str | None,
@@ -59,27 +69,101 @@ def models(
     bucket: Bucket,
     name: Annotated[
         str | None,
-        typer.Argument(help=f"List every version of this model; else the last {LAST} of each."),
+        typer.Argument(
+            help=f"List every version of this model, or the last {LAST} of those that begin so."
+        ),
     ] = None,
     endpoint_url: EndpointUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List models and their versions, and which ones are live."""
-    from training.versions import list_models, read_histories, s3_client
+    """List models and their versions, and which ones are live.
+
+    Of more than 20, there is a line for the models of each entry.
+    """
+    from training.retraining.runs import unpublished_since
+    from training.versions import list_live, object_versions, read_histories, s3_client
 
     s3 = s3_client(endpoint_url)
-    names = [check_name(name)] if name else list_models(s3, bucket)
-    histories = read_histories(s3, bucket, names, None if name else LAST)
+    is_one = name is not None and bool(object_versions(s3, bucket, check_name(name)))
+    listed = [] if is_one else list_live(s3, bucket, name or "")
+    if len(listed) > MAX_SHOWN:
+        show_listed(s3, bucket, listed, endpoint_url, as_json=as_json)
+        return
+    # a name that no model has, nor begins with, is an error that lists those that there are
+    names = [each.name for each in listed] or ([name] if name else [])
+    histories = read_histories(s3, bucket, names, None if is_one else LAST)
     if as_json:
-        records = [history.record() for history in histories]
-        typer.echo(json.dumps({"bucket": bucket, "models": records}, indent=2, ensure_ascii=False))
+        records = [
+            history.record() | {"not_published": since and since.record()}
+            for history in histories
+            for since in [unpublished_since(s3, bucket, history)]
+        ]
+        print_json({"bucket": bucket, "models": records})
         return
     for history in histories:
         show_model(history, more=command("models", history.name, bucket, endpoint_url))
+        show_runs(s3, bucket, history)
+        console.print()
     if names:
         console.print(NOTE, style="dim", highlight=False)
     else:
         console.print(f"Bucket {bucket} has no models yet. Next: ops-anomaly train")
+
+
+def print_json(record: Mapping[str, object]) -> None:
+    """Print a record as JSON."""
+    typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
+
+
+def show_listed(
+    s3: Any, bucket: str, listed: Sequence[ListedModel], endpoint_url: str | None, *, as_json: bool
+) -> None:
+    """Print many models: those of an entry in one line, and what the last run came to."""
+    from training.console import print_table
+    from training.retraining.runs import list_runs
+
+    if as_json:
+        records = [
+            {"name": each.name, "published": each.published.astimezone(UTC).isoformat()}
+            for each in listed
+        ]
+        print_json({"bucket": bucket, "models": records})
+        return
+    print_table(listed_table(listed), console)
+    for run in list_runs(s3, bucket, 1):
+        console.print(f"Last run: {run.run}, {run_in_words(run)}", highlight=False)
+    console.print(
+        "Versions of one model, or of all that begin so:\n  "
+        + command("models", listed[0].name, bucket, endpoint_url),
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def listed_table(listed: Sequence[ListedModel]) -> Table:
+    """Return a row an entry, and one for each other model: 80 columns wide at most."""
+    from training.console import age, new_table
+    from training.versions import by_entry
+
+    groups = sorted(by_entry(listed).items(), key=lambda group: -len(group[1]))
+    table = new_table(f"{len(listed):,} models", None, "model", "live", "newest", "oldest")
+    for name, members in groups[:MAX_SHOWN]:
+        times = [each.published for each in members]
+        table.add_row(name, f"{len(members):,}", age(max(times)), age(min(times)))
+    if others := groups[MAX_SHOWN:]:
+        count = sum(len(members) for _, members in others)
+        table.add_row(f"others, of {len(others):,} names", f"{count:,}", "", "")
+    return table
+
+
+def run_in_words(run: KnownRun) -> str:
+    """Return what started a run, and what it came to."""
+    from training.retraining.page import counts_in_words
+
+    if run.summary:
+        return f"{run.trigger}: {counts_in_words(run.summary)}"
+    planned = f", {run.plan.metrics:,} metrics planned" if run.plan else ""
+    return f"{run.trigger}: not finished{planned}"
 
 
 NOTE = (
@@ -106,7 +190,6 @@ def show_model(history: History, more: str) -> None:
     print_table(versions_table(history), console)
     if history.older:
         console.print(f"  and {history.older:,} older: {more}", highlight=False, soft_wrap=True)
-    console.print()
 
 
 def show_training(live: Version) -> None:
@@ -122,6 +205,26 @@ def show_training(live: Version) -> None:
         console.print(
             f"  its data ended {age(until)} ago: train it again", style="yellow", highlight=False
         )
+
+
+def show_runs(s3: Any, bucket: str, history: History) -> None:
+    """Print which run trained the live version, and why a later one did not publish its model."""
+    from training.console import age
+    from training.retraining.reasons import UNPUBLISHED, command_for, reason_of
+    from training.retraining.runs import run_of, unpublished_since
+
+    if history.live and (run := run_of(s3, bucket, history.live)):
+        console.print(f"  run {run}", highlight=False)
+    since = unpublished_since(s3, bucket, history)
+    if since is None:
+        return
+    outcome = since.outcome
+    what = f"{outcome.status} {age(since.time)} ago by run {since.run}"
+    console.print(f"  {what}: {outcome.reason}", style="yellow", highlight=False, markup=False)
+    if outcome.status in UNPUBLISHED:
+        console.print(f"  {reason_of(outcome).to_do}", highlight=False, markup=False)
+    if what_to_type := command_for(outcome, bucket):
+        console.print(f"    {what_to_type}", highlight=False, markup=False, soft_wrap=True)
 
 
 def versions_table(history: History) -> Table:
@@ -149,6 +252,13 @@ def versions_table(history: History) -> Table:
     return table
 
 
+HOLD = (
+    "The next retraining publishes again if what it trains is no worse than this version. To hold "
+    "it, give the metric an entry of its own in the watch file, under metrics, with model: {name}"
+)
+"""What is said of the model of a metric that is trained again every night."""
+
+
 def rollback(
     name: Annotated[str, typer.Argument(help="The model.")],
     to: Annotated[
@@ -167,7 +277,7 @@ def rollback(
     Of two people who publish or roll back at the same time, one is refused, as by publish.
     """
     from training.publishing import roll_back
-    from training.versions import describe, s3_client
+    from training.versions import describe, entry_of, s3_client
 
     former, live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to, expect)
     if former:
@@ -175,6 +285,8 @@ def rollback(
     console.print(f"Live again: {describe(live)}", highlight=False)
     console.print(f"  new VersionId  {live.version_id}", highlight=False)
     show_undo(name, former, live, bucket, endpoint_url)
+    if entry_of(name):
+        console.print(HOLD.format(name=name), highlight=False)
 
 
 def show_undo(
@@ -194,3 +306,68 @@ def show_undo(
     versions = ("--to", former.version_id, "--expect", live.version_id)
     undo = command("rollback", name, bucket, endpoint_url, *versions)
     console.print(f"To undo:\n  {undo}", highlight=False, markup=False, soft_wrap=True)
+
+
+def runs(
+    bucket: Bucket,
+    run: Annotated[
+        str | None,
+        typer.Argument(help=f"Save the report of this run; else list the last {LAST}."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where to.  [default: retraining-RUN.html]", show_default=False),
+    ] = None,
+    endpoint_url: EndpointUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the retrainings of a fleet, or save the report of one."""
+    from training.console import print_table
+    from training.retraining.runs import list_runs, read_page, read_run
+    from training.versions import s3_client
+
+    s3 = s3_client(endpoint_url)
+    if run is None:
+        found = list_runs(s3, bucket, LAST)
+        if as_json:
+            print_json({"bucket": bucket, "runs": [each.record() for each in found]})
+        elif found:
+            print_table(runs_table(found), console)
+            last = next((each.run for each in found if each.summary), found[0].run)
+            report = command("runs", last, bucket, endpoint_url)
+            console.print(f"The report of one: {report}", highlight=False, soft_wrap=True)
+        else:
+            console.print(f"Bucket {bucket} has no runs yet. Next: ops-anomaly train --watch FILE")
+        return
+    page, known = read_page(s3, bucket, run), read_run(s3, bucket, run)
+    path = out or Path(f"retraining-{run}.html")
+    path.write_bytes(page)
+    if as_json:
+        print_json({"bucket": bucket, "report": str(path), **known.record()})
+        return
+    console.print(run_in_words(known), highlight=False)
+    console.print(f"Report: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+def runs_table(runs: Sequence[KnownRun]) -> Table:
+    """Return a row a run, newest first: 80 columns wide at most."""
+    from training.console import NOTHING, new_table
+    from training.fleet import dollars
+
+    counts: tuple[Status, ...] = ("published", "kept", "refused", "failed")
+    table = new_table("Runs", None, "run", "trigger", *counts, "missing", "took", "cost")
+    for run in runs:
+        summary = run.summary
+        if summary is None:
+            table.add_row(run.run, run.trigger, "not finished", *6 * [NOTHING])
+            continue
+        cost = summary.cost.total
+        table.add_row(
+            run.run,
+            run.trigger,
+            *(f"{summary.counts[status]:,}" for status in counts),
+            f"{summary.missing:,}",
+            duration(summary.finished - summary.until),
+            dollars(cost) if cost >= CENT else f"<{dollars(CENT)}",
+        )
+    return table

@@ -15,7 +15,7 @@ from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.pages import document, time_of_day
 from training.fleet import dollars
-from training.retraining.documents import Outcome, Report
+from training.retraining.documents import Outcome, Report, Summary
 from training.retraining.guard import FEWER_FAULTS, Figures, share
 from training.retraining.reasons import Group, command_for, grouped, resume_command
 
@@ -100,7 +100,7 @@ def run_page(report: Report) -> str:
 
 def heading(report: Report) -> str:
     """Return when the run was, how long it took, and what it cost."""
-    where = "nightly, in the account" if report.execution else "from a machine"
+    where = "nightly, in the account" if report.execution else "manual, from a machine"
     return (
         f'<div class="oa-top"><h1>Retraining of {time_of_day(report.until, UTC)} UTC</h1>'
         f'<p class="oa-muted">{escape(report.run)}, {where}: '
@@ -108,7 +108,7 @@ def heading(report: Report) -> str:
     )
 
 
-def counts_in_words(report: Report) -> str:
+def counts_in_words(report: Summary) -> str:
     """Return what became of how many metrics, in a line.
 
     Such as "2 published, 1 refused, of 3 metrics".
@@ -118,7 +118,7 @@ def counts_in_words(report: Report) -> str:
     return f"{', '.join(parts)}, of {total:,} metric{'' if total == 1 else 's'}"
 
 
-def all_counts(report: Report) -> Iterator[tuple[str, int]]:
+def all_counts(report: Summary) -> Iterator[tuple[str, int]]:
     """Yield each status that a metric has, and how many have it."""
     for status, count in [*report.counts.items(), ("missing", report.missing)]:
         if count:

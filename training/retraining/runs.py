@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ from training.retraining.documents import (
 )
 from training.retraining.reasons import resume_command
 from training.versions import READERS, is_missing, publish_errors
+
+if TYPE_CHECKING:
+    from training.versions import History, Version
 
 Content = TypeVar("Content")
 
@@ -42,9 +45,9 @@ class KnownRun:
     summary: Summary | None
 
     @property
-    def by(self) -> str:
-        """Who trains: the state machine of the account, or somebody's machine."""
-        return "nightly" if self.plan and self.plan.execution else "a machine"
+    def trigger(self) -> str:
+        """Whether the state machine of the account trains, or somebody's machine."""
+        return "nightly" if self.plan and self.plan.execution else "manual"
 
     def record(self) -> dict[str, Any]:
         """Return all of it, as JSON has it."""
@@ -101,17 +104,51 @@ def read_page(s3: Any, bucket: str, run: str) -> bytes:
     )
 
 
-def last_unpublished(s3: Any, bucket: str, name: str) -> tuple[Outcome, str, datetime] | None:
-    """Return why a model was last not published, by which run, and when; None if it always was."""
+class Unpublished(NamedTuple):
+    """Why a model was not published: what became of it, in which run, and when."""
+
+    outcome: Outcome
+    run: str
+    time: datetime
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it, as JSON has it."""
+        when = self.time.astimezone(UTC).isoformat()
+        return {"run": self.run, "time": when, **msgspec.to_builtins(self.outcome)}
+
+
+def run_of(s3: Any, bucket: str, version: Version) -> str:
+    """Return the run that a version is of, and what started that where it is known; or nothing.
+
+    Such as "2026-11-27T020000Z, nightly".
+    """
+    if not version.run:
+        return ""
+    plan = read_document(s3, bucket, key_of(version.run, "plan.json"), RunPlan)
+    if plan is None:  # the run is of one model, or its plan has expired
+        return version.run
+    return f"{version.run}, {KnownRun(version.run, plan, None).trigger}"
+
+
+def unpublished_since(s3: Any, bucket: str, history: History) -> Unpublished | None:
+    """Return why the last retraining did not publish a model; None if it did, or there was none."""
+    name, live = history.name, history.live
     with publish_errors(f"listing the runs of {name}"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"runs/{name}/")
         keys = [each for page in pages for each in page.get("Contents", ())]
-    found = [each for each in keys if each["Key"].endswith("/outcome.json")]
+    found = [
+        each
+        for each in keys
+        if each["Key"].endswith("/outcome.json")
+        and (live is None or each["LastModified"] > live.published)
+    ]
     if not found:
         return None
     newest = max(found, key=lambda each: each["LastModified"])
     outcome = read_document(s3, bucket, newest["Key"], Outcome)
-    return (outcome, newest["Key"].split("/")[2], newest["LastModified"]) if outcome else None
+    if outcome is None:
+        return None
+    return Unpublished(outcome, newest["Key"].split("/")[2], newest["LastModified"])
 
 
 def read_document(s3: Any, bucket: str, key: str, kind: type[Content]) -> Content | None:
