@@ -187,7 +187,7 @@ def test_without_an_index_no_model_is_published(world: World) -> None:
     assert world.unavailable == []
 
 
-def test_one_request_tells_which_of_many_models_have_another_version(world: World) -> None:
+def test_one_request_shows_which_of_many_models_have_another_version(world: World) -> None:
     versions = world.publish("a", "b")
     world.published("a", "b")
     world.clock.seconds = 10 * TTL

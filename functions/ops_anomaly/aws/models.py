@@ -199,7 +199,7 @@ class ModelRegistry:
     ) -> dict[str, LoadedModel]:
         """Return those of many models that are published, as the index has them.
 
-        The index tells which have another version: only these are read, several in parallel.
+        The index has their versions, and only what has another one is read, several in parallel.
 
         Parameters
         ----------
