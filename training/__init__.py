@@ -22,5 +22,9 @@ class PublishError(TrainingError):
     """The bucket refused, or isn't what it should be."""
 
 
+class PublishUnavailableError(PublishError):
+    """The bucket did not respond: whether it has written is not known then."""
+
+
 class PublishConflictError(PublishError):
     """Somebody else published in between: check which version is live, then decide again."""

@@ -19,7 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ops_anomaly.aws.errors import ServiceError, translate_aws_errors
+from ops_anomaly.aws.errors import ServiceError, ServiceUnavailableError, translate_aws_errors
 from ops_anomaly.aws.models import valid_time
 from ops_anomaly.aws.objects import (
     CREATED_METADATA,
@@ -31,7 +31,7 @@ from ops_anomaly.detection.artifact import Manifest, digest, read_manifest, unpa
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
-from training import PublishError
+from training import PublishError, PublishUnavailableError
 from training.candidates import TITLES
 from training.console import NOTHING, age
 from training.fleet import PublishedModel
@@ -449,6 +449,8 @@ def publish_errors(action: str) -> Iterator[None]:
     try:
         with translate_aws_errors(action):
             yield
+    except ServiceUnavailableError as error:
+        raise PublishUnavailableError(str(error)) from error.__cause__
     except ServiceError as error:
         raise PublishError(str(error)) from error.__cause__
     except ValueError as error:  # the endpoint is not a URL, or the bucket's name not valid

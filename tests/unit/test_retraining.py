@@ -17,6 +17,7 @@ from ops_anomaly.aws.errors import (
     ObjectNotFoundError,
     RequestRefusedError,
     ServiceUnavailableError,
+    StoreUnavailableError,
 )
 from ops_anomaly.aws.objects import NAME_PATTERN, ObjectStore
 from ops_anomaly.detection.artifact import digest, unpack
@@ -36,7 +37,7 @@ from tests.support.retraining import (
     load,
     read_daily,
 )
-from training import RunError, SourceError
+from training import PublishUnavailableError, RunError, SourceError
 from training.retraining.batch import span_of, train_batch
 from training.retraining.documents import (
     Outcome,
@@ -45,6 +46,9 @@ from training.retraining.documents import (
     Services,
     Task,
     artifact_key,
+    batch_key,
+    key_of,
+    outcomes_key,
     read_plan,
 )
 from training.retraining.plan import plan_run, tasks_of, write_plan
@@ -217,6 +221,76 @@ def test_two_processes_at_the_same_batch_do_not_both_write() -> None:
     with pytest.raises(ConflictError):
         train_batch(replace(services, read=meanwhile), PLAN.run, 0)
     assert finish_run(services, PLAN.run).counts["trained"] == 1
+
+
+def test_two_processes_that_both_train_a_metric_publish_it_once_and_both_say_so() -> None:
+    """Whichever writes its outcome: the model is live, and the report has to list it."""
+    models = MemoryModels()
+
+    class Overtaken(MemoryModels):
+        def publish(self, name, data, **more):
+            models.publish(name, data, **more)
+            return super().publish(name, data, **more)
+
+    services = planned("a", models=Overtaken(models.live, models.published))
+    [outcome] = train_batch(services, PLAN.run, 0)
+    assert (outcome.status, outcome.version) == ("published", "v1")
+    assert models.published == [outcome.model]
+
+
+@pytest.mark.parametrize("method", ["read", "publish"])
+@pytest.mark.parametrize("error", [PublishUnavailableError, StoreUnavailableError])
+def test_a_batch_is_tried_again_when_the_bucket_did_not_respond(
+    method: str, error: type[Exception]
+) -> None:
+    """That says nothing of the metric; and whether its model is live is not known."""
+    models = MemoryModels()
+    services = planned("a", "b", models=models)
+
+    class Away(MemoryModels):
+        def read(self, name):
+            self.fail("read")
+            return super().read(name)
+
+        def publish(self, name, data, **more):
+            version = super().publish(name, data, **more)
+            self.fail("publish")
+            return version
+
+        def fail(self, tried):
+            if tried == method:
+                raise error("503")
+
+    away = replace(services, models=Away(models.live, models.published))
+    with pytest.raises(error):
+        train_batch(away, PLAN.run, 0)
+    outcomes = train_batch(services, PLAN.run, 0)
+    assert statuses(outcomes) == {"a": "published", "b": "published"}
+    assert sorted(models.published) == sorted(models.live)
+
+
+def test_outcomes_that_somebody_damaged_are_written_anew() -> None:
+    """No model is published twice for that."""
+    models = MemoryModels()
+    services = planned("a", "b", models=models)
+    first, second = train_batch(services, PLAN.run, 0)
+    swapped = msgspec.json.encode([second, first])
+    for damaged in (b"", b"[{]", b"{}", swapped, msgspec.json.encode([first, second, second])):
+        services.store.overwrite(outcomes_key(PLAN.run, 0), damaged)
+        assert finish_run(services, PLAN.run).missing in {0, 2}
+        assert statuses(train_batch(services, PLAN.run, 0)) == {"a": "published", "b": "published"}
+    assert len(models.published) == 2
+
+
+def test_a_batch_or_a_plan_that_somebody_damaged_is_one_message() -> None:
+    services = planned("a")
+    services.store.overwrite(batch_key(PLAN.run, 0), b"[{}]")
+    with pytest.raises(RunError, match=r"batches/00000.json: not as a run writes it"):
+        train_batch(services, PLAN.run, 0)
+    assert finish_run(services, PLAN.run).missing == 1
+    services.store.overwrite(key_of(PLAN.run, "plan.json"), b"{")
+    with pytest.raises(RunError, match=r"plan.json: not as a run writes it"):
+        finish_run(services, PLAN.run)
 
 
 # --- what is live -------------------------------------------------------------------------------

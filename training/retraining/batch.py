@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Metric, Span
-from ops_anomaly.aws.errors import ServiceUnavailableError
+from ops_anomaly.aws.errors import ServiceUnavailableError, StoreUnavailableError
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.types import ArtifactError
 from ops_anomaly.watcher.silence import filled_with_zeros
-from training import PublishConflictError, SourceError
+from training import PublishConflictError, PublishUnavailableError, SourceError
 from training.backtest import plan_injections, run_backtest, split
 from training.candidates import CANDIDATES
 from training.comparison import choose_winner, evaluate_candidate
@@ -32,12 +32,11 @@ from training.retraining.documents import (
     Status,
     Task,
     artifact_key,
-    batch_key,
     outcome_key,
     outcomes_key,
-    read_json,
     read_outcomes,
     read_plan,
+    read_tasks,
 )
 from training.retraining.guard import LiveModel, Verdict, compare, data_fault
 from training.run import artifact
@@ -71,19 +70,18 @@ def train_batch(
 
     Raises
     ------
-    SourceError
-        If CloudWatch does not respond: the batch can be tried again.
+    SourceError, PublishUnavailableError, StoreUnavailableError
+        If CloudWatch or the bucket does not respond: the batch can be tried again.
     ConflictError
         If another process is training the same batch.
-    StoreUnavailableError
-        If the store does not respond.
     """
     plan = read_plan(services.store, run)
-    tasks, _ = read_json(services.store, batch_key(run, number), list[Task])
-    outcomes, etag = read_outcomes(services.store, run, number)
-    due = tasks[len(outcomes) :]
-    found = read_series(services.read, [span_of(task, plan.until) for task in due])
-    for task, series in zip(due, found, strict=True):
+    tasks = {task.model: task for task in read_tasks(services.store, run, number)}
+    found, etag = read_outcomes(services.store, run, number)
+    outcomes = [each for each in found if each.model in tasks]
+    due = [task for name, task in tasks.items() if name not in {each.model for each in outcomes}]
+    read = read_series(services.read, [span_of(task, plan.until) for task in due])
+    for task, series in zip(due, read, strict=True):
         outcomes.append(outcome_of(services, plan, task, series))
         if outcomes[-1].status in NOT_PUBLISHED:
             key = outcome_key(run, task.model)
@@ -127,11 +125,13 @@ def read_series(read: ReadSeries, spans: Sequence[Span]) -> list[LabelledSeries 
 def outcome_of(
     services: Services, plan: RunPlan, task: Task, series: LabelledSeries | Exception | None
 ) -> Outcome:
-    """Train, compare and publish the model of a metric; whatever goes wrong is its outcome."""
+    """Train, compare and publish the model of a metric; what is wrong with it is its outcome."""
     try:
         if isinstance(series, Exception):
             raise series
         return train_task(services, plan, task, series)
+    except (PublishUnavailableError, StoreUnavailableError):
+        raise  # it says nothing of the metric, and may have published
     except Exception as error:  # of any kind: the other metrics are trained
         known = isinstance(error, SourceError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -144,8 +144,7 @@ def train_task(
     """Train the model of a metric, compare it with the live one, and publish it if it may be."""
     published = services.models.read(task.model) if services.models else None
     if published and published.run == plan.run:  # before it could be written down
-        version = {"sha256": published.digest, "version": published.version}
-        return outcome(task, "published", "Published before the run was cut off", **version)
+        return published_before(task, published)
     if series is None:
         span = span_of(task, plan.until)
         days = number(1000 * (span.end - span.start) / DAY_MS, 3)
@@ -191,8 +190,17 @@ def published_outcome(
             replaces=live.etag if live else None,
         )
     except PublishConflictError:
+        live = models.read(task.model)
+        if live and live.run == plan.run:  # by another try of this batch, which still runs
+            return published_before(task, live)
         return outcome(task, "kept", "Somebody else has published in between", **found)
     return outcome(task, "published", verdict.reason, version=version, **found)
+
+
+def published_before(task: Task, live: PublishedArtifact) -> Outcome:
+    """Return the outcome of a task whose model another try of the batch has published."""
+    version = {"sha256": live.digest, "version": live.version}
+    return outcome(task, "published", "Published before the run was cut off", **version)
 
 
 def outcome(task: Task, status: Status, reason: str, **more: Any) -> Outcome:

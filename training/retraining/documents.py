@@ -289,22 +289,52 @@ def read_plan(store: ObjectStore, run: str) -> RunPlan:
         If there is no such run.
     """
     try:
-        return read_json(store, key_of(run, "plan.json"), RunPlan)[0]
+        return read_json(store, key_of(run, "plan.json"), RunPlan)
     except ObjectNotFoundError as error:
         raise RunError(f"there is no run {run}, or its plan was not finished: {error}") from error
 
 
 def read_outcomes(store: ObjectStore, run: str, number: int) -> tuple[list[Outcome], str | None]:
-    """Return the outcomes of a batch so far, in the order of its tasks, and their ETag."""
+    """Return the outcomes of a batch so far, and their ETag; none where they were damaged."""
+    key = outcomes_key(run, number)
     try:
-        return read_json(store, outcomes_key(run, number), list[Outcome])
+        stored = store.read(key)
     except ObjectNotFoundError:
         return [], None
+    if stored is None:  # not modified, although no ETag was sent
+        return [], None
+    try:
+        outcomes = decoded(stored.data, key, list[Outcome])
+    except RunError:
+        return [], stored.etag
+    is_whole = len({each.model for each in outcomes}) == len(outcomes)
+    return outcomes if is_whole else [], stored.etag
 
 
-def read_json(store: ObjectStore, key: str, kind: type[Content]) -> tuple[Content, str]:
-    """Return an object's content and its ETag."""
+def read_tasks(store: ObjectStore, run: str, number: int) -> list[Task]:
+    """Return the metrics of a batch."""
+    return read_json(store, batch_key(run, number), list[Task])
+
+
+def read_json(store: ObjectStore, key: str, kind: type[Content]) -> Content:
+    """Return an object's content.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        If there is no such object.
+    RunError
+        If somebody has damaged it.
+    """
     stored = store.read(key)
     if stored is None:  # not modified, although no ETag was sent
         raise ObjectNotFoundError(key)
-    return msgspec.json.decode(stored.data, type=kind), stored.etag
+    return decoded(stored.data, key, kind)
+
+
+def decoded(data: bytes, key: str, kind: type[Content]) -> Content:
+    """Return what an object holds; `RunError` if it does not."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise RunError(f"{key}: not as a run writes it ({error}); begin a new run") from error

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
 
+from ops_anomaly.aws.errors import ObjectNotFoundError
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.watcher.outbox import EventChannel, Notification, UndeliveredError
+from training import RunError
 from training.cost import TRAINING_SECONDS, run_cost
 from training.fleet import dollars
 from training.retraining.documents import (
@@ -22,11 +24,10 @@ from training.retraining.documents import (
     Status,
     Summary,
     Task,
-    batch_key,
     key_of,
-    read_json,
     read_outcomes,
     read_plan,
+    read_tasks,
     summary_key,
 )
 from training.retraining.page import counts_in_words, run_page
@@ -101,13 +102,22 @@ def by_entry(
         counts.setdefault(each.entry, Counter())[each.status] += 1
     if plan.metrics > sum(map(len, batches.values())):
         for number, outcomes in batches.items():
-            tasks, _ = read_json(services.store, batch_key(plan.run, number), list[Task])
-            for task in tasks[len(outcomes) :]:
+            for task in left_of(services, plan.run, number, outcomes):
                 counts.setdefault(task.entry, Counter())["missing"] += 1
     return {
         entry: {name: found[name] for name in (*STATUSES, "missing")}
         for entry, found in counts.items()
     }
+
+
+def left_of(services: Services, run: str, number: int, outcomes: Sequence[Outcome]) -> list[Task]:
+    """Return the tasks of a batch without an outcome; none where the batch can't be read."""
+    try:
+        tasks = read_tasks(services.store, run, number)
+    except (RunError, ObjectNotFoundError):
+        return []
+    done = {each.model for each in outcomes}
+    return [task for task in tasks if task.model not in done]
 
 
 def announce(report: Report, events: Any, bus: str) -> None:
