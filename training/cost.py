@@ -53,12 +53,18 @@ PROCESSOR_SECONDS, WAITING_SECONDS = 0.0015, 0.005
 GET_SECONDS = 0.03
 """Assumed: what a run of the incident job waits for each of its GETs."""
 
+MODEL_SECONDS = 0.01
+"""What a job takes to read a model of a metric, and to check it: measured (`python -m benchmarks
+shard`). An instance keeps the models of one shard, and which shard it gets next is chance: of n
+shards, (n - 1) / n of the jobs read their models again."""
+
 POLLS_A_MONTH = 2 * 5 * MONTH_SECONDS / 20
 """Lambda polls each of two queues with five long polls of 20 seconds at the least."""
 
 TOTALS = 12
-ALARM_METRICS = 21
-"""Custom metrics that the watcher publishes at all times, and metrics of the stack's alarms."""
+ALARM_METRICS, RETRAINING_ALARM_METRICS = 21, 2
+"""Custom metrics that the watcher publishes at all times; metrics of the stack's alarms, and of
+the one that it has where it retrains."""
 
 LISTED = 500
 """Metrics that one call of ListMetrics returns."""
@@ -111,6 +117,8 @@ class Cost:
         CloudWatch Logs, ingested.
     listing : float
         ListMetrics for selectors, once an hour.
+    models : float
+        S3 and Lambda: reading models of metrics that have one each; none of one shard alone.
     scores : float
         Custom metrics of scores.
     stack : float
@@ -124,14 +132,15 @@ class Cost:
     compute: float
     logs: float
     listing: float
+    models: float
     scores: float
     stack: float
 
     @property
     def by_fleet(self) -> float:
         """What grows with the fleet."""
-        stored = self.requests + self.versions
-        return self.reading + stored + self.compute + self.logs + self.listing + self.scores
+        read = self.reading + self.listing + self.models
+        return read + self.requests + self.versions + self.compute + self.logs + self.scores
 
     @property
     def total(self) -> float:
@@ -157,6 +166,8 @@ class RetrainingCost:
         CloudWatch Logs, ingested.
     versions : float
         S3: what is stored of models, a month; nothing in the cost of one run.
+    alarms : float
+        Of the stack, a month.
     """
 
     reading: float
@@ -165,12 +176,24 @@ class RetrainingCost:
     orchestration: float
     logs: float
     versions: float = 0.0
+    alarms: float = 0.0
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Its parts by the name of what is paid for."""
+        return {
+            "GetMetricData": self.reading,
+            "Lambda": self.compute,
+            "S3": self.requests + self.versions,
+            "Step Functions": self.orchestration,
+            "logs": self.logs,
+            "alarms": self.alarms,
+        }
 
     @property
     def total(self) -> float:
         """All of it."""
-        stored = self.requests + self.versions
-        return self.reading + self.compute + stored + self.orchestration + self.logs
+        return sum(self.parts.values())
 
 
 RUN = LAMBDA_REQUEST + LOGGED_BYTE * LOGGED_BYTES_A_RUN
@@ -215,6 +238,8 @@ def cost_by_fleet(members: Iterable[tuple[Metric, Options]]) -> dict[str, float]
     jobs = shards * evaluations
     state = sum(RECORD_BYTES + 8 * periods_of(o.history_days, m.period) for m, o in known)
     replaced_a_day = evaluations / (MONTH_SECONDS / DAY_SECONDS)
+    own = sum(options.model == PER_METRIC for _, options in known)
+    read_again = own * evaluations * (shards - 1) / shards if shards else 0.0
     seconds = (PROCESSOR_SECONDS + WAITING_SECONDS) * sum(readings)
     return {
         "reading": METRIC_READ * sum(readings),
@@ -223,6 +248,7 @@ def cost_by_fleet(members: Iterable[tuple[Metric, Options]]) -> dict[str, float]
         "compute": LAMBDA_SECOND * (seconds + GET_SECONDS * RUNS_A_MONTH * shards)
         + (LAMBDA_REQUEST + QUEUE_REQUEST) * jobs,
         "logs": LOGGED_BYTE * LOGGED_BYTES_A_JOB * jobs,
+        "models": GET * jobs * (own > 0) + (GET + LAMBDA_SECOND * MODEL_SECONDS) * read_again,
     }
 
 
@@ -258,6 +284,7 @@ def retraining_cost(fleet: Sequence[Watched]) -> RetrainingCost | None:
         orchestration=nights * run.orchestration,
         logs=nights * run.logs,
         versions=STORED_BYTE * stored,
+        alarms=ALARM * RETRAINING_ALARM_METRICS,
     )
 
 

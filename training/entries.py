@@ -10,10 +10,13 @@ from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, Mute
 from ops_anomaly.watcher.watch_file import (
     DAY_SECONDS,
     MAX_PERIODS,
+    PER_METRIC,
     IgnoreBelow,
     Options,
     periods_of,
 )
+
+MODELS = "one a metric, as retraining publishes it; until the first, its own history"
 
 DIRECTIONS = {"both": "rises and falls", "rises": "rises", "falls": "falls"}
 
@@ -31,6 +34,7 @@ def entry_rows(options: Options, periods: Collection[int], now: int) -> list[tup
     rows = [
         ("notifies of", _notified(options)),
         ("silence", _silence(options)),
+        ("models", MODELS if options.model == PER_METRIC else ""),
         *(("muted", mute_in_words(mute, now)) for mute in options.mute),
         ("history", _history(options, periods)),
         ("owner", options.owner),

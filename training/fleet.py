@@ -20,7 +20,7 @@ from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, muted_until
 from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
 from training import SourceError
 from training.console import NOTHING, age, new_table, print_table
-from training.cost import Cost, cost_of
+from training.cost import Cost, RetrainingCost, cost_of, retraining_cost
 from training.entries import entry_rows
 from training.sources.cloudwatch import source_errors
 from training.sources.series import LabelledSeries
@@ -165,13 +165,15 @@ def show_fleet(
     for warning in warnings_of(fleet, models):
         console.print(warning, style="yellow", markup=False, highlight=False)
     show_cost(cost_of(watch_file, fleet), console)
+    if retraining := retraining_cost(fleet):
+        show_retraining_cost(retraining, console)
 
 
 def fleet_record(
     watch_file: WatchFile, fleet: Sequence[Watched], models: Models | None
 ) -> dict[str, Any]:
     """Return all that `show_fleet` prints, and every metric, as JSON has it."""
-    cost = cost_of(watch_file, fleet)
+    cost, retraining = cost_of(watch_file, fleet), retraining_cost(fleet)
     return {
         "entries": [
             {
@@ -185,6 +187,8 @@ def fleet_record(
             for watched in fleet
         ],
         "dollars_a_month": asdict(cost) | {"total": cost.total},
+        "retraining_dollars_a_month": retraining
+        and asdict(retraining) | {"total": retraining.total},
         "warnings": list(warnings_of(fleet, models)),
     }
 
@@ -282,7 +286,7 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
     models
         None where models were not read.
     """
-    if models is None and any(watched.options.model for watched in fleet):
+    if models is None and any(each.options.model not in (None, PER_METRIC) for each in fleet):
         yield (
             "Models were not read: of those with one threshold, sensitivity has no effect, and "
             "the forecast is wrong. Give --bucket to check."
@@ -363,15 +367,29 @@ def show_cost(cost: Cost, console: Console) -> None:
         "Lambda": cost.compute,
         "logs": cost.logs,
         "ListMetrics": cost.listing,
+        "models": cost.models,
         "score metrics": cost.scores,
         "alarms and totals of the stack": cost.stack,
     }
-    listed = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
     console.print(
-        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({listed}); requests to "
-        "the API apart.",
+        f"Cost: [bold]{dollars(cost.total)} a month[/bold] in us-east-1 ({listed_parts(parts)}); "
+        "requests to the API apart.",
         highlight=False,
     )
+
+
+def show_retraining_cost(cost: RetrainingCost, console: Console) -> None:
+    """Print what it costs a month to train the models of metrics every night."""
+    console.print(
+        f"With Retrain=rate(1 day): [bold]{dollars(cost.total)} a month[/bold] more "
+        f"({listed_parts(cost.parts)}).",
+        highlight=False,
+    )
+
+
+def listed_parts(parts: Mapping[str, float]) -> str:
+    """Return the parts of a cost with their names; not those that cost nothing."""
+    return ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part)
 
 
 def dollars(amount: float) -> str:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,37 @@ from aws_lambda_powertools import Logger, Metrics
 
 from ops_anomaly.watcher.fleet import Watched
 from ops_anomaly.watcher.telemetry import IncidentReport, ShardReport, Telemetry
-from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
+from ops_anomaly.watcher.watch_file import PER_METRIC, Options, WatchFile, parse_watch_file
 from tests.support.cloudformation import TRANSFORMED
+from tests.support.fakes import FakeStore
+from tests.support.retraining import PLAN, MemoryModels, fleet_of, read_daily
 from tests.support.shard_jobs import STATE, World
 from tests.support.watcher import machines
 from training.cost import (
     ALARM_METRICS,
     DASHBOARD,
+    GETS_A_BATCH,
+    GETS_A_MODEL,
+    GETS_A_RETRAINING,
+    LAMBDA_SECOND,
+    METRICS_A_BATCH,
+    PUTS_A_BATCH,
+    PUTS_A_MODEL,
+    PUTS_A_RETRAINING,
     RECORD_BYTES,
+    RETRAINING_ALARM_METRICS,
     STACK,
     TOTALS,
     Cost,
     cost_of,
+    retraining_cost,
+    run_cost,
 )
+from training.retraining.batch import train_batch
+from training.retraining.documents import Services
+from training.retraining.plan import BATCH, tasks_of, write_plan
+from training.retraining.report import finish_run
+from training.versions import PublishedArtifact
 
 ROOT = Path(__file__).parents[2]
 SELECTOR = {
@@ -95,13 +114,13 @@ def test_scores_are_custom_metrics() -> None:
 
 
 def test_the_stack_has_so_many_alarms() -> None:
-    alarms = [
-        resource["Properties"]
-        for resource in TRANSFORMED["Resources"].values()
-        if resource["Type"] == "AWS::CloudWatch::Alarm"
-    ]
-    metrics = [sum("MetricStat" in m for m in alarm.get("Metrics", [{}])) or 1 for alarm in alarms]
-    assert sum(metrics) == ALARM_METRICS
+    metrics = {True: 0, False: 0}
+    for resource in TRANSFORMED["Resources"].values():
+        if resource["Type"] == "AWS::CloudWatch::Alarm":
+            known = resource["Properties"].get("Metrics", [])
+            retrains = resource.get("Condition") == "Retrains"
+            metrics[retrains] += sum("MetricStat" in each for each in known) or 1
+    assert metrics == {False: ALARM_METRICS, True: RETRAINING_ALARM_METRICS}
 
 
 def test_the_watcher_publishes_so_many_totals_at_all_times() -> None:
@@ -116,6 +135,79 @@ def test_the_watcher_publishes_so_many_totals_at_all_times() -> None:
         metrics.flush_metrics()
     published = json.loads(out.getvalue())["_aws"]["CloudWatchMetrics"][0]["Metrics"]
     assert len(published) == TOTALS
+
+
+# --- retraining ---------------------------------------------------------------------------------
+
+
+def own_models(count: int, history_days: int = 14) -> list[Watched]:
+    options = Options(name="all", model=PER_METRIC, history_days=history_days)
+    return [Watched(options, machines(count, 300, "Average"))]
+
+
+def test_a_thousand_models_trained_every_night_cost_less_than_three_dollars_a_month() -> None:
+    found = retraining_cost(own_models(1_000))
+    assert found.reading == pytest.approx(1_000 * 0.01 / 1_000 * 730 / 24)
+    assert 0.8 < found.compute < 1.2
+    assert found.total == sum(found.parts.values()) < 3
+
+
+def test_a_longer_history_takes_longer_to_train_and_more_room() -> None:
+    two, four = retraining_cost(own_models(100)), retraining_cost(own_models(100, history_days=28))
+    assert 1.4 < four.compute / two.compute < 1.8
+    assert 1.5 < four.versions / two.versions < 1.9
+    assert four.reading == two.reading
+
+
+def test_only_models_a_metric_are_trained_every_night() -> None:
+    assert retraining_cost([Watched(Options(name="all"), machines(3, 300, "Average"))]) is None
+
+
+def test_a_run_from_a_machine_costs_no_lambda() -> None:
+    account, machine = (run_cost(100, 4, 110.0, in_account=each) for each in (True, False))
+    assert machine.compute == machine.orchestration == machine.logs == 0
+    assert (machine.reading, machine.requests) == (account.reading, account.requests)
+
+
+@dataclass
+class CountedModels(MemoryModels):
+    gets: int = 0
+
+    def read(self, name: str) -> PublishedArtifact | None:
+        self.gets += 1
+        return super().read(name)
+
+
+def requests_of(*hosts: str) -> tuple[int, int]:
+    """Return the GETs and PUTs of a run that had published the models before it was cut off."""
+    store, models = FakeStore(), CountedModels()
+    services = Services(store, read_daily, models)
+    tasks = tasks_of(fleet_of(*hosts), {}, (), PLAN.until)
+    models.live = {each.model: PublishedArtifact(b"", "", "", "v1", PLAN.run) for each in tasks}
+    write_plan(store, PLAN, tasks)
+    train_batch(services, PLAN.run, 0)
+    assert finish_run(services, PLAN.run).counts["published"] == len(hosts)
+    return store.reads + models.gets, store.writes
+
+
+def test_a_run_makes_so_many_requests_of_each_model() -> None:
+    one, two = requests_of("a"), requests_of("a", "b")
+    assert (two[0] - one[0], two[1] - one[1]) == (GETS_A_MODEL, PUTS_A_MODEL - 1)
+    assert one[0] <= GETS_A_MODEL + GETS_A_BATCH + GETS_A_RETRAINING
+    assert one[1] <= PUTS_A_MODEL + PUTS_A_BATCH + PUTS_A_RETRAINING
+    assert METRICS_A_BATCH == BATCH
+
+
+def test_models_are_read_again_where_a_fleet_has_several_shards() -> None:
+    """By an instance that keeps the models of one shard, and gets another."""
+    one, two = cost(400, 300, model=PER_METRIC), cost(800, 300, model=PER_METRIC)
+    assert cost(800, 300).models == 0
+    assert one.models == pytest.approx(8_760 * 0.000_000_4)  # the index, of each job
+    again = 800 * 8_760 / 2
+    assert two.models == pytest.approx(2 * one.models + again * (4e-7 + 0.01 * LAMBDA_SECOND))
+
+
+# --- documents ----------------------------------------------------------------------------------
 
 
 def rows(page: str, heading: str) -> dict[str, list[float]]:

@@ -14,7 +14,7 @@ from statistics import median
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.detection.timeline import utc
 from ops_anomaly.pages import document, time_of_day
-from training.fleet import dollars
+from training.fleet import dollars, listed_parts
 from training.retraining.documents import Outcome, Report, Summary
 from training.retraining.guard import FEWER_FAULTS, Figures, share
 from training.retraining.reasons import Group, command_for, grouped, resume_command
@@ -361,14 +361,7 @@ def entries_table(report: Report) -> str:
 def cost_line(report: Report) -> str:
     """Return what the run cost, by formula, and when it ended."""
     cost = report.cost
-    parts = {
-        "Lambda": cost.compute,
-        "GetMetricData": cost.reading,
-        "S3": cost.requests,
-        "Step Functions": cost.orchestration,
-        "logs": cost.logs,
-    }
-    listed = ", ".join(f"{name} {dollars(part)}" for name, part in parts.items() if part >= CENT)
+    listed = listed_parts({name: part for name, part in cost.parts.items() if part >= CENT})
     return (
         f"<h2>Cost</h2><p>By formula, in us-east-1: {dollars(cost.total)}"
         f"{f' ({listed})' if listed else ''}.</p>"
