@@ -1,9 +1,9 @@
 # How a package is made, for the Makefiles that `sam build` runs (BuildMethod: makefile): libraries,
-# and packages of this repository. They say what is in it:
-#   REQUIREMENTS  file of pinned libraries
+# and packages of this repository. Those say what is in it:
 #   PACKAGES      folders of packages
-#   UNUSED        parts of the libraries that nothing deployed imports
-#   OMITTED       parts of the packages, likewise
+#   OMITTED       parts of them that nothing deployed imports
+#   REQUIREMENTS  file of pinned libraries
+#   UNUSED        parts of these, likewise
 #   TESTS         folders of tests that a library imports all the same
 #
 # uv picks the wheels of the Lambda's platform, so that any machine builds for either
@@ -14,6 +14,18 @@ $(error ARTIFACTS_DIR is not set: `sam build` sets it to the folder that is depl
 endif
 
 UV ?= uv
+
+REQUIREMENTS ?= requirements.txt
+
+# numpy loads its own only on use; it uses numpy.ma in np.median and the like, which what serves and
+# watches does without.
+UNUSED ?= \
+  $(addprefix numpy/,f2py fft ma polynomial random testing) \
+  obstore/fsspec.py \
+  $(addprefix aws_lambda_powertools/event_handler/openapi/,compat.py dependant.py encoders.py \
+    models.py params.py pydantic_loader.py schema_generator.py) \
+  $(addprefix aws_lambda_powertools/utilities/,auth_alpha batch circuit_breaker data_masking \
+    feature_flags idempotency kafka parameters parser streaming)
 
 # Must agree with the template's parameter `Architecture`; `sam build` does not pass it on.
 ARCHITECTURE ?= arm64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from tests.support.cloudformation import (
     of_type,
     package,
     references,
+    source_root,
     statements,
 )
 
@@ -34,11 +36,14 @@ SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 
 # All that the functions' roles may do, by action; each on these resources and no others.
 BUCKET = "arn:${AWS::Partition}:s3:::${ModelBucket}"
-MODELS, WATCH, FEEDBACK, STATE, ALARM_STATE = (
+MODELS, WATCH, FEEDBACK, STATE, ALARM_STATE, PLANS, RUNS = (
     {"Fn::Sub": f"{BUCKET}/{prefix}/*"}
-    for prefix in ("models", "watch", "feedback", "state", "state/alarms")
+    for prefix in ("models", "watch", "feedback", "state", "state/alarms", "plans", "runs")
 )
-INCIDENTS, FLEET = ({"Fn::Sub": f"{BUCKET}/state/{name}.json"} for name in ("incidents", "fleet"))
+INCIDENTS, FLEET, INDEX = (
+    {"Fn::Sub": f"{BUCKET}/{name}.json"}
+    for name in ("state/incidents", "state/fleet", "models/index")
+)
 DEAD_LETTERS, SHARD_QUEUE, ALARM_QUEUE = (
     {"Fn::GetAtt": [name, "Arn"]} for name in ("DeadLetters", "ShardQueue", "AlarmQueue")
 )
@@ -76,10 +81,29 @@ MAY = {
         "s3:PutObject": [FEEDBACK],
         "sqs:SendMessage": [DEAD_LETTERS],
     },
+    "RetrainingPlanFunction": {
+        "s3:GetObject": [WATCH, FEEDBACK, INCIDENTS, PLANS],
+        "s3:PutObject": [PLANS],
+        "s3:GetBucketVersioning": [{"Fn::Sub": BUCKET}],
+        "cloudwatch:ListMetrics": ["*"],
+    },
+    "RetrainingTrainFunction": {
+        "s3:GetObject": [MODELS, PLANS],
+        "s3:PutObject": [MODELS, PLANS, RUNS],
+        "s3:ListBucket": [{"Fn::Sub": BUCKET}],
+        "cloudwatch:GetMetricData": ["*"],
+    },
+    "RetrainingReportFunction": {
+        "s3:GetObject": [PLANS, INDEX],
+        "s3:PutObject": [PLANS, INDEX],
+        "s3:ListBucket": [{"Fn::Sub": BUCKET}],
+        "s3:ListBucketVersions": [{"Fn::Sub": BUCKET}],
+        "events:PutEvents": [DEFAULT_BUS],
+    },
 }
 MAY_MANAGED = {"service-role/AWSLambdaBasicExecutionRole", "AWSXrayWriteOnlyAccess"}
 
-EVERYTHING = {"AzureCompatible": "Yes"}
+EVERYTHING = {"AzureCompatible": "Yes", "Retrain": "rate(1 day)"}
 """Parameters with which every function is there."""
 
 LOG_NAMES = {
@@ -88,6 +112,9 @@ LOG_NAMES = {
     "WatchFunction": "watch",
     "AlarmFunction": "alarms",
     "ConsoleFunction": "console",
+    "RetrainingPlanFunction": "retraining-plan",
+    "RetrainingTrainFunction": "retraining-train",
+    "RetrainingReportFunction": "retraining-report",
 }
 
 
@@ -130,7 +157,7 @@ def test_bucket_accepts_only_tls(name: str) -> None:
 def test_bucket_keeps_every_version_of_a_model(name: str) -> None:
     assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
     assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
-    for rule in BUCKETS[name]["LifecycleConfiguration"]["Rules"]:
+    for rule in deployed()[name]["Properties"]["LifecycleConfiguration"]["Rules"]:
         does = set(rule) - {"Id", "Status", "Prefix"}
         if rule.get("Prefix") == "state/":
             assert does == {"NoncurrentVersionExpiration"}
@@ -182,8 +209,7 @@ def test_with_a_key_of_its_own_for_the_topic_a_function_may_use_it(name: str) ->
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_handler_is_in_the_source(name: str) -> None:
     module, handler = FUNCTIONS[name]["Handler"].rsplit(".", 1)
-    code = ROOT / FUNCTIONS[name]["CodeUri"]
-    source = (code / module.replace(".", "/")).with_suffix(".py").read_text()
+    source = (source_root(name) / module.replace(".", "/")).with_suffix(".py").read_text()
     assert re.search(rf"^def {handler}\(event\b.*, context\b", source, re.M)
 
 
@@ -192,8 +218,11 @@ def test_function_is_built_by_the_makefile_for_python_3_13(name: str) -> None:
     assert FUNCTIONS[name]["Runtime"] == "python3.13"
     assert RESOURCES[name]["Metadata"] == {"BuildMethod": "makefile"}
     makefile = (ROOT / FUNCTIONS[name]["CodeUri"] / "Makefile").read_text()
-    assert re.search(rf"^(build-\w+ )*build-{name}( build-\w+)*:", makefile, re.M)
-    assert re.search(r"^PACKAGE := ops_anomaly$", makefile, re.M)
+    assert re.search(rf"^(build-\w+ )*build-{name}( build-\w+)*: size", makefile, re.M)
+    [packages] = re.findall(r"^PACKAGES := (.+)$", makefile, re.M)
+    assert package(name).relative_to(source_root(name)).parts[0] in map(
+        os.path.basename, packages.split()
+    )
 
 
 CONFIGURED = [name for name in FUNCTIONS if "Environment" in FUNCTIONS[name]]
@@ -201,7 +230,7 @@ CONFIGURED = [name for name in FUNCTIONS if "Environment" in FUNCTIONS[name]]
 
 @pytest.mark.parametrize("folder", sorted({package(name) for name in CONFIGURED}))
 def test_functions_are_given_the_settings_that_their_package_reads(folder: Path) -> None:
-    files = [*folder.glob("*.py"), folder.with_name("aws") / "settings.py"]
+    files = [*folder.glob("*.py"), *folder.parent.glob("aws/settings.py")]
     reads = re.compile(r'environ(?:, |\.get\()\s*"([A-Z_]+)"')
     read = {name for file in files for name in reads.findall(file.read_text())}
     given = {
@@ -209,7 +238,7 @@ def test_functions_are_given_the_settings_that_their_package_reads(folder: Path)
         for name in CONFIGURED
         if package(name) == folder
         for word in FUNCTIONS[name]["Environment"]["Variables"]
-        if not word.startswith("POWERTOOLS_")
+        if not word.startswith(("POWERTOOLS_", "JOBLIB_"))
     }
     assert given == read
 

@@ -30,6 +30,7 @@ CHANGED = {
     "EntryTopicArns": "arn:aws:sns:eu-west-1:123456789012:shop",
     "SlackWebhookUrl": "https://hooks.slack.com/services/T0/B0/secret",
     "Deployment": "Canary10Percent15Minutes",
+    "Retrain": "rate(1 day)",
     "Dashboard": "No",
 }
 AZURE = {"AzureCompatible": "Yes"}  # not with IAM: a rule of the template says so

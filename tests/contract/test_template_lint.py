@@ -28,10 +28,20 @@ ARNS = {
     "AWS::Events::ApiDestination": "arn:aws:events:eu-west-1:123456789012:api-destination/{}/0123",
     "AWS::Events::Rule": "arn:aws:events:eu-west-1:123456789012:rule/{}",
     "AWS::Lambda::Function": "arn:aws:lambda:eu-west-1:123456789012:function:{}",
+    "AWS::StepFunctions::StateMachine": "arn:aws:states:eu-west-1:123456789012:stateMachine:{}",
 }
+REFERRED_BY_ARN = ("AWS::SNS::Topic", "AWS::StepFunctions::StateMachine")
 ACCEPTED = {
     ("NO_VERSION", ""),  # of policies that SAM writes
     ("RESOURCE_STAR", "['cloudwatch:DescribeAlarms']"),  # or it would not find composite alarms
+    # of two kinds of executions there is only one
+    *(
+        (
+            "RESOURCE_MISMATCH",
+            str([{"action": action, "required_format": "arn:*:states:*:*:express:*:*:*"}]),
+        )
+        for action in ("states:DescribeExecution", "states:StopExecution")
+    ),
 }
 RESOURCE_POLICIES = ("AWS::S3::BucketPolicy", "AWS::SQS::QueuePolicy", "AWS::SNS::TopicPolicy")
 
@@ -40,7 +50,7 @@ def named(value: Any, resources: Resources) -> Any:
     """Return a value with names and ARNs as AWS would give them."""
     match value:
         case {"Ref": str(name)}:
-            is_arn = name in of_type("AWS::SNS::Topic", resources)
+            is_arn = any(name in of_type(kind, resources) for kind in REFERRED_BY_ARN)
             return arn(name, resources) if is_arn else PSEUDO[name]
         case {"Fn::GetAtt": [name, "Arn"]}:
             return arn(name, resources)

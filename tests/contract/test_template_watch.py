@@ -258,7 +258,7 @@ def test_the_function_knows_how_many_run_in_parallel() -> None:
 
 
 def test_a_shard_fits_the_smallest_function() -> None:
-    assert PARAMETERS["WatchMemorySize"]["MinValue"] >= 1024  # 804 MB were seen
+    assert PARAMETERS["WatchMemorySize"]["MinValue"] >= 1280  # 1,100 MB were seen
 
 
 # --- alarms -------------------------------------------------------------------------------------

@@ -62,10 +62,15 @@ TOPICS = of_type("AWS::SNS::Topic")
 ALARMS = of_type("AWS::CloudWatch::Alarm")
 
 
+def source_root(function: str) -> Path:
+    """Return where a function's imports begin: its code, or the folder above where that is one."""
+    code = ROOT / FUNCTIONS[function]["CodeUri"]
+    return code.parent if FUNCTIONS[function]["Handler"].startswith(f"{code.name}.") else code
+
+
 def package(function: str) -> Path:
     """Return the folder of a function's handler."""
-    properties = FUNCTIONS[function]
-    return (ROOT / properties["CodeUri"]).joinpath(*properties["Handler"].split(".")[:-2])
+    return source_root(function).joinpath(*FUNCTIONS[function]["Handler"].split(".")[:-2])
 
 
 def dead_letter_queues() -> set[str]:
