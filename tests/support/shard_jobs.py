@@ -100,7 +100,11 @@ class World:
     def new_runner(self) -> ShardRunner:
         """Return another instance of the function, which has nothing in memory."""
         models = ModelRegistry(
-            self.store, ttl_seconds=300, cache_bytes=10**6, on_refresh_failed=print
+            self.store,
+            ttl_seconds=300,
+            cache_bytes=10**6,
+            on_refresh_failed=print,
+            clock=lambda: self.clock.seconds,
         )
         return ShardRunner(
             self.cloudwatch,
