@@ -23,7 +23,13 @@ from ops_anomaly.watcher.events import (
     recognise,
 )
 from ops_anomaly.watcher.outbox import EventChannel, Notification
-from tests.support.sent_events import event_of, largest_alarm, largest_incident, sent
+from tests.support.sent_events import (
+    event_of,
+    largest_alarm,
+    largest_incident,
+    largest_retraining,
+    sent,
+)
 
 ROOT = Path(__file__).parents[2]
 EVENTS = ROOT / "events"
@@ -174,7 +180,8 @@ class Bus:
 
 
 @pytest.mark.parametrize(
-    ("make", "name"), [(largest_incident, "members"), (largest_alarm, "series")]
+    ("make", "name"),
+    [(largest_incident, "members"), (largest_alarm, "series"), (largest_retraining, "refused")],
 )
 def test_aws_takes_the_largest_event_and_the_largest_message(make: Any, name: str) -> None:
     notification, bus = make(), Bus()

@@ -269,9 +269,11 @@ def test_a_pattern_has_to_match_in_every_part() -> None:
 
 def test_the_documented_rules_match_the_events_that_they_are_for() -> None:
     text = (ROOT / "docs/events.md").read_text()
-    severe, team = map(json.loads, re.findall(r'^(\{"source".*\})$', text, re.MULTILINE))
+    severe, team, failed = map(json.loads, re.findall(r'^(\{"source".*\})$', text, re.MULTILINE))
     levels = {each.detail["level"] for each in sent() if matches(severe, event_of(each))}
     assert levels == {"critical", "error"}
     event = event_of(sent()[0])
     assert not matches(team, event)
     assert matches(team, event | {"detail": event["detail"] | {"tags": {"team": "payments"}}})
+    retrainings = [each.detail_type for each in sent() if matches(failed, event_of(each))]
+    assert retrainings == ["Retraining Finished"]

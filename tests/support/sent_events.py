@@ -23,6 +23,8 @@ from ops_anomaly.watcher.notifications import delivery_test, incident_notificati
 from ops_anomaly.watcher.outbox import Notification
 from ops_anomaly.watcher.watch_file import Options
 from tests.support.boards import NOW, bare, closed, entries, outage, silence, single
+from tests.support.retraining_reports import largest, night
+from training.retraining.report import run_notification
 
 EVENTS = Path(__file__).parents[2] / "events"
 CPU = "AWS/EC2 CPUUtilization InstanceId=i-0123456789abcdef0 Average 300"
@@ -73,6 +75,7 @@ def sent() -> list[Notification]:
         unknown,
         alarm_cleared(alarm_change("alarm-metric-ok"), incident, NOW),
         delivery_test(NOW),
+        run_notification(night()),
     ]
 
 
@@ -125,3 +128,8 @@ def largest_alarm() -> Notification:
     metrics = [str(largest_metric(number)) for number in range(30)]
     verdicts = [Verdict(each, each, "a" * 255, unavailable_because="unknown") for each in metrics]
     return alarm_fired(alarm_change("alarm-metric"), verdicts, NOW)[1]
+
+
+def largest_retraining() -> Notification:
+    """Return a run of 10,000 metrics, none of which was published, with names as long as can be."""
+    return run_notification(largest())

@@ -101,7 +101,8 @@ REASONS = (
 FAILED = Reason(
     "",
     "Errors",
-    "They are tried again in the next run. If the same error comes again, see it on a machine:",
+    "They are tried again in the next run. If an error comes again, train the metric on a machine "
+    "to see where it is from.",
     BY_HAND,
 )
 """Of a failed outcome, and of a reason that none of the others is."""
