@@ -22,6 +22,9 @@ from training.retraining.reasons import Group, command_for, grouped, resume_comm
 MAX_ROWS, MAX_OPEN = 100, 5
 """Metrics that are listed of one reason, the worst first; and of how many the list is open."""
 
+MAX_TEXT = 500
+"""Characters of a metric's text, and of its reason."""
+
 MAX_ENTRIES = 50
 """Entries with a row of their own: those with the most metrics."""
 
@@ -212,8 +215,8 @@ def outcome_row(outcome: Outcome, *, has_figures: bool) -> str:
             for each in figures_of(outcome.new, outcome.live)
         )
     return (
-        f'<tr><td>{escape(outcome.metric)}<div class="oa-metric oa-muted">{escape(outcome.model)}: '
-        f"{escape(outcome.reason)}</div></td>{figures}</tr>"
+        f'<tr><td>{escape(outcome.metric[:MAX_TEXT])}<div class="oa-metric oa-muted">{escape(outcome.model)}: '
+        f"{escape(outcome.reason[:MAX_TEXT])}</div></td>{figures}</tr>"
     )
 
 

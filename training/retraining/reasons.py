@@ -86,10 +86,16 @@ REASONS = (
         "found is left out soon without that.",
     ),
     Reason(
-        "is stuck|is constant",
+        "(is|was) stuck|is constant",
         "Repeats one value",
-        "See what sends it. A metric that is to be constant needs no model: leave `model` out of "
-        "its entry, and it is compared with its own history.",
+        "See what sends it. If that is mended, keep the time out by a mute with learn: false in the "
+        "watch file. A metric that is to be constant needs no model: leave model out of its entry, "
+        "and it is compared with its own history.",
+    ),
+    Reason(
+        "is of another size",
+        "The last day is of another size",
+        "See what sends it: the unit may have changed. If that is meant, there is nothing to do.",
     ),
     Reason(
         "^Too few readings|^Too many gaps",
