@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
@@ -33,14 +33,20 @@ from training.retraining.guard import FEWER_FAULTS, MORE_ALERTS, LiveModel, Verd
 from training.sources.nab import Nab
 from training.sources.series import DAY_MS, LabelledSeries, no_ranges
 
+if TYPE_CHECKING:
+    from ops_anomaly.detection.types import Floats
+
 AGES = (1, 2, 3, 7)
 """Days since the live model was trained."""
 
-SIZES = (2.0, 4.0)
-"""Of incidents, in spreads of the metric: those that a person would call one."""
+SIZES = (1.0, 2.0, 4.0)
+"""Of incidents, in spreads of the metric."""
 
-HOURS = (2.0, 6.0, 12.0)
-"""How long they last. What lasts for a day is the new normal, to every detector here."""
+HOURS = (0.5, 1.0, 2.0, 6.0, 12.0, 24.0)
+"""How long they last. What lasts for longer than a day is the new normal."""
+
+MIN_CHANGE = 0.15
+"""Spreads by which an incident changes its readings, on average: less is none to a person."""
 
 MAX_TRIED = 100
 """Places of an incident that are tried."""
@@ -108,22 +114,30 @@ class Result(msgspec.Struct, frozen=True):
 
 def with_incident(series: LabelledSeries, since: int, rng: np.random.Generator) -> Series:
     """Return the series with an incident after a time: an outage, a shift, a runaway, noise."""
-    part = place_of_incident(series, since, rng)
     spread = spread_of(series.normal.values, round(DAY_MS / whole_step(series.series)))
-    size = float(rng.choice(SIZES)) * spread
-    values = series.values.copy()
-    count = len(values[part])
-    kind = str(rng.choice(["outage", "shift", "runaway", "noise"]))
-    lowest = float(values.min())
-    if kind == "outage" and float(np.median(values[part])) - lowest > spread / 4:
-        values[part] = lowest
-    elif kind == "runaway":
-        values[part] += np.linspace(0.0, 2 * size, count)
-    elif kind == "noise":
-        values[part] += np.abs(rng.normal(0.0, size, count))
-    else:
-        values[part] += size
+    for _ in range(MAX_TRIED):
+        part = place_of_incident(series, since, rng)
+        values = series.values.copy()
+        values[part] = in_incident(values, part, float(rng.choice(SIZES)) * spread, rng)
+        if np.abs(values - series.values)[part].mean() >= MIN_CHANGE * spread:
+            break
     return Series(series.times, values)
+
+
+def in_incident(values: Floats, part: slice, size: float, rng: np.random.Generator) -> Floats:
+    """Return the readings of a part in an incident of a size; what is never negative stays so."""
+    before, lowest = values[part], min(float(values.min()), 0.0)
+    changed = {
+        "outage": np.full(len(before), lowest),
+        "rise": before + size,
+        "fall": before - size,
+        "runaway": before + np.linspace(0.0, 2 * size, len(before)),
+        "noise": before + np.abs(rng.normal(0.0, size, len(before))),
+    }
+    kind = str(rng.choice(list(changed)))
+    floor = 0.0 if lowest == 0.0 else -np.inf
+    values_in: Floats = np.maximum(changed[kind], floor)
+    return values_in
 
 
 def place_of_incident(series: LabelledSeries, since: int, rng: np.random.Generator) -> slice:
@@ -139,27 +153,37 @@ def place_of_incident(series: LabelledSeries, since: int, rng: np.random.Generat
 
 
 def with_gaps(series: LabelledSeries, since: int, rng: np.random.Generator) -> Series:
-    """Return half of the readings: at random, every second one, or one half of the time."""
-    half = len(series) // 2
+    """Return half of the readings: at random, every second one or hour, or in one block."""
+    count = len(series)
+    half, positions = count // 2, np.arange(count)
+    block = int(rng.integers(1, count - half))
     kept = [
-        np.flatnonzero(rng.random(len(series)) < 0.5),
-        np.arange(0, len(series), 2),
-        np.arange(half),
-        np.arange(half, len(series)),
-    ][int(rng.integers(4))]
+        rng.random(count) < 0.5,
+        positions % 2 == 0,
+        series.times // HOUR_MS % 2 == 0,
+        positions < half,
+        positions >= half,
+        (positions < block) | (positions >= block + half),
+    ][int(rng.integers(6))]
     return series.series[kept]
 
 
 def broken(series: LabelledSeries, since: int, rng: np.random.Generator) -> Series:
-    """Return the series of a broken metric: constant, stuck for days, or with few readings."""
-    kind = int(rng.integers(3))
-    if kind == 0:
-        return Series(series.times, np.full(len(series), series.values[0]))
-    if kind == 1:
-        stuck = series.times >= series.times[-1] - int(rng.uniform(2, 7) * DAY_MS)
-        first = int(stuck.argmax())
-        return Series(series.times, np.where(stuck, series.values[first], series.values))
-    return series.series[np.flatnonzero(rng.random(len(series)) < 0.05)]
+    """Return the series of a metric that is constant, stuck, in another unit, or hardly there."""
+    times, values = series.times, series.values.copy()
+    kind = str(rng.choice(["constant", "stuck", "unit", "few"]))
+    if kind == "constant":
+        values[:] = values[0]
+    elif kind == "stuck":
+        first = int(np.searchsorted(times, rng.integers(since, times[-1] - DAY_MS // 2)))
+        last = times[first] + rng.uniform(0.5, 7.0) * DAY_MS
+        values[first:] = np.where(times[first:] <= last, values[first], values[first:])
+    elif kind == "unit":
+        first = int(np.searchsorted(times, rng.integers(since, times[-1] - HOUR_MS)))
+        values[first:] *= float(rng.choice([1 / 1000, 1000]))
+    else:
+        return series.series[np.flatnonzero(rng.random(len(series)) < 0.05)]
+    return Series(times, values)
 
 
 DEFECTS: dict[str, Callable[[LabelledSeries, int, np.random.Generator], Series]] = {
@@ -172,12 +196,12 @@ DEFECTS: dict[str, Callable[[LabelledSeries, int, np.random.Generator], Series]]
 # --- what there is to retrain on ----------------------------------------------------------------
 
 
-def simulated() -> list[Ground]:
+def simulated(seed: int) -> list[Ground]:
     """Return a series of each shape of metric."""
     return [
         Ground(
             "simulated",
-            LabelledSeries(shape, shape, simulate(shape, 300_000, SIMULATED_DAYS, seed=1).series),
+            LabelledSeries(shape, shape, simulate(shape, 300_000, SIMULATED_DAYS, seed).series),
             14,
         )
         for shape in SHAPES
@@ -281,7 +305,7 @@ def guard(
 ) -> None:
     """Simulate retrainings, and count which the guard refuses."""
     console = Console()
-    grounds = simulated()
+    grounds = simulated(seed)
     grounds += of_folder(data) if data else []
     grounds += of_nab(nab) if nab else []
     results: list[Result] = []

@@ -34,10 +34,15 @@ from training.retraining.guard import (
     LiveModel,
     Verdict,
     data_fault,
+    is_new_normal,
     less_data,
+    rescaled,
     worse_in,
 )
+from training.retraining.guard import stuck as stuck_at
 from training.sources.series import DAY_MS, LabelledSeries
+
+HOUR_MS = DAY_MS // 24
 
 METRIC = str(load("a"))
 TASK = Task("web-a", METRIC, "web", periods=672)
@@ -107,6 +112,7 @@ def test_what_looks_like_an_incident_is_not_learnt(live: LiveModel) -> None:
     assert not verdict.publish
     assert "looks like an incident" in verdict.reason
     assert "mark it as real or fine" in verdict.reason
+    assert verdict.reason.endswith("too old to be trained on from 2026-06-11 on")
 
 
 def test_nor_by_the_first_model_of_a_metric() -> None:
@@ -161,6 +167,23 @@ def test_a_change_that_has_lasted_for_a_day_is_the_new_normal() -> None:
     assert verdict_on(changed(daily(METRIC), other_level), old).publish
 
 
+@pytest.mark.parametrize(
+    ("hours", "is_normal"),
+    [(slice(-60, None), True), (slice(-60, -36), False), (slice(-60, -50), False)],
+)
+def test_what_is_over_is_no_new_normal(hours: slice, is_normal: bool) -> None:
+    hourly = np.arange(UNTIL - 200 * HOUR_MS, UNTIL, HOUR_MS)
+    values = 10.0 + np.sin(2 * np.pi * hourly / DAY_MS)
+    values[hours] += 5.0
+    assert is_new_normal(Series(hourly, values), int(hourly[hours][0])) == is_normal
+
+
+def test_what_began_less_than_a_day_ago_is_no_new_normal() -> None:
+    times = np.arange(UNTIL - 200 * HOUR_MS, UNTIL, HOUR_MS)
+    values = np.where(times >= UNTIL - 20 * HOUR_MS, 5.0, 1.0)
+    assert not is_new_normal(Series(times, values), UNTIL - 20 * HOUR_MS)
+
+
 # --- data ---------------------------------------------------------------------------------------
 
 
@@ -178,7 +201,7 @@ def stuck(values: np.ndarray) -> None:
     [
         (part_of(slice(0, 400)), "Too few readings: 400, and 600 are needed"),
         (part_of(slice(0, 620)), "The metric has stopped: its last reading is of 2026-05-27"),
-        (changed(daily(METRIC), stuck), "The metric is stuck: every reading since 2026-05-27"),
+        (changed(daily(METRIC), stuck), "The metric was stuck: every reading from 2026-05-27"),
         (
             changed(daily(METRIC), lambda values: values.fill(7.0)),
             "The metric is constant: every reading is 7",
@@ -191,6 +214,61 @@ def test_data_that_is_no_good_is_refused_before_anything_is_trained(
     verdict, kind, data = train_model(PLAN, TASK, series, live)
     assert (verdict.publish, kind, data) == (False, None, None)
     assert verdict.reason.startswith(reason)
+
+
+def hourly(values: np.ndarray) -> Series:
+    return Series(UNTIL - HOUR_MS * np.arange(len(values), 0, -1), values)
+
+
+def noisy(days: int = 14) -> np.ndarray:
+    return 50.0 + np.random.default_rng(1).normal(0.0, 2.0, 24 * days)
+
+
+def test_a_metric_that_was_stuck_for_half_a_day() -> None:
+    values = noisy()
+    values[-40:-28] = values[-40]
+    fault = stuck_at(hourly(values), UNTIL - 3 * DAY_MS)
+    assert fault
+    assert fault.startswith("The metric was stuck: every reading from 2026-05-27T08:00:00Z to ")
+    assert stuck_at(hourly(values), UNTIL - DAY_MS) is None  # the live model has seen it
+
+
+def test_a_job_that_runs_once_a_week_is_not_stuck_in_between() -> None:
+    values = np.zeros(14 * 24)
+    values[[60, 61, 228, 229]] = 40.0
+    assert stuck_at(hourly(values), UNTIL - 7 * DAY_MS) is None
+
+
+def test_a_metric_that_often_stands_still_is_not_stuck() -> None:
+    values = np.repeat(noisy(), 8)  # eight hours each
+    assert stuck_at(hourly(values), UNTIL - 7 * DAY_MS) is None
+
+
+@pytest.mark.parametrize("factor", [1000.0, 1 / 1000])
+@pytest.mark.parametrize(("days", "is_refused"), [(2, True), (6, True), (12, False)])
+def test_another_unit_is_refused_for_a_week(factor: float, days: int, is_refused: bool) -> None:
+    values = noisy()
+    values[-24 * days :] *= factor
+    fault = rescaled(hourly(values))
+    assert (fault is not None) == is_refused
+    if fault:
+        assert "has the unit changed?" in fault
+
+
+def test_a_metric_that_goes_on_and_off_has_one_unit() -> None:
+    values = noisy()
+    values[np.arange(len(values)) // 36 % 2 == 0] /= 1000  # a day and a half each
+    assert rescaled(hourly(values)) is None
+
+
+def test_less_than_a_model_that_saw_none_of_these_readings_is_no_reason(
+    minutely: LiveModel,
+) -> None:
+    times = UNTIL + 30 * DAY_MS - 300_000 * np.arange(DAYS * 288, 0, -1)
+    kept = np.random.default_rng(0).random(len(times)) < 0.8
+    values = np.random.default_rng(1).normal(size=len(times))
+    series = LabelledSeries("x", "x", Series(times[kept], values[kept]))
+    assert data_fault(series, 300_000, UNTIL + 30 * DAY_MS, minutely) is None
 
 
 @pytest.fixture(scope="module")
