@@ -77,6 +77,28 @@ for operation in ("entire", "last", "changepoint"):
 """
 NOT_BUILT = ("numpy.f2py", "numpy.fft", "numpy.ma", "numpy.polynomial", "numpy.random")
 
+RETRAINING = """
+import sys
+for name in {forbidden!r}:
+    sys.modules[name] = None
+import training.retraining.handler
+"""
+OF_THE_COMMAND_LINE = ("rich", "typer", "yaml", "jinja2", "matplotlib", "keras", "jax", "pandas")
+"""Libraries, of which the functions of nightly retraining have none."""
+
+
+def test_plan_and_report_need_no_library_that_trains_and_none_of_the_command_line() -> None:
+    forbidden = (*OF_THE_COMMAND_LINE, "sklearn", "scipy", "joblib", *NOT_BUILT)
+    done = subprocess.run(
+        [sys.executable, "-c", RETRAINING.format(forbidden=forbidden)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'functions'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
 
 def test_azures_contract_is_imported_by_its_first_request_and_needs_no_more_than_is_built() -> None:
     done = subprocess.run(

@@ -190,7 +190,7 @@ def following(state: dict[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_outlasts_its_function(name: str) -> None:
-    # or another try would begin while the former one goes on
+    # or a retry would begin while the first one is still running
     function = TASKS[name]["Parameters"]["FunctionName"].strip("${}")
     properties = ON[SUBSTITUTIONS[function]["Fn::GetAtt"][0]]["Properties"]
     assert properties["Timeout"] < TASKS[name]["TimeoutSeconds"] <= properties["Timeout"] + 60

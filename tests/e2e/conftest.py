@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +14,7 @@ import pytest
 from uv import find_uv_bin
 
 from benchmarks.speed.installation import ARCHITECTURES, BOTO3, ROOT, RUNTIME, UNREACHABLE
+from tests.support.cloudformation import FUNCTIONS
 
 
 def run(*command: str) -> str:
@@ -30,11 +32,15 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that builds the deployed folder, once for the same arguments."""
 
     @cache
-    def build(architecture: str, *variables: str) -> Path:
-        target = tmp_path_factory.mktemp(f"package-{architecture}")
+    def build(architecture: str, *variables: str, function: str = "ApiFunction") -> Path:
+        # as SAM does: in a copy of the code's folder, by the Makefile of the folder itself
+        target, copy = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("copy")
+        code = ROOT / FUNCTIONS[function]["CodeUri"]
+        shutil.copytree(code, copy, dirs_exist_ok=True)
         run(
-            *("make", "-C", str(ROOT / "functions"), "build-ApiFunction", f"UV={find_uv_bin()}"),
-            *(f"ARTIFACTS_DIR={target}", f"ARCHITECTURE={architecture}", *variables),
+            *("make", "-C", str(copy), "--makefile", str(code / "Makefile"), f"build-{function}"),
+            *(f"UV={find_uv_bin()}", f"ARTIFACTS_DIR={target}", f"ARCHITECTURE={architecture}"),
+            *variables,
         )
         return target
 
@@ -42,11 +48,17 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def package(build: Callable[..., Path]) -> Path:
-    """Return the package that runs on this machine."""
-    architecture = ARCHITECTURES.get(platform.machine())
-    if architecture is None or platform.system() != "Linux":
+def architecture() -> str:
+    """Return the architecture whose packages run on this machine."""
+    known = ARCHITECTURES.get(platform.machine())
+    if known is None or platform.system() != "Linux":
         pytest.skip("the package's wheels are for Linux on x86_64 or arm64")
+    return known
+
+
+@pytest.fixture(scope="session")
+def package(build: Callable[..., Path], architecture: str) -> Path:
+    """Return the package that runs on this machine."""
     return build(architecture)
 
 

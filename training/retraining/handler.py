@@ -1,8 +1,8 @@
 """The three Lambda functions of nightly retraining: plan, train a batch, report.
 
 The state machine of `template.yaml` calls them: the plan once, the training once a batch, the
-report once at the end. It tries again what raises an error, so each of them goes on where a former
-try has stopped.
+report once at the end. It retries what raises an error, so each of them continues where it was cut
+off.
 """
 
 from __future__ import annotations
