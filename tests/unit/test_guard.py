@@ -255,7 +255,7 @@ def test_another_unit_is_refused_for_a_week(factor: float, days: int, is_refused
         assert "has the unit changed?" in fault
 
 
-def test_a_metric_that_goes_on_and_off_has_one_unit() -> None:
+def test_a_metric_that_is_idle_every_other_day_has_one_unit() -> None:
     values = noisy()
     values[np.arange(len(values)) // 36 % 2 == 0] /= 1000  # a day and a half each
     assert rescaled(hourly(values)) is None
