@@ -355,11 +355,12 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
     from training.fleet import dollars
 
     counts: tuple[Status, ...] = ("published", "kept", "refused", "failed")
-    table = new_table("Runs", None, "run", "trigger", *counts, "missing", "took", "cost")
+    note = "open: not finished, or cut off."
+    table = new_table("Runs", note, "run", "trigger", *counts, "missing", "took", "cost")
     for run in runs:
         summary = run.summary
         if summary is None:
-            table.add_row(run.run, run.trigger, "not finished", *6 * [NOTHING])
+            table.add_row(run.run, run.trigger, *5 * [NOTHING], "open", NOTHING)
             continue
         cost = summary.cost.total
         table.add_row(
@@ -368,6 +369,6 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
             *(f"{summary.counts[status]:,}" for status in counts),
             f"{summary.missing:,}",
             duration(summary.finished - summary.until),
-            dollars(cost) if cost >= CENT else f"<{dollars(CENT)}",
+            dollars(cost) if cost >= CENT else "<1¢",
         )
     return table

@@ -321,19 +321,6 @@ def test_the_policy_for_publishing_is_all_that_it_needs(
     assert role.used == actions(statements)
 
 
-def test_the_policy_for_reading_is_all_that_listing_needs(
-    bucket: Bucket, stored_run: StoredRun
-) -> None:
-    publish_to(bucket, stored_run)
-    statements = published_policy("read", bucket.name)
-    with running(EnforcedRole(bucket.endpoint_url, statements)) as role:
-        s3 = s3_client(role.url)
-        assert list_models(s3, bucket.name) == ["ec2-cpu"]
-        assert read_history(s3, bucket.name, "ec2-cpu").live is not None
-    assert not role.denied
-    assert role.used == actions(statements)
-
-
 class FakeS3:
     """Responds to writes with these HTTP statuses; moto has no 409, and no conditional copies.
 

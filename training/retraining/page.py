@@ -214,9 +214,10 @@ def outcome_row(outcome: Outcome, *, has_figures: bool) -> str:
             f'<td class="oa-numbers oa-wide">{each}</td>'
             for each in figures_of(outcome.new, outcome.live)
         )
+    metric, reason = (escape(text[:MAX_TEXT]) for text in (outcome.metric, outcome.reason))
     return (
-        f'<tr><td>{escape(outcome.metric[:MAX_TEXT])}<div class="oa-metric oa-muted">{escape(outcome.model)}: '
-        f"{escape(outcome.reason[:MAX_TEXT])}</div></td>{figures}</tr>"
+        f'<tr><td>{metric}<div class="oa-metric oa-muted">{escape(outcome.model)}: {reason}</div>'
+        f"</td>{figures}</tr>"
     )
 
 

@@ -88,9 +88,9 @@ REASONS = (
     Reason(
         "(is|was) stuck|is constant",
         "Repeats one value",
-        "See what sends it. If that is mended, keep the time out by a mute with learn: false in the "
-        "watch file. A metric that is to be constant needs no model: leave model out of its entry, "
-        "and it is compared with its own history.",
+        "See what sends it. If that is mended, keep the time out by a mute with learn: false in "
+        "the watch file. A metric that is to be constant needs no model: leave model out of its "
+        "entry, and it is compared with its own history.",
     ),
     Reason(
         "is of another size",
