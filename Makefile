@@ -67,7 +67,7 @@ validate: $(INSTALLED)  ## check the template, what SAM makes of it, and its pol
 	@$(SAM) validate --lint
 	@$(BIN)/python -m pytest --quiet tests/contract/test_template*.py
 
-build: $(INSTALLED)  ## the deployable package (ARCHITECTURE=arm64 or x86_64)
+build: $(INSTALLED)  ## the deployable packages (ARCHITECTURE=arm64 or x86_64)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ARCHITECTURE=$(ARCHITECTURE) $(SAM) build \
 		--parameter-overrides Architecture=$(ARCHITECTURE)
 

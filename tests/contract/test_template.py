@@ -419,8 +419,9 @@ def pins(file: str) -> dict[str, str]:
     return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
 
 
-def test_deployed_libraries_are_the_ones_tested() -> None:
-    deployed, tested = pins("functions/requirements.txt"), pins("constraints.txt")
+@pytest.mark.parametrize("package", ["functions", "training"])
+def test_deployed_libraries_are_the_ones_tested(package: str) -> None:
+    deployed, tested = pins(f"{package}/requirements.txt"), pins("constraints.txt")
     shared = deployed.keys() & tested.keys()
     assert shared
     assert {name: deployed[name] for name in shared} == {name: tested[name] for name in shared}
