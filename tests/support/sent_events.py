@@ -131,5 +131,5 @@ def largest_alarm() -> Notification:
 
 
 def largest_retraining() -> Notification:
-    """Return a run of 10,000 metrics, none of which was published, with names as long as can be."""
+    """Return a retraining that published nothing of 10,000 metrics with names as long as can be."""
     return run_notification(largest())

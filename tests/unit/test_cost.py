@@ -152,7 +152,7 @@ def test_a_thousand_models_trained_every_night_cost_less_than_three_dollars_a_mo
     assert found.total == sum(found.parts.values()) < 3
 
 
-def test_a_longer_history_takes_longer_to_train_and_more_room() -> None:
+def test_a_longer_history_takes_longer_to_train_and_more_storage() -> None:
     two, four = retraining_cost(own_models(100)), retraining_cost(own_models(100, history_days=28))
     assert 1.4 < four.compute / two.compute < 1.8
     assert 1.5 < four.versions / two.versions < 1.9

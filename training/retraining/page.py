@@ -54,9 +54,8 @@ MEANINGS = {
 }
 
 STYLES = """
-.oa-tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(128px,1fr));gap:12px;
-margin:18px 0 14px}
-.oa-tile{border-top:3px solid var(--oa-rule);padding-top:8px}
+.oa-tiles{display:flex;flex-wrap:wrap;gap:12px;margin:18px 0 14px}
+.oa-tile{flex:1 1 128px;border-top:3px solid var(--oa-rule);padding-top:8px}
 .oa-tile b{display:block;font-size:26px;line-height:1.1;font-variant-numeric:tabular-nums}
 .oa-tile .oa-muted{font-size:12px}
 .oa-share{display:flex;gap:2px;height:10px}
@@ -247,7 +246,7 @@ SIZE, LEFT, BOTTOM, MARGIN = 300, 46, 40, 12
 MIN_RADIUS, MAX_RADIUS = 3.5, 8
 """Of a dot where all are single metrics, and of the one with the most."""
 
-CELLS = 50
+STEPS = 50
 """Pairs are counted on so many steps a side: the page of a large fleet is as small."""
 
 
@@ -280,16 +279,16 @@ def scatter(pairs: Sequence[Pair]) -> str:
     """Return pairs as dots in a square, of which the sides are shares of faults found."""
     low = min(int(5 * min(min(live, new) for live, new, _ in pairs)), 4) / 5
     cells = Counter(
-        (round(CELLS * (live - low) / (1 - low)), round(CELLS * (new - low) / (1 - low)), refused)
+        (round(STEPS * (live - low) / (1 - low)), round(STEPS * (new - low) / (1 - low)), refused)
         for live, new, refused in pairs
     )
     parts = [*axes(low), shade(low)]
     scale = min(MAX_RADIUS / max(cells.values()) ** 0.5, MIN_RADIUS)
     for (x, y, refused), count in sorted(cells.items(), key=lambda cell: -cell[1]):
-        live, new = (share(low + (1 - low) * cell / CELLS) for cell in (x, y))
+        live, new = (share(low + (1 - low) * cell / STEPS) for cell in (x, y))
         parts.append(
-            f'<circle class="oa-dot{"-refused" if refused else ""}" cx="{across(x / CELLS)}" '
-            f'cy="{down(y / CELLS)}" r="{max(scale * count**0.5, 2):.1f}">'
+            f'<circle class="oa-dot{"-refused" if refused else ""}" cx="{across(x / STEPS)}" '
+            f'cy="{down(y / STEPS)}" r="{max(scale * count**0.5, 2):.1f}">'
             f"<title>{counted_metrics(count)}: live {live}, new {new}</title></circle>"
         )
     width, height = LEFT + SIZE + MARGIN, MARGIN + SIZE + BOTTOM
