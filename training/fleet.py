@@ -17,9 +17,9 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
 from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, muted_until
-from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
+from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile, model_of
 from training import SourceError
-from training.console import NOTHING, age, new_table, print_table
+from training.console import NOTHING, age, counted, new_table, print_table
 from training.cost import Cost, RetrainingCost, cost_of, retraining_cost
 from training.entries import entry_rows
 from training.sources.cloudwatch import source_errors
@@ -127,8 +127,8 @@ class PublishedModel:
     trained_until: datetime | None = None
 
 
-Models = Mapping[str, PublishedModel]
-"""By name, as far as they are published."""
+Models = Mapping[str, PublishedModel | None]
+"""By name, as far as they are published; None of the model of one metric, which is not read."""
 
 
 def is_old(trained_until: datetime) -> bool:
@@ -298,6 +298,20 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
         model = (models or {}).get(watched.options.model or "")
         if model:
             yield from misfits(watched, model)
+        if models is not None and watched.options.model == PER_METRIC:
+            yield from without_model(watched, models)
+
+
+def without_model(watched: Watched, models: Models) -> Iterator[str]:
+    """Yield how many metrics of an entry have no model of their own yet."""
+    names = [model_of(watched.options, metric) for metric in watched.metrics]
+    missing = sum(name not in models for name in names)
+    if missing:
+        yield (
+            f"{watched.options.name}: {missing:,} of {counted(len(names), 'metric')} have no model "
+            "of their own yet, and are compared with their own history until a run trains one: "
+            "Retrain in the stack, or ops-anomaly train --watch FILE --bucket BUCKET"
+        )
 
 
 def overlaps(watched: Watched) -> Iterator[str]:

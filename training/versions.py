@@ -408,14 +408,18 @@ def unknown_model(s3: Any, bucket: str, name: str) -> PublishError:
     return PublishError(f"bucket {bucket} has no model {name}; it has: {listed or 'none'}")
 
 
-def watched_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, PublishedModel]:
-    """Return what is to be known of the models that a watch file names.
+def watched_models(s3: Any, bucket: str, watch_file: WatchFile) -> dict[str, PublishedModel | None]:
+    """Return what is to be known of the models that a watch file names, and those of one metric.
 
     A model that is not published, or can't be read, is left out: `check_models` and the watcher
     report that.
     """
-    models = {}
-    for name in {each.model for each in watch_file.entries if each.model} - {PER_METRIC}:
+    models: dict[str, PublishedModel | None] = {}
+    named = {each.model for each in watch_file.entries if each.model}
+    if PER_METRIC in named:
+        models |= dict.fromkeys(list_models(s3, bucket))
+    for name in named - {PER_METRIC}:
+        models.pop(name, None)
         data = read_artifact(s3, bucket, name)
         if data is None:
             continue

@@ -16,7 +16,13 @@ from rich.console import Console
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.fleet import Watched
-from ops_anomaly.watcher.watch_file import Options, WatchFile, parse_watch_file
+from ops_anomaly.watcher.watch_file import (
+    PER_METRIC,
+    Options,
+    WatchFile,
+    model_of,
+    parse_watch_file,
+)
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training import SourceError
 from training.console import print_table
@@ -142,6 +148,17 @@ def test_a_sensitivity_without_effect_is_named_and_not_forecast() -> None:
     assert "expect 0.0 false alerts a week" in text
     assert "no effect" in shown(FIXED)
     assert "…" not in shown(FIXED)
+
+
+def test_metrics_whose_own_model_is_not_trained_yet_are_counted() -> None:
+    options, metrics = Options(name="web", model=PER_METRIC), machines(3)
+    fleet = [Watched(options, metrics)]
+    published = {str(model_of(options, metric)): None for metric in metrics}
+    assert list(warnings_of(fleet, published)) == []
+    published.popitem()
+    [warning] = warnings_of(fleet, published)
+    assert warning.startswith("web: 1 of 3 metrics have no model of their own yet")
+    assert list(warnings_of(fleet, None)) == [], "nobody knows"
 
 
 def test_where_models_were_not_read_the_forecast_says_so() -> None:
