@@ -256,6 +256,26 @@ def test_the_table_of_the_readme_is_right() -> None:
     assert table["together"] == [round(each, 4) for each in together]
 
 
+def test_the_table_of_retraining_is_right() -> None:
+    table = rows("docs/operations.md", "### What it costs")
+    models = (100, 1_000, 10_000)
+    found = [retraining_cost(own_models(count)) for count in models]
+    computed = {
+        "GetMetricData": [each.reading for each in found],
+        "Lambda": [each.compute for each in found],
+        "S3, requests": [each.requests for each in found],
+        "S3, versions": [each.versions for each in found],
+        "Step Functions": [each.orchestration for each in found],
+        "logs and alarm": [each.logs + each.alarms for each in found],
+        "together": [each.total for each in found],
+    }
+    assert {name: table[name] for name in computed} == {
+        name: [round(each, 2) for each in costs] for name, costs in computed.items()
+    }
+    text = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+    assert all(f"${cost(n, 300, model=PER_METRIC).models:.2f}" in text for n in models[1:])
+
+
 @pytest.mark.parametrize(
     ("page", "heading"), [("README.md", "## What it costs"), ("docs/watcher.md", "## Costs")]
 )
