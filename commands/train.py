@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 from commands import CommandError
-from commands.options import EndpointUrl, console, parse_metric
+from commands.options import EndpointUrl, command, console, parse_metric
 from commands.reading import (
     DayFirst,
     DecimalComma,
@@ -356,8 +356,8 @@ def train_per_metric(
         )
         raise typer.Exit(INTERRUPTED) from None
     show_report(report, problems, output)
-    where = f"s3://{options.bucket}" if options.bucket else "."
-    output.print(f"Run: {where}/runs/{run}", markup=False, highlight=False, soft_wrap=True)
+    page = command("runs", run, options.bucket, options.endpoint_url) if options.bucket else None
+    output.print(f"Report: {page or report.page}", markup=False, highlight=False, soft_wrap=True)
     return {**msgspec.to_builtins(report), "problems": problems}
 
 

@@ -43,6 +43,12 @@ def test_an_unchanged_object_is_not_sent_again(store: S3ObjectStore) -> None:
     assert changed.data == b"2"
 
 
+def test_a_page_is_shown_by_a_browser(store: S3ObjectStore, bucket: Bucket) -> None:
+    store.overwrite("report.html", b"<p>")
+    head = bucket.s3.head_object(Bucket=bucket.name, Key="report.html")
+    assert head["ContentType"] == "text/html; charset=utf-8"
+
+
 def test_version_and_metadata_are_read(store: S3ObjectStore, bucket: Bucket) -> None:
     put = bucket.s3.put_object(Bucket=bucket.name, Key="key", Body=b"1", Metadata={"sha256": "2"})
     found = store.read("key")

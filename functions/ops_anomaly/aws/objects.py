@@ -51,6 +51,9 @@ A client repeats a PUT that got no response, or a 5xx. If the first one was carr
 one meets its object, and is refused with 412 as if somebody else had been faster.
 """
 
+HTML = "text/html; charset=utf-8"
+"""Content type of pages, so that a browser shows them."""
+
 WRITE_ATTEMPTS = 3
 """Tries at a conditional write while others are being carried out (409)."""
 
@@ -277,8 +280,9 @@ class S3ObjectStore:
         """Write one object; see `ObjectStore.overwrite`."""
         from obstore import exceptions
 
+        attributes = {"Content-Type": HTML} if key.endswith(".html") else None
         try:
-            self._store.put(key, data)
+            self._store.put(key, data, attributes=attributes)
         except exceptions.BaseError as error:
             raise self._unavailable(key, error) from error
 
