@@ -191,6 +191,19 @@ def test_as_json_there_is_all_that_the_table_has_and_every_metric() -> None:
     assert costs.pop("total") == pytest.approx(sum(costs.values()))
 
 
+def test_what_nightly_training_costs_is_said_where_metrics_have_models_of_their_own() -> None:
+    own = parse_watch_file({"version": 1, "metrics": [ENTRY | {"model": PER_METRIC}]})
+    fleet = resolve_watch_file(FakeCloudWatch(), own)
+    text = StringIO()
+    show_fleet(own, fleet, None, Console(file=text, width=200))
+    assert "With Retrain=rate(1 day): $0.2" in text.getvalue()  # it is nearly all of an alarm
+    assert "one a metric, as retraining publishes it" in text.getvalue()
+    costs = fleet_record(own, fleet, None)["retraining_dollars_a_month"]
+    assert costs.pop("total") == pytest.approx(sum(costs.values()))
+    assert "Retrain" not in shown(FITTING)
+    assert fleet_record(*preview(FITTING))["retraining_dollars_a_month"] is None
+
+
 LONG = "a-name-of-so-many-characters-that-no-terminal-has-the-columns-0"
 
 
