@@ -29,7 +29,7 @@ PLAN = RunPlan(run="2026-05-29T000000Z", until=UNTIL, kinds=("contextual",), pla
 
 
 def load(host: str) -> Metric:
-    return Metric.parse(f"Shop/Web Load Host={host} Average 1800")
+    return Metric("Shop/Web", "Load", (("Host", host),), "Average", 1_800)
 
 
 def fleet_of(*hosts: str) -> list[Watched]:

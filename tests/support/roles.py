@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from local.stack import WatchStack, local_client
 from tests.support.cloudformation import ROOT, as_list, deployed
@@ -199,8 +199,8 @@ def calls_of(request: Request) -> Iterator[Call]:
         case "events", {"EventBusName": bus, **rest}:
             of_bus = "" if bus == "default" else f"{bus}/"
             yield Call(action, arn("events", f"rule/{of_bus}{rest.get('Rule', rest.get('Name'))}"))
-        case "lambda", {"FunctionName": name}:
-            yield Call(action, arn("lambda", f"function:{name}"))
+        case "lambda", {"FunctionName": name}:  # or its ARN
+            yield Call(action, arn("lambda", f"function:{name.rpartition(':')[2]}"))
         case "cloudformation", {"StackName": name}:
             yield Call(action, arn("cloudformation", f"stack/{name}/its-id"))
         case _:
@@ -231,7 +231,7 @@ def operation_of(request: Request) -> tuple[str, Mapping[str, Any]]:
     """Return the permission that a request needs, and its arguments."""
     match request.path.split("/"):
         case ["", _, "functions", name, "invocations"]:
-            return "InvokeFunction", {"FunctionName": name}
+            return "InvokeFunction", {"FunctionName": unquote(name)}
     target = request.headers.get("x-amz-target")
     if target:
         operation, arguments = target.rpartition(".")[2], json.loads(request.body)

@@ -335,6 +335,16 @@ def test_the_same_readings_make_no_new_version(models: MemoryModels) -> None:
     assert (outcome.status, len(models.published)) == ("kept", 1)
 
 
+def test_a_run_that_is_continued_late_does_not_replace_a_newer_model(
+    models: MemoryModels,
+) -> None:
+    train_batch(planned("a", models=models, plan=TOMORROW), TOMORROW.run, 0)
+    late = msgspec.structs.replace(PLAN, run="2026-05-28T120000Z")
+    [outcome] = train_batch(planned("a", models=models, plan=late), late.run, 0)
+    assert (outcome.status, len(models.published)) == ("kept", 2)
+    assert outcome.reason == "The live model was trained on later readings"
+
+
 def test_what_somebody_published_in_between_is_kept(models: MemoryModels) -> None:
     [name] = models.live
 

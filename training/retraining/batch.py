@@ -153,8 +153,9 @@ def train_task(
     if task.fills_zeros:
         series = with_zeros(series, 1000 * Metric.parse(task.metric).period, plan.until)
     series = series.leaving_out(reached(task.left_out, series))
-    if live and live.manifest.training_data.get("sha256") == series.digest:
-        return outcome(task, "kept", "The live model was trained on the same readings")
+    nothing_new = nothing_new_in(series, live) if live else None
+    if nothing_new:
+        return outcome(task, "kept", nothing_new)
     verdict, kind, data = train_model(plan, task, series, live)
     if data is None:
         return outcome(task, "refused", verdict.reason)
@@ -163,6 +164,15 @@ def train_task(
         return published_outcome(services.models, plan, task, verdict, data, published, found)
     services.store.overwrite(artifact_key(plan.run, task.model), data)
     return outcome(task, "trained" if verdict.publish else "refused", verdict.reason, **found)
+
+
+def nothing_new_in(series: LabelledSeries, live: LiveModel) -> str | None:
+    """Return why there is nothing to learn from a series that the live model does not know."""
+    if live.manifest.training_data.get("sha256") == series.digest:
+        return "The live model was trained on the same readings"
+    if (live.trained_until or 0) > series.times[-1]:  # a former run is continued
+        return "The live model was trained on later readings"
+    return None
 
 
 def with_zeros(series: LabelledSeries, step: int, until: int) -> LabelledSeries:
