@@ -47,7 +47,7 @@ WORDS = {
 MEANINGS = {
     "published": "live now",
     "trained": "no worse than the live one, but there was no bucket",
-    "kept": "the live model stays: same readings, or somebody has published in between",
+    "kept": "the live model stays: of the same readings or later ones, or just published",
     "refused": "by the guard; the live model stays",
     "failed": "an error; the live model stays",
     "missing": "the batch did not end; the live model stays",
