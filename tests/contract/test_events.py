@@ -23,6 +23,7 @@ from ops_anomaly.watcher.events import (
     recognise,
 )
 from ops_anomaly.watcher.outbox import EventChannel, Notification
+from tests.support.cloudformation import TRANSFORMED
 from tests.support.sent_events import (
     event_of,
     largest_alarm,
@@ -99,6 +100,16 @@ def test_the_ticks_the_shard_job_and_the_unknown_event_are_recognised() -> None:
     assert recognise(sample("shard")) == ShardJobs([ShardJob(shard=0, time=1_795_608_000)])
     with pytest.raises(UnknownEventError):
         recognise(sample("unknown"))
+
+
+def test_the_samples_of_retraining_are_what_the_state_machine_passes_on() -> None:
+    join = TRANSFORMED["Resources"]["Retraining"]["Properties"]["DefinitionString"]
+    states = json.loads("\n".join(join["Fn::Join"][1]))["States"]
+    for state, name in (("Plan", "plan"), ("Report", "report")):
+        payload = states[state]["Parameters"]["Payload"]
+        assert {key.removesuffix(".$") for key in payload} == set(sample(f"retraining-{name}"))
+    batch = {"run": sample("retraining-report")["run"], "batch": 0}  # an item of plans/RUN.json
+    assert sample("retraining-train") == batch
 
 
 # --- events that are sent -----------------------------------------------------------------------
