@@ -131,7 +131,7 @@ def show_listed(
         return
     print_table(listed_table(listed), console)
     for run in list_runs(s3, bucket, 1):
-        console.print(f"Last run: {run.run}, {run_in_words(run)}", highlight=False)
+        console.print(f"Last run: {run.run} {run_in_words(run)}", highlight=False)
     console.print(
         "Versions of one model, or of all that begin so:\n  "
         + command("models", listed[0].name, bucket, endpoint_url),
@@ -159,11 +159,12 @@ def listed_table(listed: Sequence[ListedModel]) -> Table:
 def run_in_words(run: KnownRun) -> str:
     """Return what started a run, and what it came to."""
     from training.retraining.page import counts_in_words
+    from training.retraining.runs import by
 
     if run.summary:
-        return f"{run.trigger}: {counts_in_words(run.summary)}"
+        return f"({by(run.plan)}): {counts_in_words(run.summary)}"
     planned = f", {run.plan.metrics:,} metrics planned" if run.plan else ""
-    return f"{run.trigger}: not finished{planned}"
+    return f"({by(run.plan)}): not finished{planned}"
 
 
 NOTE = (
@@ -345,7 +346,7 @@ def runs(
     if as_json:
         print_json({"bucket": bucket, "report": str(path), **known.record()})
         return
-    console.print(run_in_words(known), highlight=False)
+    console.print(f"{known.run} {run_in_words(known)}", highlight=False)
     console.print(f"Report: {path}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -353,19 +354,20 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
     """Return a row a run, newest first: 80 columns wide at most."""
     from training.console import NOTHING, new_table
     from training.fleet import dollars
+    from training.retraining.runs import by
 
     counts: tuple[Status, ...] = ("published", "kept", "refused", "failed")
     note = "open: not finished, or cut off."
-    table = new_table("Runs", note, "run", "trigger", *counts, "missing", "took", "cost")
+    table = new_table("Runs", note, "run", "by", *counts, "missing", "took", "cost")
     for run in runs:
         summary = run.summary
         if summary is None:
-            table.add_row(run.run, run.trigger, *5 * [NOTHING], "open", NOTHING)
+            table.add_row(run.run, by(run.plan), *5 * [NOTHING], "open", NOTHING)
             continue
         cost = summary.cost.total
         table.add_row(
             run.run,
-            run.trigger,
+            by(run.plan),
             *(f"{summary.counts[status]:,}" for status in counts),
             f"{summary.missing:,}",
             duration(summary.finished - summary.until),

@@ -86,7 +86,7 @@ def test_the_run_of_a_model_is_named_and_why_a_later_one_refused_it(
     time.sleep(1 - time.time() % 1)  # S3 has times to the second
     put_outcome(bucket, UNFINISHED, "It finds 61 % of the injected faults, and the live model 84 %")
     text = printed("models", MODEL)
-    assert f"run {RUN}, nightly" in text
+    assert f"run {RUN} (stack)" in text
     assert f"by run {UNFINISHED}: It finds 61 %" in text
     assert f"ops-anomaly train --name {MODEL} --cloudwatch" in text
     record = json.loads(printed("models", MODEL, "--json"))
@@ -132,9 +132,9 @@ def test_runs_are_listed_newest_first_and_their_report_is_saved(
     text = printed("runs")
     found = [line.split()[:3] for line in text.splitlines() if line.startswith("2026")]
     assert found == [
-        [UNFINISHED, "nightly", "-"],
-        [RUN, "nightly", "2"],
-        [MANUAL, "manual", "2"],
+        [UNFINISHED, "stack", "-"],
+        [RUN, "stack", "2"],
+        [MANUAL, "machine", "2"],
     ]
     assert all(len(line) <= 80 for line in text.splitlines() if "--bucket" not in line), text
     saved = tmp_path / "report.html"
@@ -178,7 +178,7 @@ def test_the_policy_for_reading_is_all_that_listing_models_and_runs_needs(bucket
         history = read_history(s3, bucket.name, MODEL)
         assert history.live
         before = replace(history.live, published=history.live.published - timedelta(hours=1))
-        assert run_of(s3, bucket.name, history.live) == f"{RUN}, nightly"
+        assert run_of(s3, bucket.name, history.live) == f"{RUN} (stack)"
         assert unpublished_since(s3, bucket.name, replace(history, live=before))
         assert [each.run for each in list_runs(s3, bucket.name, 10)] == [RUN]
         assert read_page(s3, bucket.name, RUN)

@@ -102,7 +102,7 @@ def run_page(report: Report) -> str:
 
 def heading(report: Report) -> str:
     """Return when the run was, how long it took, and what it cost."""
-    where = "nightly, in the account" if report.execution else "manual, from a machine"
+    where = "by the stack" if report.execution else "by a machine"
     return (
         f'<div class="oa-top"><h1>Retraining of {time_of_day(report.until, UTC)} UTC</h1>'
         f'<p class="oa-muted">{escape(report.run)}, {where}: '

@@ -44,16 +44,16 @@ class KnownRun:
     plan: RunPlan | None
     summary: Summary | None
 
-    @property
-    def trigger(self) -> str:
-        """Whether the state machine of the account trains, or somebody's machine."""
-        return "nightly" if self.plan and self.plan.execution else "manual"
-
     def record(self) -> dict[str, Any]:
         """Return all of it, as JSON has it."""
         ended: dict[str, Any] | None = msgspec.to_builtins(self.summary)
         planned: dict[str, Any] | None = msgspec.to_builtins(self.plan)
         return {"run": self.run, "plan": planned, "summary": ended}
+
+
+def by(plan: RunPlan | None) -> str:
+    """Return who trains: the stack, or somebody's machine."""
+    return "stack" if plan and plan.execution else "machine"
 
 
 def list_runs(s3: Any, bucket: str, last: int) -> list[KnownRun]:
@@ -120,14 +120,14 @@ class Unpublished(NamedTuple):
 def run_of(s3: Any, bucket: str, version: Version) -> str:
     """Return the run that a version is of, and what started that where it is known; or nothing.
 
-    Such as "2026-11-27T020000Z, nightly".
+    Such as "2026-11-27T020000Z (stack)".
     """
     if not version.run:
         return ""
     plan = read_document(s3, bucket, key_of(version.run, "plan.json"), RunPlan)
     if plan is None:  # the run is of one model, or its plan has expired
         return version.run
-    return f"{version.run}, {KnownRun(version.run, plan, None).trigger}"
+    return f"{version.run} ({by(plan)})"
 
 
 def unpublished_since(s3: Any, bucket: str, history: History) -> Unpublished | None:
