@@ -123,9 +123,10 @@ def test_without_a_model_the_api_is_unavailable_until_one_is_published(
 def test_models_are_listed_and_described(
     api: RunningApi, bucket: Bucket, stored_run: StoredRun
 ) -> None:
-    assert requests.get(f"{api.url}/models", timeout=20).json() == {"models": []}
+    assert requests.get(f"{api.url}/models", timeout=20).json()["models"] == []
     live = publish_kind(bucket, stored_run, KINDS[1])
-    assert requests.get(f"{api.url}/models", timeout=20).json() == {"models": [MODEL]}
+    listed = requests.get(f"{api.url}/models?prefix={MODEL}", timeout=20).json()
+    assert listed == {"models": [MODEL], "next": None}
     detail = requests.get(f"{api.url}/models/{MODEL}", timeout=20).json()
     assert (detail["version"], detail["kind"]) == (live.version_id, KINDS[1])
     assert detail["created"] == stored_run.record["created"]

@@ -141,9 +141,9 @@ def test_no_more_is_checked_than_is_consumed(monkeypatch: pytest.MonkeyPatch) ->
     checked: list[Any] = []
     convert = msgspec.convert
 
-    def counting(data: Any, kind: Any) -> Any:
+    def counting(data: Any, kind: Any, **more: Any) -> Any:
         checked.append(data)
-        return convert(data, kind)
+        return convert(data, kind, **more)
 
     monkeypatch.setattr(msgspec, "convert", counting)
     found: Iterator[Fault] = faults([{"share": 2}] * 10_000, list[Part])
