@@ -138,7 +138,7 @@ def test_runs_are_listed_newest_first_and_their_report_is_saved(
     ]
     assert all(len(line) <= 80 for line in text.splitlines() if "--bucket" not in line), text
     saved = tmp_path / "report.html"
-    assert "not reached" in printed("runs", RUN, "--out", str(saved))
+    assert "2 not reached" in " ".join(printed("runs", RUN, "--out", str(saved)).split())
     assert RUN in saved.read_text()
 
 
