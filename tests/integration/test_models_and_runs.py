@@ -143,12 +143,18 @@ def test_runs_are_listed_newest_first_and_their_report_is_saved(
 
 
 @pytest.mark.parametrize(
-    ("run", "message"), [("nope", "has no run nope"), (UNFINISHED, f"--resume {UNFINISHED}")]
+    ("run", "message"),
+    [
+        ("nope", "has no run nope"),
+        (UNFINISHED, f"--resume {UNFINISHED}"),
+        (MANUAL, "plan.json is not as a run writes it"),
+    ],
 )
 def test_a_run_without_a_report_says_what_to_do(
     bucket: Bucket, run: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put_run(bucket, UNFINISHED, "2d3e", ended=False)
+    put(bucket, key_of(MANUAL, "plan.json"), b"{}")
     where = ("--bucket", bucket.name, "--endpoint-url", bucket.endpoint_url)
     assert main(["runs", run, *where]) == 1
     assert message in " ".join(capsys.readouterr().err.split())

@@ -152,9 +152,12 @@ def unpublished_since(s3: Any, bucket: str, history: History) -> Unpublished | N
 
 
 def read_document(s3: Any, bucket: str, key: str, kind: type[Content]) -> Content | None:
-    """Return a document; None where there is none."""
+    """Return a document; None where there is none, and `RunError` if it can't be read."""
     data = read_key(s3, bucket, key)
-    return None if data is None else msgspec.json.decode(data, type=kind)
+    try:
+        return None if data is None else msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise RunError(f"s3://{bucket}/{key} is not as a run writes it: {error}") from error
 
 
 def read_key(s3: Any, bucket: str, key: str) -> bytes | None:
