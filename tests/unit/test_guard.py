@@ -34,6 +34,7 @@ from training.retraining.guard import (
     LiveModel,
     Verdict,
     data_fault,
+    has_precedent,
     is_new_normal,
     less_data,
     rescaled,
@@ -70,6 +71,14 @@ def verdict_on(series: LabelledSeries, live: LiveModel | None, task: Task = TASK
 
 def incident(values: np.ndarray) -> None:
     values[LAST_DAY] += 120.0
+
+
+def hourly(values: np.ndarray) -> Series:
+    return Series(UNTIL - HOUR_MS * np.arange(len(values), 0, -1), values)
+
+
+def noisy() -> np.ndarray:
+    return 50.0 + np.random.default_rng(1).normal(0.0, 2.0, 24 * DAYS)
 
 
 def test_a_model_that_is_no_worse_may_replace_the_live_one(live: LiveModel) -> None:
@@ -172,16 +181,25 @@ def test_a_change_that_has_lasted_for_a_day_is_the_new_normal() -> None:
     [(slice(-60, None), True), (slice(-60, -36), False), (slice(-60, -50), False)],
 )
 def test_what_is_over_is_no_new_normal(hours: slice, is_normal: bool) -> None:
-    hourly = np.arange(UNTIL - 200 * HOUR_MS, UNTIL, HOUR_MS)
-    values = 10.0 + np.sin(2 * np.pi * hourly / DAY_MS)
-    values[hours] += 5.0
-    assert is_new_normal(Series(hourly, values), int(hourly[hours][0])) == is_normal
+    values = noisy()
+    values[hours] += 50.0
+    series = hourly(values)
+    assert is_new_normal(series, series.times[hours][0]) == is_normal
+
+
+def test_what_was_the_same_on_an_earlier_day_has_a_precedent() -> None:
+    values = noisy()
+    times = hourly(values).times
+    values[200:203] += 50.0
+    assert not has_precedent(hourly(values), times[200], times[202])
+    values[32:35] += 50.0  # a week before
+    assert has_precedent(hourly(values), times[200], times[202])
 
 
 def test_what_began_less_than_a_day_ago_is_no_new_normal() -> None:
-    times = np.arange(UNTIL - 200 * HOUR_MS, UNTIL, HOUR_MS)
-    values = np.where(times >= UNTIL - 20 * HOUR_MS, 5.0, 1.0)
-    assert not is_new_normal(Series(times, values), UNTIL - 20 * HOUR_MS)
+    values = noisy()
+    values[-20:] += 50.0
+    assert not is_new_normal(hourly(values), UNTIL - 20 * HOUR_MS)
 
 
 # --- data ---------------------------------------------------------------------------------------
@@ -214,14 +232,6 @@ def test_data_that_is_no_good_is_refused_before_anything_is_trained(
     verdict, kind, data = train_model(PLAN, TASK, series, live)
     assert (verdict.publish, kind, data) == (False, None, None)
     assert verdict.reason.startswith(reason)
-
-
-def hourly(values: np.ndarray) -> Series:
-    return Series(UNTIL - HOUR_MS * np.arange(len(values), 0, -1), values)
-
-
-def noisy(days: int = 14) -> np.ndarray:
-    return 50.0 + np.random.default_rng(1).normal(0.0, 2.0, 24 * days)
 
 
 def test_a_metric_that_was_stuck_for_half_a_day() -> None:

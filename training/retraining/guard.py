@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops_anomaly.detection.artifact import Manifest
-    from ops_anomaly.detection.types import Detection, Detector
+    from ops_anomaly.detection.types import Detection, Detector, Integers, Mask
     from training.backtest import Backtest, Plan
     from training.comparison import Evaluation
 
@@ -54,14 +54,17 @@ RESCALED = 100.0
 
 INCIDENT_SENSITIVITY = min(SENSITIVITIES)
 INCIDENT_MS = 20 * MINUTE_MS
-INCIDENT_SEVERITY = 0.53
 """An alert looks like an incident if it is raised even at the lowest sensitivity (one false alert
-in ten weeks), is somewhat beyond the threshold, and lasts so long. Chosen together with
-`NEW_NORMAL` on retrainings of simulated and real metrics; see docs/benchmarks.md."""
+in ten weeks), and lasts so long; unless it is the new normal, or has a precedent. All four were
+chosen together on retrainings of simulated and real metrics; see docs/benchmarks.md."""
 
 NEW_NORMAL = 0.5
 """What began a day ago or earlier is the new normal if the last day differs from the day that
 followed by less than this share of what it differs from the day before."""
+
+PRECEDENT = 0.25
+"""Readings have a precedent if they differ from one of the seven days before by no more than this
+share of what they differ from all of them: a job once a week."""
 
 FEWER_FAULTS = 0.15
 MORE_ALERTS = 3.0
@@ -135,6 +138,10 @@ class Verdict:
     live: Figures | None = None
 
 
+ENDS = ("first", "last")
+"""Keys of a manifest's training data: times of its readings."""
+
+
 @dataclass(frozen=True)
 class LiveModel:
     """The live model as it was published.
@@ -153,10 +160,18 @@ class LiveModel:
         """Time of the last reading that it was trained on, milliseconds, where it says so."""
         return milliseconds_of(self.manifest.training_data.get("last"))
 
+    def is_outdated(self, until: int) -> bool:
+        """Return whether a time, milliseconds, is later than it by more than it was trained on.
+
+        If so, it is too old to say what is less than before, or unusual.
+        """
+        first, last = (milliseconds_of(self.manifest.training_data.get(key)) for key in ENDS)
+        return first is not None and last is not None and until - last > last - first
+
     def extent(self, period: int) -> Extent | None:
         """Return how much it was trained on; None where its manifest does not say."""
         data = self.manifest.training_data
-        first, last = (milliseconds_of(data.get(key)) for key in ("first", "last"))
+        first, last = (milliseconds_of(data.get(key)) for key in ENDS)
         readings = data.get("readings")
         if first is None or last is None or not isinstance(readings, int):
             return None
@@ -201,13 +216,12 @@ def data_fault(
         return f"Too few readings outside of incidents: {len(ordinary):,} of {len(series):,}"
     if until - times[-1] > max(SILENT_MS, 2 * period):
         return f"The metric has stopped: its last reading is of {utc(int(times[-1]))}"
+    live = None if live and live.is_outdated(until) else live
     since = live.trained_until if live else None
-    if since is None or since < times[0]:  # it was trained on none of these: it is no measure
-        live, since = None, int(times[0])
     extent = Extent.of(len(series), int(times[0]), int(times[-1]), period)
     return (
         less_data(extent, live.extent(period) if live else None)
-        or stuck(ordinary, since)
+        or stuck(ordinary, int(times[0]) if since is None else since)
         or rescaled(ordinary)
     )
 
@@ -264,10 +278,11 @@ def rescaled(series: Series) -> str | None:
     factors = now / before
     if factors.min() < RESCALED and factors.max() > 1 / RESCALED:
         return None
+    days = (series.times[-1] - series.times[0]) / DAY_MS
     return (
         f"The last day is of another size, about {number(float(now[1]), 3)} instead of "
         f"{number(float(before[1]), 3)}: has the unit changed? If that is meant, the metric is "
-        "trained again when half of its readings are of the new size"
+        f"trained again in {days:.0f} days at the latest"
     )
 
 
@@ -304,9 +319,10 @@ def compare(
         Anomalies that people said were fine: alerts like them do not count.
     """
     cut = len(series) - len(plan.part)
-    since = live.trained_until if live else None
+    measure = None if live and live.is_outdated(int(series.times[-1])) else live
+    since = measure.trained_until if measure else None
     incident = unmarked_incident(
-        series, live, int(series.times[cut - 1]) if since is None else since, fine
+        series, measure, int(series.times[cut - 1]) if since is None else since, fine
     )
     if live is None:
         reason = incident or "The first model of this metric"
@@ -360,8 +376,8 @@ def unmarked_incident(
         for alert in alerts_at_least(ordinary, live, fine)
         if alert.first > since
         and alert.lasted >= INCIDENT_MS
-        and alert.severity >= INCIDENT_SEVERITY
         and not is_new_normal(ordinary.series, alert.first)
+        and not has_precedent(ordinary.series, alert.first, alert.last)
     ]
     if not found:
         return None
@@ -397,16 +413,25 @@ def alerts_at_least(
 
 def is_new_normal(series: Series, since: int) -> bool:
     """Return whether the last day is like the day that began at a time, not like that before it."""
-    times, values = series.times, series.values
-    last = times >= max(since + DAY_MS, times[-1] - DAY_MS)
+    last = series.times >= max(since + DAY_MS, series.times[-1] - DAY_MS)
     if not last.any():
         return False
-    into = (times[last] - since) % DAY_MS
-    after, before = (
-        np.abs(values[last] - np.interp(day + into, times, values)).mean()
-        for day in (since, since - DAY_MS)
-    )
-    return bool(after < NEW_NORMAL * before)
+    ago = (series.times[last] - since) // DAY_MS * DAY_MS
+    return difference(series, last, ago) < NEW_NORMAL * difference(series, last, ago + DAY_MS)
+
+
+def has_precedent(series: Series, first: int, last: int) -> bool:
+    """Return whether readings are like those of one of the seven days before."""
+    here = (series.times >= first) & (series.times <= last)
+    reached = min((first - int(series.times[0])) // DAY_MS, 7)
+    each = [difference(series, here, days * DAY_MS) for days in range(1, reached + 1)]
+    return bool(each) and min(each) <= PRECEDENT * float(np.mean(each))
+
+
+def difference(series: Series, which: Mask, ago: Integers | int) -> float:
+    """Return how much readings differ from those so many milliseconds before, on average."""
+    before = np.interp(series.times[which] - ago, series.times, series.values)
+    return float(np.abs(series.values[which] - before).mean())
 
 
 def without_fine(series: LabelledSeries, detection: Detection, fine: Sequence[Mark]) -> Detection:
