@@ -84,9 +84,9 @@ def policies(resources: Resources) -> Iterator[tuple[str, dict[str, Any]]]:
 
 # Conditions are left to cfn-lint; of the parameters, only this one changes what SAM makes, which
 # uses it up.
-@pytest.mark.parametrize("deployment", ["AllAtOnce", "Canary10Percent15Minutes"])
-def test_cfn_lint_accepts_what_sam_makes_of_the_template(deployment: str) -> None:
-    found = lint(json.dumps(transform(Deployment=deployment)), config=ManualArgs())
+def test_cfn_lint_accepts_what_sam_makes_of_the_template() -> None:
+    template = transform(Deployment="Canary10Percent15Minutes")  # it has all resources
+    found = lint(json.dumps(template), config=ManualArgs())
     assert {(match.rule.id, *match.path) for match in found} == {
         ("W2001", "Parameters", "Deployment"),
         ("W7001", "Mappings", "Deployment"),
