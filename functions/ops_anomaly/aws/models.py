@@ -172,6 +172,7 @@ class ModelRegistry:
         self._on_refresh_failed = on_refresh_failed
         self._clock = clock
         self._models: OrderedDict[str, LoadedModel] = OrderedDict()
+        self._cached_bytes = 0
         self._index = CachedObject(store, INDEX_KEY, parse_index)
 
     def get(self, name: str) -> LoadedModel:
@@ -300,10 +301,10 @@ class ModelRegistry:
         )
 
     def _cache(self, name: str, model: LoadedModel) -> None:
+        known = self._models.get(name)
+        self._cached_bytes += model.size - (known.size if known else 0)
         self._models[name] = model
         self._models.move_to_end(name)
-        while len(self._models) > 1 and self._cached_bytes() > self._cache_bytes:
-            self._models.popitem(last=False)
-
-    def _cached_bytes(self) -> int:
-        return sum(model.size for model in self._models.values())
+        while len(self._models) > 1 and self._cached_bytes > self._cache_bytes:
+            _, oldest = self._models.popitem(last=False)
+            self._cached_bytes -= oldest.size
