@@ -75,8 +75,8 @@ REASONS = (
     Reason(
         "^Less data",
         "Less data than the live model was trained on",
-        "See why readings are missing. If the metric will stay so, train it by hand and publish "
-        "that: from then on, this is what a new model is compared with.",
+        "See why readings are missing. If the metric will stay so, it is accepted once the live "
+        "model is older than the history; to have it sooner, train it by hand and publish that.",
         BY_HAND,
     ),
     Reason(
