@@ -179,11 +179,12 @@ class Crash(BaseException):
 
 
 class CrashingStore(FakeStore):
-    """A store whose process ends at a write."""
+    """A store whose process ends at a write of outcomes."""
 
-    def __init__(self, writes: int) -> None:
+    def __init__(self, writes: int, of: FakeStore | None = None) -> None:
         super().__init__()
         self.left = writes
+        self.objects = of.objects if of else self.objects
 
     def write(self, key: str, data: bytes, if_etag: str | None) -> str:
         if "outcomes" in key:
@@ -211,16 +212,24 @@ def test_a_run_that_was_cut_off_continues(writes: int) -> None:
     assert train_batch(services, PLAN.run, 0) == outcomes
 
 
-def test_two_processes_at_the_same_batch_do_not_both_write() -> None:
-    services = planned("a")
+def test_two_processes_at_the_same_batch_share_its_outcomes() -> None:
+    """A response was lost, and the batch is tried again while the first try still runs."""
+    models, store, hosts = MemoryModels(), FakeStore(), "abcd"
+    services = planned(*hosts, models=models, store=store)
+    done: list[str] = []
 
-    def meanwhile(spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
-        train_batch(services, PLAN.run, 0)
+    def read(spans: Sequence[Span]) -> Mapping[Metric, LabelledSeries]:
+        with pytest.raises(Crash):  # the first try has written two outcomes, and published three
+            train_batch(replace(services, store=CrashingStore(2, store)), PLAN.run, 0)
         return read_daily(spans)
 
-    with pytest.raises(ConflictError):
-        train_batch(replace(services, read=meanwhile), PLAN.run, 0)
-    assert finish_run(services, PLAN.run).counts["trained"] == 1
+    outcomes = train_batch(
+        replace(services, read=read), PLAN.run, 0, lambda each: done.append(each.model)
+    )
+    assert statuses(outcomes) == dict.fromkeys(hosts, "published")
+    assert [each.model for each in outcomes[2:]] == done
+    assert sorted(models.published) == sorted(models.live)
+    assert finish_run(services, PLAN.run).outcomes == outcomes
 
 
 def test_two_processes_that_both_train_a_metric_publish_it_once_and_both_say_so() -> None:

@@ -2,8 +2,8 @@
 
 Whoever trains a batch needs no more than the run's name and the batch's number: a process on this
 machine, a worker of Dask, a function in the account. What was cut off continues after the last
-outcome that was written. An outcome is written on the condition that nobody else has written one,
-and a model on the condition that the live one is still the one it was compared with.
+outcome that was written. An outcome is written on the condition that nobody else has written one
+since, and a model on the condition that the live one is still the one it was compared with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ import msgspec
 import numpy as np
 
 from ops_anomaly.aws.cloudwatch import Metric, Span
-from ops_anomaly.aws.errors import ServiceUnavailableError, StoreUnavailableError
+from ops_anomaly.aws.errors import (
+    ConflictError,
+    ServiceUnavailableError,
+    StoreUnavailableError,
+)
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.formatting import number
 from ops_anomaly.detection.types import ArtifactError
@@ -43,6 +47,7 @@ from training.run import artifact
 from training.sources.series import DAY_MS
 
 if TYPE_CHECKING:
+    from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.detection.types import Integers
     from training.retraining.documents import Models, ReadSeries
     from training.sources.series import LabelledSeries
@@ -72,23 +77,36 @@ def train_batch(
     ------
     SourceError, PublishUnavailableError, StoreUnavailableError
         If CloudWatch or the bucket does not respond: the batch can be tried again.
-    ConflictError
-        If another process is training the same batch.
     """
     plan = read_plan(services.store, run)
-    tasks = {task.model: task for task in read_tasks(services.store, run, number)}
-    found, etag = read_outcomes(services.store, run, number)
-    outcomes = [each for each in found if each.model in tasks]
-    due = [task for name, task in tasks.items() if name not in {each.model for each in outcomes}]
+    tasks = read_tasks(services.store, run, number)
+    outcomes, etag = outcomes_so_far(services.store, run, number, tasks)
+    due = [task for task in tasks if task.model not in outcomes]
     read = read_series(services.read, [span_of(task, plan.until) for task in due])
     for task, series in zip(due, read, strict=True):
-        outcomes.append(outcome_of(services, plan, task, series))
-        if outcomes[-1].status in NOT_PUBLISHED:
-            key = outcome_key(run, task.model)
-            services.store.overwrite(key, msgspec.json.encode(outcomes[-1]))
-        etag = services.store.write(outcomes_key(run, number), msgspec.json.encode(outcomes), etag)
-        on_done(outcomes[-1])
-    return outcomes
+        if task.model in outcomes:  # by now
+            continue
+        new = outcome_of(services, plan, task, series)
+        if new.status in NOT_PUBLISHED:
+            services.store.overwrite(outcome_key(run, task.model), msgspec.json.encode(new))
+        while task.model not in outcomes:
+            data = msgspec.json.encode([*outcomes.values(), new])
+            try:
+                etag = services.store.write(outcomes_key(run, number), data, etag)
+                outcomes[task.model] = new
+                on_done(new)
+            except ConflictError:  # another try of this batch still runs, and has written
+                outcomes, etag = outcomes_so_far(services.store, run, number, tasks)
+    return list(outcomes.values())
+
+
+def outcomes_so_far(
+    store: ObjectStore, run: str, number: int, tasks: Sequence[Task]
+) -> tuple[dict[str, Outcome], str | None]:
+    """Return the outcomes of a batch's tasks so far by their models, and the ETag of these."""
+    outcomes, etag = read_outcomes(store, run, number)
+    models = {task.model for task in tasks}
+    return {each.model: each for each in outcomes if each.model in models}, etag
 
 
 def span_of(task: Task, until: int) -> Span:
