@@ -14,6 +14,7 @@ from benchmarks.detection.nab import nab
 from benchmarks.fleet import fleet
 from benchmarks.guard import guard
 from benchmarks.pages import pages
+from benchmarks.retraining import retraining
 from benchmarks.shard import shard
 from benchmarks.speed import BenchmarkError
 from benchmarks.speed.run import speed
@@ -32,6 +33,7 @@ app.command()(pages)
 app.command()(shard)
 app.command()(azure)
 app.command()(guard)
+app.command()(retraining)
 
 
 def main() -> int:

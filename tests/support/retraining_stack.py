@@ -226,19 +226,34 @@ class RetrainingStack:
         found = {key: self.bucket.s3.get_object(Bucket=self.bucket.name, Key=key) for key in keys}
         return {key: (each["Body"].read(), each["Metadata"]) for key, each in found.items()}
 
+    def models(self) -> dict[str, tuple[bytes, dict[str, str]]]:
+        """Return the live models: their bytes and metadata."""
+        found = self.objects("models/")
+        return {key.split("/")[1]: each for key, each in found.items() if key != INDEX_KEY}
+
+    def live_versions(self) -> dict[str, str]:
+        """Return the VersionId of each live model."""
+        return {
+            each["Key"].split("/")[1]: each["VersionId"]
+            for each in self._versions()
+            if each["IsLatest"]
+        }
+
     def runs(self) -> dict[str, list[str]]:
         """Return the runs that have published each model: one for each of its versions."""
-        s3 = self.bucket.s3
-        pages = s3.get_paginator("list_object_versions").paginate(
+        s3, found = self.bucket.s3, dict[str, list[str]]()
+        for each in self._versions():
+            which = {"Key": each["Key"], "VersionId": each["VersionId"]}
+            metadata = s3.head_object(Bucket=self.bucket.name, **which)["Metadata"]
+            found.setdefault(each["Key"].split("/")[1], []).append(metadata[RUN_METADATA])
+        return found
+
+    def _versions(self) -> list[dict[str, Any]]:
+        pages = self.bucket.s3.get_paginator("list_object_versions").paginate(
             Bucket=self.bucket.name, Prefix="models/"
         )
-        found: dict[str, list[str]] = {}
-        for each in [each for page in pages for each in page.get("Versions", [])]:
-            if each["Key"] != INDEX_KEY:
-                which = {"Key": each["Key"], "VersionId": each["VersionId"]}
-                metadata = s3.head_object(Bucket=self.bucket.name, **which)["Metadata"]
-                found.setdefault(each["Key"].split("/")[1], []).append(metadata[RUN_METADATA])
-        return found
+        found = [each for page in pages for each in page.get("Versions", [])]
+        return [each for each in found if each["Key"] != INDEX_KEY]
 
     def registry(self) -> ModelRegistry:
         """Return what serves the models."""
@@ -259,7 +274,12 @@ class RetrainingStack:
 
 @contextmanager
 def retraining_stack(
-    bucket: Bucket, name: str, readings: Readings, settings: Mapping[str, Any], concurrency: int = 3
+    bucket: Bucket,
+    name: str,
+    readings: Readings,
+    settings: Mapping[str, Any],
+    concurrency: int,
+    pace: float = 0.0,
 ) -> Iterator[RetrainingStack]:
     """Create a stack that retrains, with names that begin with `name`.
 
@@ -267,6 +287,8 @@ def retraining_stack(
     ----------
     settings
         Of its plans, where they do not have the defaults.
+    pace
+        See `state_machine`.
     """
     resources = deployed(**PARAMETERS)
     watch = make_watch_stack(bucket.endpoint_url, name)
@@ -282,6 +304,7 @@ def retraining_stack(
                 role_of(MACHINE, names, **PARAMETERS),
                 functions_of(resources, names, partial(connected, settings, clock), variables),
                 clock,
+                pace,
             )
         )
         patch = stack.enter_context(pytest.MonkeyPatch.context())

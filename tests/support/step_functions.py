@@ -10,7 +10,7 @@ What AWS does and moto 5.2.5 does not:
 - *What a map returns.* moto has null for what failed. Its ResultWriter writes a manifest of no
   files, and reads its paths from the last result: it is left out.
 - *ItemBatcher, HeartbeatSeconds, Credentials and the like.*
-- *An interval before a retry.* moto sleeps; here it is recorded, and no time passes.
+- *An interval before a retry.* moto sleeps; here it is recorded, and a share of it passes, if any.
 - *The role.* moto calls as nobody; see above. It cannot say why a call is denied before a retry.
 - *Redrive*, and the Scheduler that starts executions.
 
@@ -24,6 +24,7 @@ import importlib
 import json
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -196,6 +197,9 @@ How = Literal["throttled", "response lost", "crash", "timeout", "still running"]
 """Lambda refuses; the work is done, and nobody learns of it; the instance ends in the middle; or it
 goes on, and Step Functions is told that it has not."""
 
+FAILED = "x-amz-function-error"
+"""Header of Lambda's response where a function raised an error, or ended."""
+
 UNHANDLED: dict[How, tuple[str, str]] = {
     "crash": ("Runtime.ExitError", "Error: Runtime exited with error: signal: killed"),
     "timeout": ("Sandbox.Timedout", "Error: Task timed out after 900.00 seconds"),
@@ -229,10 +233,12 @@ class Fault:
 
 @dataclass
 class Invocation:
+    """An invocation of a function; it is done if the function returned and Lambda said so."""
+
     function: str
     event: Any
     fault: How | None
-    error: str | None = None
+    is_done: bool = False
 
 
 @dataclass
@@ -273,7 +279,7 @@ class FakeLambda:
         responses: SimpleQueue[Response] = SimpleQueue()
 
         def run() -> None:
-            response = self._run(instance, event, invocation)
+            response = self._run(instance, event)
             lost = fault is not None and fault.how == "response lost"
             responses.put(self._refusal("response lost") if lost else response)
 
@@ -283,12 +289,13 @@ class FakeLambda:
             instance.on_end = lambda: responses.put(self._end_of(how))
         threading.Thread(target=run, daemon=True).start()
         response = responses.get()
+        invocation.is_done = response.status == 200 and response.headers.get(FAILED) is None
         with self._mutex:
             self._busy.remove(instance)
             if not fault:
                 self._idle.append(instance)
             elif instance.ends_at is not never:  # the invocation failed before
-                fault.times += 1
+                fault.times, invocation.fault = fault.times + 1, None
         return response
 
     def denied(self) -> list[Any]:
@@ -332,11 +339,10 @@ class FakeLambda:
             instance.start()
         return instance
 
-    def _run(self, instance: Instance, event: Any, invocation: Invocation) -> Response:
+    def _run(self, instance: Instance, event: Any) -> Response:
         try:
             result = instance.handler(event, LocalContext(function_name=instance.function.name))
         except Exception as error:
-            invocation.error = f"{type(error).__name__}: {error}"
             return unhandled(type(error).__name__, str(error))
         return answer(200, json.dumps(result).encode())
 
@@ -351,7 +357,7 @@ class FakeLambda:
 def unhandled(kind: str, message: str) -> Response:
     """Return how Lambda responds where a function raised an error, or its process ended."""
     body = json.dumps({"errorType": kind, "errorMessage": message}).encode()
-    return answer(200, body, {"x-amz-function-error": "Unhandled"})
+    return answer(200, body, {FAILED: "Unhandled"})
 
 
 def answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
@@ -431,7 +437,7 @@ class StateMachine:
         while (found := self.client.describe_execution(executionArn=execution))[
             "status"
         ] == "RUNNING":
-            ended.wait(0.02)
+            ended.wait(0.05)
         history = self.client.get_execution_history(executionArn=execution)["events"]
         return Execution(
             found["name"],
@@ -459,6 +465,7 @@ def state_machine(
     statements: list[Statement],
     functions: list[Function],
     clock: Clock,
+    pace: float = 0.0,
 ) -> Iterator[StateMachine]:
     """Create a state machine on moto's server, with functions and roles; remove it afterwards.
 
@@ -468,6 +475,8 @@ def state_machine(
         URL of moto's server.
     statements
         Of the state machine's role.
+    pace
+        The share of the time before a retry that passes.
 
     Raises
     ------
@@ -476,12 +485,17 @@ def state_machine(
     """
     check_definition(definition)
     waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        time.sleep(pace * seconds)
+
     configure(moto, execute=True)
     with ExitStack() as resources, pytest.MonkeyPatch.context() as patch:
         fake = FakeLambda({each.name: each for each in functions}, moto, resources)
         front = resources.enter_context(running(StepFunctions(moto, statements, fake)))
         patch.setenv("MOTO_PORT", str(front.server_port))
-        patch.setattr(moto_retries, "time", SimpleNamespace(sleep=waits.append))
+        patch.setattr(moto_retries, "time", SimpleNamespace(sleep=sleep))
         simulated = SimpleNamespace(now=lambda tz: clock.now)
         patch.setattr(
             moto_executions,
