@@ -1,6 +1,6 @@
 """`python -m benchmarks retraining`: nights of a fleet in which much fails, and how fast it trains.
 
-Three parts. Two nights of a fleet by the deployed state machine, on moto's Step Functions, S3 and
+Three parts. Nights of a fleet by the deployed state machine, on moto's Step Functions, S3 and
 CloudWatch, with the real handlers in this process: invocations are throttled, crash, run into their
 timeout, lose their responses, or go on although Step Functions was told otherwise. Whatever
 happens, each metric has one outcome or is missing, no run publishes a model twice, and a live model
@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -40,7 +41,7 @@ from ops_anomaly.aws.cloudwatch import Metric, Span
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.detection.types import ArtifactError, Series
 from ops_anomaly.watcher.fleet import Watched
-from ops_anomaly.watcher.watch_file import PER_METRIC, Options, parse_watch_file
+from ops_anomaly.watcher.watch_file import PER_METRIC, Options, WatchFile, parse_watch_file
 from tests.conftest import new_bucket
 from tests.support.retraining import daily, load
 from tests.support.retraining_stack import (
@@ -68,8 +69,9 @@ if TYPE_CHECKING:
 
     from tests.support.forwarding import Request
 
-NIGHTS = 2
-"""In the first there are no models yet; in the second each may replace one."""
+NIGHTS = ("old-*", "*")
+"""Hosts of each night: in the first a quarter of the fleet, so that these have live models in the
+second."""
 
 QUICK = {"kinds": ("contextual",), "places": 1}
 """Of the plans of the nights."""
@@ -99,7 +101,7 @@ def retraining(
     logging.disable()  # moto logs what fails, and that is much here
     with show_progress(console) as on_progress:
         nights = retrain(metrics, concurrency, seed, on_progress)
-    print_table(night_table(nights, metrics, concurrency), console)
+    print_table(night_table(nights, concurrency), console)
     is_right = all(night.is_right for night in nights)
     if timed:
         with show_progress(console) as on_progress:
@@ -120,6 +122,8 @@ class Night:
 
     Attributes
     ----------
+    left : int
+        Metrics that are missing still when the run was continued.
     injected : Counter of str
         What was made to fail.
     doubled : int
@@ -133,6 +137,7 @@ class Night:
     """
 
     report: Report
+    left: int
     status: str
     injected: Counter[str]
     doubled: int
@@ -145,50 +150,44 @@ class Night:
     def is_right(self) -> bool:
         """Whether nothing is left that should not be."""
         expected = "FAILED" if self.report.missing else "SUCCEEDED"
-        wrong = self.doubled + self.touched + self.broken + self.denied
+        wrong = self.left + self.doubled + self.touched + self.broken + self.denied
         return self.status == expected and not wrong
 
 
 def retrain(metrics: int, concurrency: int, seed: int, on_progress: OnProgress) -> list[Night]:
-    """Retrain a fleet in some nights; the last one is continued from a machine."""
+    """Retrain a fleet in some nights; what is missing after one is trained from a machine."""
     rng = np.random.default_rng(seed)
-    fleet = [load(f"h{number:04}") for number in range(metrics)]
+    fleet = [load(f"{'new' if number % 4 else 'old'}-{number:04}") for number in range(metrics)]
     readings = Readings(broken_some(fleet, rng))
+    readings.refused = {fleet[number] for number in rng.choice(metrics, some(metrics), False)}
+    nights = []
     with ExitStack() as stack:
         bucket = new_bucket(stack.enter_context(local_bucket()))
         account = stack.enter_context(
             retraining_stack(bucket, "bench", readings, QUICK, concurrency, PACE)
         )
-        account.publish(WATCH_FILE, fleet)
-        readings.refused = {fleet[number] for number in rng.choice(metrics, some(metrics), False)}
-        batches = -(-metrics // batch_size(metrics, concurrency))
-        return [
-            retrain_in_night(
-                account,
-                number,
-                faults_of(batches, number, rng),
-                partial(on_night, on_progress, number, batches),
-            )
-            for number in range(NIGHTS)
-        ]
+        for number, hosts in enumerate(NIGHTS):
+            account.publish(watching(hosts), fleet if number == 0 else [])
+            watched = sum(fnmatch(dict(metric.dimensions)["Host"], hosts) for metric in fleet)
+            batches = -(-watched // batch_size(watched, concurrency))
+            faults = faults_of(batches, number, rng)
+            on_done = partial(on_night, on_progress, number, batches)
+            nights.append(retrain_in_night(account, number, faults, on_done))
+    return nights
 
 
-WATCH_FILE = parse_watch_file(
-    {
-        "version": 1,
-        "selectors": [
-            {
-                "name": "web",
-                "namespace": "Shop/Web",
-                "metric": "Load",
-                "dimensions": {"Host": "h*"},
-                "statistic": "Average",
-                "period": 1_800,
-                "model": PER_METRIC,
-            }
-        ],
+def watching(hosts: str) -> WatchFile:
+    """Return a watch file whose metrics have a model each."""
+    selector = {
+        "name": "web",
+        "namespace": "Shop/Web",
+        "metric": "Load",
+        "dimensions": {"Host": hosts},
+        "statistic": "Average",
+        "period": 1_800,
+        "model": PER_METRIC,
     }
-)
+    return parse_watch_file({"version": 1, "selectors": [selector]})
 
 
 def some(metrics: int) -> int:
@@ -205,7 +204,7 @@ def broken_some(fleet: Sequence[Metric], rng: np.random.Generator) -> Callable[[
 
     @cache
     def of(metric: Metric) -> Series:
-        series = daily(str(metric), until(NIGHTS), 14 + NIGHTS).series
+        series = daily(str(metric), until(2), 16).series
         if metric in stopped:
             return series[series.times < until(0) - 2 * DAY_MS]
         if metric in high:  # in the afternoon before each night
@@ -234,7 +233,7 @@ def faults_of(batches: int, night: int, rng: np.random.Generator) -> list[Fault]
         writes = ("/models/", "/outcomes/")[int(rng.integers(2))]
         last = int(rng.integers(3))  # so that what still runs has ended before the last retry
         faults.append(Fault(how, trains(number), at=nth_write(writes, last)))
-    if night == NIGHTS - 1:
+    if night == len(NIGHTS) - 1:
         always = Fault("crash", trains(int(rng.integers(batches))), lambda request: True, 1_000)
         faults.insert(0, always)
     return faults
@@ -282,10 +281,14 @@ def retrain_in_night(
     touched = (before | said).items() ^ account.live_versions().items()
     injected = Counter(each.fault for each in functions.invocations if each.fault)
     runs = account.runs().values()
+    left = 0
     if report.missing:
-        train_fleet(account.services, run_of(number), Workers(), lambda *_: None)
+        functions.faults.clear()
+        continued, _ = train_fleet(account.services, run_of(number), Workers(), lambda *_: None)
+        left = continued.missing
     return Night(
         report=report,
+        left=left,
         status=night.result().status,
         injected=Counter({str(how): times for how, times in injected.items()}),
         doubled=sum(len(each) - len(set(each)) for each in [*runs, models_of(report)]),
@@ -310,21 +313,23 @@ def is_whole(data: bytes, metadata: Mapping[str, str]) -> bool:
     return True
 
 
-def night_table(nights: Sequence[Night], metrics: int, concurrency: int) -> Table:
+def night_table(nights: Sequence[Night], concurrency: int) -> Table:
     """Return what the nights came to."""
     table = new_table(
-        f"Nights of {metrics:,} metrics, {concurrency} batches at once",
+        f"Nights of a fleet, {concurrency} batches at once",
         "One batch of the last night fails for good: its metrics are missing.",
         "",
         *(f"night {number + 1}" for number in range(len(nights))),
     )
 
     rows = {
+        "metrics": [len(night.report.outcomes) + night.report.missing for night in nights],
         **{
             status: [night.report.counts[status] for night in nights]
             for status in ("published", "refused", "failed")
         },
         "missing": [night.report.missing for night in nights],
+        "missing still when the run was continued": [night.left for night in nights],
         "two outcomes, or published twice": [night.doubled for night in nights],
         "live models changed, and no outcome says so": [night.touched for night in nights],
         "live models that can't be served": [night.broken for night in nights],

@@ -70,7 +70,7 @@ QUICK = {"kinds": ("contextual",), "places": 1}
 def watching(hosts: str = "*", **more: Any) -> WatchFile:
     """Return a watch file whose metrics have a model each."""
     selector = {
-        "name": "web",
+        "name": "machines-of-the-shop-in-europe-and-all-of-its-countries",  # longer than in models
         "namespace": "Shop/Web",
         "metric": "Load",
         "dimensions": {"Host": hosts},
@@ -337,6 +337,16 @@ def test_a_batch_that_fails_for_good_is_missing_until_the_next_night(stack) -> N
     resumed, problems = train_fleet(stack.services, run_of(1), Workers(), lambda *_: None)
     assert (resumed.counts["kept"], resumed.missing, problems) == (1, 0, [])
     check_outcomes(stack, 2, HOSTS[:2])
+
+
+def test_a_map_that_fails_itself_is_reported(stack) -> None:
+    stack = stack(readings(), "h[0-1]")
+    role = stack.machine.step_functions.statements
+    role[:] = [each for each in role if "s3:GetObject" not in each["Action"]]
+    execution = stack.night(1)
+    assert execution.error == "MetricsMissing"
+    assert execution.states == ["Plan", "TrainBatches", "Report", "IsComplete", "Incomplete"]
+    assert check_outcomes(stack, 1, HOSTS[:2]).missing == 2
 
 
 def test_two_executions_at_once_are_one_run(stack) -> None:

@@ -442,6 +442,28 @@ def test_a_fleet_is_divided_into_batches_each_metric_in_one() -> None:
     )
 
 
+def test_a_plan_that_was_cut_off_is_no_run_and_can_be_made_again() -> None:
+    """Its last object is the plan itself; the fleet may have become smaller meanwhile."""
+    store = FakeStore()
+
+    class CutOff(FakeStore):
+        def write(self, key: str, data: bytes, if_etag: str | None) -> str:
+            raise Crash
+
+    cut_off = CutOff()
+    cut_off.objects = store.objects
+    with pytest.raises(Crash):
+        plan_run(cut_off, fleet_of("a", "b", "c"), PLAN)
+    with pytest.raises(RunError, match="not finished"):
+        read_plan(store, PLAN.run)
+    plan = plan_run(store, fleet_of("a"), PLAN)
+    services = Services(store, read_daily)
+    for number in range(plan.batches):
+        train_batch(services, plan.run, number)
+    report = finish_run(services, plan.run)
+    assert (statuses(report.outcomes), report.missing) == ({"a": "trained"}, 0)
+
+
 def test_a_run_that_does_not_exist_is_one_message() -> None:
     with pytest.raises(RunError, match="there is no run"):
         read_plan(FakeStore(), "2026-01-01T000000Z")
