@@ -2,7 +2,7 @@
 
 Three parts. Nights of a fleet by the deployed state machine, on moto's Step Functions, S3 and
 CloudWatch, with the real handlers in this process: invocations are throttled, crash, run into their
-timeout, lose their responses, or go on although Step Functions was told otherwise. Whatever
+timeout, lose their responses, or still run when Step Functions has been given an error. Whatever
 happens, each metric has one outcome or is missing, no run publishes a model twice, and a live model
 is replaced by a whole one or not at all. Its metrics are of half an hour and one kind of model
 competes, as the training is no matter there.
@@ -86,7 +86,7 @@ RUN = RunPlan(run="bench", until=until(0))
 
 def retraining(
     metrics: Annotated[int, typer.Option(min=20, help="Of the nights.")] = 1_000,
-    concurrency: Annotated[int, typer.Option(min=1, help="Batches at once in a night.")] = 8,
+    concurrency: Annotated[int, typer.Option(min=1, help="Batches in parallel, in a night.")] = 8,
     seed: Annotated[int, typer.Option(min=0, help="Of what fails.")] = 1,
     timed: Annotated[
         int, typer.Option(min=0, help="Metrics that are trained by each kind of workers; 0: none.")
@@ -260,7 +260,7 @@ def on_night(on_progress: OnProgress, night: int, batches: int, done: int) -> No
 def retrain_in_night(
     account: RetrainingStack, number: int, faults: list[Fault], on_done: Callable[[int], None]
 ) -> Night:
-    """Retrain in a night, and look at what it has left; what is missing is trained afterwards."""
+    """Retrain in a night, and count what it has left; what is missing is trained afterwards."""
     functions, readings = account.machine.functions, account.readings
     functions.faults[:], functions.invocations[:] = faults, []
     readings.throttled = readings.failing = 5
@@ -316,7 +316,7 @@ def is_whole(data: bytes, metadata: Mapping[str, str]) -> bool:
 def night_table(nights: Sequence[Night], concurrency: int) -> Table:
     """Return what the nights came to."""
     table = new_table(
-        f"Nights of a fleet, {concurrency} batches at once",
+        f"Nights of a fleet, {concurrency} batches in parallel",
         "One batch of the last night fails for good: its metrics are missing.",
         "",
         *(f"night {number + 1}" for number in range(len(nights))),

@@ -65,7 +65,7 @@ class ThrottledError(CloudWatchException):
 class Readings:
     """What moto's CloudWatch returns for GetMetricData.
 
-    moto's own looks through the data of all metrics for each period of each one.
+    moto's own reads the data of all metrics for each period of each one: it takes minutes.
 
     Attributes
     ----------

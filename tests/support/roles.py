@@ -272,16 +272,13 @@ class EnforcedRole(ForwardingServer):
                 return access_denied(request, call)
             self.used.add(call.action)
         response = self.forward(request)
-        if response.status == 404 and not self.may_list(request):
-            return access_denied(request, Call("s3:ListBucket"))
+        if response.status == 404 and signing_service(request) == "s3":
+            # S3 says that an object is missing to those who may list the bucket
+            listing = Call("s3:ListBucket", f"arn:aws:s3:::{request.path.split('/')[1]}")
+            if not is_allowed(listing, self.statements):
+                return access_denied(request, listing)
+            self.used.add(listing.action)
         return response
-
-    def may_list(self, request: Request) -> bool:
-        """Return whether S3 would say that an object is missing, rather than deny access."""
-        bucket = request.path.split("/")[1]
-        return signing_service(request) != "s3" or is_allowed(
-            Call("s3:ListBucket", f"arn:aws:s3:::{bucket}"), self.statements
-        )
 
 
 def access_denied(request: Request, call: Call) -> Response:

@@ -195,7 +195,7 @@ def cold_start(function: Function, environment: Mapping[str, str]) -> Handler:
 
 How = Literal["throttled", "response lost", "crash", "timeout", "still running"]
 """Lambda refuses; the work is done, and nobody learns of it; the instance ends in the middle; or it
-goes on, and Step Functions is told that it has not."""
+still runs, and Step Functions gets an error."""
 
 FAILED = "x-amz-function-error"
 """Header of Lambda's response where a function raised an error, or ended."""
@@ -344,11 +344,11 @@ class FakeLambda:
             result = instance.handler(event, LocalContext(function_name=instance.function.name))
         except Exception as error:
             return unhandled(type(error).__name__, str(error))
-        return answer(200, json.dumps(result).encode())
+        return lambda_response(200, json.dumps(result).encode())
 
     def _refusal(self, how: How) -> Response:
         status, code = REFUSED[how]
-        return answer(status, b'{"Message": "made up"}', {"x-amzn-errortype": code})
+        return lambda_response(status, b'{"Message": "made up"}', {"x-amzn-errortype": code})
 
     def _end_of(self, how: How) -> Response:
         return unhandled(*UNHANDLED[how]) if how in UNHANDLED else self._refusal(how)
@@ -357,10 +357,10 @@ class FakeLambda:
 def unhandled(kind: str, message: str) -> Response:
     """Return how Lambda responds where a function raised an error, or its process ended."""
     body = json.dumps({"errorType": kind, "errorMessage": message}).encode()
-    return answer(200, body, {FAILED: "Unhandled"})
+    return lambda_response(200, body, {FAILED: "Unhandled"})
 
 
-def answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+def lambda_response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
     of_all = {"content-type": "application/json", "x-amzn-requestid": str(uuid.uuid4())}
     return Response(status, {**of_all, **(headers or {})}, body)
 
@@ -382,7 +382,7 @@ class StepFunctions(EnforcedRole):
         if not is_allowed(calls[0], self.statements):
             self.denied.append(calls[0])
             message = json.dumps({"Message": f"not authorized to perform: {calls[0]}"}).encode()
-            return answer(403, message, {"x-amzn-errortype": "AccessDeniedException"})
+            return lambda_response(403, message, {"x-amzn-errortype": "AccessDeniedException"})
         self.used.add(calls[0].action)
         return self.functions.invoke(calls[0].resource.rpartition(":")[2], request.body)
 
