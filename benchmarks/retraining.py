@@ -485,7 +485,7 @@ def training_table(on_progress: OnProgress) -> Table:
         later.append(1_000 * (time.process_time() - began))
     table = new_table(
         "Processor time of training a metric of two weeks at 5 minutes",
-        "Backtest and guard included. OPENBLAS_NUM_THREADS=1 makes it the time of one core.",
+        "Backtest and guard included; of one core with OPENBLAS_NUM_THREADS=1.",
         *("", "milliseconds"),
     )
     table.add_row("its first model", spread(first, ".0f"))
