@@ -254,7 +254,7 @@ def test_a_batch_is_tried_again_when_the_bucket_did_not_respond(
 ) -> None:
     """That says nothing of the metric; and whether its model is live is not known."""
     models = MemoryModels()
-    services = planned("a", "b", models=models)
+    services = planned("a", models=models)
 
     class Away(MemoryModels):
         def read(self, name):
@@ -274,7 +274,7 @@ def test_a_batch_is_tried_again_when_the_bucket_did_not_respond(
     with pytest.raises(error):
         train_batch(away, PLAN.run, 0)
     outcomes = train_batch(services, PLAN.run, 0)
-    assert statuses(outcomes) == {"a": "published", "b": "published"}
+    assert statuses(outcomes) == {"a": "published"}
     assert sorted(models.published) == sorted(models.live)
 
 
