@@ -5,7 +5,7 @@ Every write is conditional: it is refused when somebody else wrote in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -146,7 +146,7 @@ def publish(
         created=run.record["created"],
         replaces=champion.etag if champion else None,
     )
-    add_to_index(s3, bucket, {name: version_id})
+    update_index(s3, bucket, [name])
     return written_version(s3, bucket, name, version_id)
 
 
@@ -216,9 +216,9 @@ class BucketModels:
             self.s3, self.bucket, name, data, run=run, created=created, replaces=replaces
         )
 
-    def add_to_index(self, versions: Mapping[str, str]) -> None:
-        """List the live versions of models by name; see `add_to_index`."""
-        add_to_index(self.s3, self.bucket, versions)
+    def update_index(self, names: Collection[str]) -> None:
+        """Have the index say which versions of models are live; see `update_index`."""
+        update_index(self.s3, self.bucket, names)
 
 
 def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
@@ -234,17 +234,25 @@ def upload_run(s3: Any, bucket: str, name: str, run: StoredRun) -> None:
             )
 
 
-def add_to_index(s3: Any, bucket: str, versions: Mapping[str, str]) -> None:
-    """Write into the index of models which versions are live, by name.
+def update_index(s3: Any, bucket: str, names: Collection[str]) -> None:
+    """Have the index of models say which versions of these are live.
 
     The API reads the index instead of listing the bucket, and the watcher learns from it which of
-    its models have another version. It is not written where it has all of them.
+    its models have another version. It is not written where it says so already. What is live is
+    asked for after the index was read, which is written on the condition that nobody has since: so
+    whoever comes last writes what has been published last.
+
+    Raises
+    ------
+    PublishError
+        If the bucket refuses, does not respond, or others keep writing the index.
     """
     for _ in range(INDEX_ATTEMPTS):
         index, etag = read_index(s3, bucket)
-        if index is None:  # rebuilt from the models in the bucket
-            index = live_versions(s3, bucket)
-        elif versions.items() <= index.items():
+        known = list_models(s3, bucket) if index is None else names  # it is made anew
+        before = {name: each for name, each in (index or {}).items() if name not in known}
+        after = before | live_versions(s3, bucket, known)
+        if after == index:
             return
         try:
             write_if_unchanged(
@@ -253,14 +261,14 @@ def add_to_index(s3: Any, bucket: str, versions: Mapping[str, str]) -> None:
                 etag,
                 Bucket=bucket,
                 Key=INDEX_KEY,
-                Body=write_index({**index, **versions}),
+                Body=write_index(after),
                 ContentType="application/json",
             )
         except PublishConflictError:
-            continue  # somebody wrote in between: read it, and add these to theirs
+            continue  # somebody wrote in between
         return
     raise PublishError(
-        f"{', '.join(sorted(versions)[:MAX_CANDIDATES])}: published and served, but the index of "
+        f"{', '.join(sorted(names)[:MAX_CANDIDATES])}: published and served, but the index of "
         "models has not all of it yet, as others keep writing it; do the same once more"
     )
 
@@ -271,9 +279,9 @@ def read_index(s3: Any, bucket: str) -> tuple[dict[str, str] | None, str | None]
     Returns
     -------
     index
-        None where it can't be read.
+        None where there is none, or it can't be read.
     etag
-        None where there is no index.
+        None where there is none.
     """
     try:
         with publish_errors("reading the index of models"):
@@ -284,7 +292,7 @@ def read_index(s3: Any, bucket: str) -> tuple[dict[str, str] | None, str | None]
         return None, response["ETag"]
     except PublishError as error:
         if is_missing(error.__cause__, with_version=False):
-            return {}, None
+            return None, None
         raise
 
 
@@ -315,7 +323,7 @@ def roll_back(
     champion = read_version(s3, bucket, name)
     check_expected(s3, bucket, name, champion, expect)
     if champion and champion.version_id == version_id:
-        add_to_index(s3, bucket, {name: version_id})  # in case that an earlier one was cut off
+        update_index(s3, bucket, [name])  # in case that an earlier one was cut off
         raise PublishError(f"version {version_id} of {name} is already live")
     older = usable_version(s3, bucket, name, version_id)
     copied = write_if_unchanged(
@@ -329,7 +337,7 @@ def roll_back(
         Metadata=older.metadata,
         MetadataDirective="REPLACE",
     )
-    add_to_index(s3, bucket, {name: copied})
+    update_index(s3, bucket, [name])
     return champion, written_version(s3, bucket, name, copied)
 
 

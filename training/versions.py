@@ -6,7 +6,7 @@ Of an artifact only its head is read, which has the manifest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -354,14 +354,28 @@ def entry_of(name: str) -> str | None:
     return match[1] if match else None
 
 
-def live_versions(s3: Any, bucket: str) -> dict[str, str]:
-    """Return the VersionId of every model that is live, by name; other keys are ignored."""
-    with publish_errors(f"listing the versions in bucket {bucket}"):
-        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix="models/")
-        latest = [each for page in pages for each in page.get("Versions", ()) if each["IsLatest"]]
-    names = {name: f"models/{name}/model.safetensors" for name in list_models(s3, bucket)}
-    versions = {each["Key"]: str(each["VersionId"]) for each in latest}
-    return {name: versions[key] for name, key in names.items() if key in versions}
+def live_versions(s3: Any, bucket: str, names: Collection[str]) -> dict[str, str]:
+    """Return the VersionIds of the models that are live, by name; several are asked for at a time.
+
+    Raises
+    ------
+    PublishError
+        If the bucket refuses, or does not respond.
+    """
+    with ThreadPoolExecutor(READERS) as pool:
+        found = pool.map(partial(live_version, s3, bucket), names)
+        return {name: version for name, version in zip(names, found, strict=True) if version}
+
+
+def live_version(s3: Any, bucket: str, name: str) -> str | None:
+    """Return the VersionId of the live version of a model; None where there is none."""
+    try:
+        with publish_errors(f"asking for the live version of {name}"):
+            return str(s3.head_object(Bucket=bucket, Key=model_key(name))["VersionId"])
+    except PublishError as error:
+        if is_missing(error.__cause__, with_version=False):
+            return None
+        raise
 
 
 def find_version(s3: Any, bucket: str, name: str, prefix: str) -> str:

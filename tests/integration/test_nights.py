@@ -5,6 +5,7 @@ Two machines, read every half hour. Each midnight their models are trained anew.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -62,8 +63,9 @@ class StoredModels:
         about = {DIGEST_METADATA: digest(data), CREATED_METADATA: created, RUN_METADATA: run}
         return self.world.store.put(model_key(name), data, **about)
 
-    def add_to_index(self, versions: dict[str, str]) -> None:
-        self.world.store.put(INDEX_KEY, write_index({**self.index, **versions}))
+    def update_index(self, names: Collection[str]) -> None:
+        live = {name: model.version for name in names if (model := self.read(name))}
+        self.world.store.put(INDEX_KEY, write_index({**self.index, **live}))
 
     @property
     def index(self) -> dict[str, str]:
@@ -198,10 +200,10 @@ def test_a_model_that_is_published_within_an_incident_does_not_notify_again() ->
     fleet.live_until(1, 11, a=140.0)
     live = fleet.models.read(first.model)
     assert live
-    version = fleet.models.publish(
+    fleet.models.publish(
         first.model, live.data, run="by-hand", created="2026-11-24T11:00:00Z", replaces=live.etag
     )
-    fleet.models.add_to_index({first.model: version})
+    fleet.models.update_index([first.model])
     fleet.live_until(1, 13, a=140.0)
     fleet.live_until(1, 20)
     assert fleet.world.store.keys_read.count(model_key(first.model)) > 2

@@ -25,10 +25,12 @@ from tests.support.lost_responses import How, LostResponses
 from tests.support.roles import EnforcedRole, actions, published_policy
 from training import PublishConflictError, PublishError
 from training.publishing import (
+    BucketModels,
     check_bucket,
     publish,
     publish_run,
     publish_watch_file,
+    read_index,
     roll_back,
     write_if_unchanged,
 )
@@ -78,7 +80,7 @@ def test_the_index_names_every_model_once(bucket: Bucket, stored_run: StoredRun)
     for name in ("web", "db", "web"):
         publish_to(bucket, stored_run, name=name)
     index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
-    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name)
+    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name, ["db", "web"])
     assert list_models(bucket.s3, bucket.name) == ["db", "web"]
 
 
@@ -90,8 +92,30 @@ def test_other_objects_and_a_broken_index_do_not_matter(
     bucket.s3.put_object(Bucket=bucket.name, Key=INDEX_KEY, Body=b'{"names": [1]}')
     publish_to(bucket, stored_run, name="db")  # rebuilds a broken index
     index = bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read()
-    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name)
+    assert json.loads(index)["models"] == live_versions(bucket.s3, bucket.name, ["db", "web"])
     assert list_models(bucket.s3, bucket.name) == ["db", "web"]
+
+
+def test_the_index_has_what_is_live_whoever_writes_it_last(
+    bucket: Bucket, stored_run: StoredRun
+) -> None:
+    first = publish_to(bucket, stored_run, name="web")
+    second = publish_to(bucket, stored_run, name="web")
+    roll_back(bucket.s3, bucket.name, "web", first.version_id)
+    models = BucketModels(bucket.s3, bucket.name)
+    live = models.read("web")
+    assert live
+    assert live.version not in (first.version_id, second.version_id)
+    models.update_index(["web", "never-published"])  # of a run that published the second, hours ago
+    assert read_index(bucket.s3, bucket.name)[0] == {"web": live.version}
+
+
+def test_a_lost_index_is_made_anew_of_all_models(bucket: Bucket, stored_run: StoredRun) -> None:
+    for name in ("web", "db"):
+        publish_to(bucket, stored_run, name=name)
+    bucket.s3.delete_object(Bucket=bucket.name, Key=INDEX_KEY)
+    BucketModels(bucket.s3, bucket.name).update_index(["web"])
+    assert sorted(read_index(bucket.s3, bucket.name)[0] or ()) == ["db", "web"]
 
 
 def test_a_bucket_without_versions_is_refused(bucket: Bucket) -> None:

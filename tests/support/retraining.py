@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +68,7 @@ class MemoryModels:
 
     live: dict[str, PublishedArtifact] = field(default_factory=dict)
     published: list[str] = field(default_factory=list)
-    index: list[Mapping[str, str]] = field(default_factory=list)
+    index: dict[str, str] = field(default_factory=dict)
     bucket: str = "my-models"
 
     def read(self, name: str) -> PublishedArtifact | None:
@@ -85,8 +85,8 @@ class MemoryModels:
         self.live[name] = PublishedArtifact(data, version, digest(data), version, run)
         return version
 
-    def add_to_index(self, versions: Mapping[str, str]) -> None:
-        self.index.append(versions)
+    def update_index(self, names: Collection[str]) -> None:
+        self.index |= {name: self.live[name].version for name in names if name in self.live}
 
 
 @dataclass(frozen=True)

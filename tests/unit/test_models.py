@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ops_anomaly.aws.errors import (
@@ -231,12 +233,23 @@ def test_of_many_models_the_cached_version_is_served_if_the_next_is_corrupt(worl
     assert [name for name, _ in world.failures] == ["a"]
 
 
-def test_with_a_corrupt_index_the_cached_models_are_served(world: World) -> None:
+@pytest.mark.parametrize(
+    ("damage", "reported"),
+    [
+        (lambda store: store.put(INDEX_KEY, b"not json"), [INDEX_KEY]),
+        (lambda store: store.objects.pop(INDEX_KEY), []),
+        (lambda store: setattr(store, "failure", StoreUnavailableError("503")), [INDEX_KEY]),
+    ],
+    ids=["corrupt", "lost", "unavailable"],
+)
+def test_without_the_index_the_cached_models_are_served(
+    world: World, damage: Callable[[FakeStore], object], reported: list[str]
+) -> None:
     versions = world.publish("a")
     world.published("a")
-    world.store.put(INDEX_KEY, b"not json")
+    damage(world.store)
     assert world.published("a", "b") == versions
-    assert world.unavailable == [INDEX_KEY]
+    assert world.unavailable == reported
 
 
 def test_without_the_bucket_nobody_knows_which_models_there_are(world: World) -> None:

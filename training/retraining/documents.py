@@ -16,7 +16,7 @@ A run is a prefix of an object store, a bucket or a folder:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -207,8 +207,8 @@ class Models(Protocol):
         """
         ...
 
-    def add_to_index(self, versions: Mapping[str, str]) -> None:
-        """Write into the index of models which versions are live, by name."""
+    def update_index(self, names: Collection[str]) -> None:
+        """Have the index of models say which versions of these are live."""
         ...
 
 

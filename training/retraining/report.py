@@ -49,16 +49,14 @@ whatever they are."""
 
 
 def finish_run(services: Services, run: str) -> Report:
-    """List what was published, write the report of a run and its page, and return it.
+    """Write the report of a run and its page, list what is live, and return the report.
 
-    The index of models is written once a run, and not at all if it has all of it already.
+    The index of models is written last, once a run, and has every model of it, whatever became of
+    it this time: what a run before could not list is listed now.
     """
     plan = read_plan(services.store, run)
     batches = read_batches(services, plan)
     outcomes = [each for batch in batches.values() for each in batch]
-    published = {each.model: str(each.version) for each in outcomes if each.status == "published"}
-    if services.models and published:
-        services.models.add_to_index(published)
     counts = Counter(each.status for each in outcomes)
     report = Report(
         run=run,
@@ -82,6 +80,8 @@ def finish_run(services: Services, run: str) -> Report:
     services.store.overwrite(key_of(run, "report.json"), msgspec.json.encode(report))
     services.store.overwrite(report.page, run_page(report).encode())
     services.store.overwrite(summary_key(run), msgspec.json.encode(summary))
+    if services.models:
+        services.models.update_index([each.model for each in outcomes])
     return report
 
 

@@ -50,8 +50,7 @@ class ModelIndex(msgspec.Struct, frozen=True):
     Attributes
     ----------
     models : dict of str to str
-        The live version of each, by name. A version that is not in it yet is served all the same,
-        when the model is next refreshed.
+        The live version of each, by name.
     """
 
     models: dict[Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)], str]
@@ -206,21 +205,26 @@ class ModelRegistry:
         ----------
         on_unavailable
             Called with the name and the error of a model that is not cached and can't be loaded;
-            and of the index, if it is corrupt: those that are cached are returned then.
+            and of the index, if it can't be read: those that are cached are returned then.
 
         Raises
         ------
         StoreUnavailableError
-            If the bucket does not respond.
+            If the bucket does not respond, and none of them is cached.
         """
         from concurrent.futures import ThreadPoolExecutor  # of no use to the API's cold start
 
+        names = set(names)
+        versions = {name: self._models[name].version for name in names & self._models.keys()}
         try:
-            versions = self._index.read() or {}
+            versions = self._index.read() or versions
         except CorruptIndexError as error:
             on_unavailable(INDEX_KEY, error)
-            versions = {name: model.version for name, model in self._models.items()}
-        wanted = sorted({name for name in names if name in versions})
+        except StoreUnavailableError as error:
+            if not versions:
+                raise
+            on_unavailable(INDEX_KEY, error)
+        wanted = sorted(names & versions.keys())
         found = {name: self._models[name] for name in wanted if name in self._models}
         due = [name for name in wanted if not self._is_current(found.get(name), versions[name])]
         with ThreadPoolExecutor(READERS) as pool:
