@@ -90,7 +90,7 @@ def retraining(
     seed: Annotated[int, typer.Option(min=0, help="Of what fails.")] = 1,
     timed: Annotated[
         int, typer.Option(min=0, help="Metrics that are trained by each kind of workers; 0: none.")
-    ] = 40,
+    ] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="How often by each kind of workers.")] = 2,
 ) -> None:
     """Retrain a fleet while much fails, then measure how fast one is trained."""

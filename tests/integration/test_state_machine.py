@@ -56,6 +56,7 @@ from tests.support.step_functions import (
     NotExecutedError,
     check_definition,
 )
+from training.retraining import plan
 from training.retraining.documents import Report, artifact_key, outcome_key, page_key
 from training.retraining.local_run import Workers, train_fleet
 from training.sources.series import DAY_MS
@@ -125,6 +126,14 @@ class FirstNight:
     runs: Mapping[str, list[str]]
     served: Mapping[str, str]
     models: Mapping[str, tuple[bytes, dict[str, str]]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def batches_of_two() -> Iterator[None]:
+    """Eight or nine metrics would be batches of one otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "PARTS", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
