@@ -378,6 +378,18 @@ def test_a_night_with_nothing_to_train_says_so(stack) -> None:
     assert stack.objects("plans/") == {}
 
 
+def test_a_bucket_that_keeps_no_versions_is_not_published_to(stack) -> None:
+    stack = stack(readings(), "h[0-1]")
+    suspended = {"Status": "Suspended"}
+    stack.bucket.s3.put_bucket_versioning(
+        Bucket=stack.bucket.name, VersioningConfiguration=suspended
+    )
+    execution = stack.night(1)
+    assert (execution.status, execution.error) == ("FAILED", "PublishError")
+    assert "not versioned" in execution.cause
+    assert stack.objects("plans/") == {}
+
+
 # --- what is not executed here ------------------------------------------------------------------
 
 

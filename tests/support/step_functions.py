@@ -11,7 +11,8 @@ What AWS does and moto 5.2.5 does not:
   files, and reads its paths from the last result: it is left out.
 - *ItemBatcher, HeartbeatSeconds, Credentials and the like.*
 - *An interval before a retry.* moto sleeps; here it is recorded, and a share of it passes, if any.
-- *The role.* moto calls as nobody; see above. It cannot say why a call is denied before a retry.
+- *The role.* moto calls as nobody; see above. What AWS itself does by it (children of a map, log
+  deliveries) is not called here.
 - *Redrive*, and the Scheduler that starts executions.
 
 So `check_definition` refuses a definition that relies on any of these.
