@@ -19,7 +19,7 @@ from ops_anomaly.aws.errors import (
     ServiceUnavailableError,
     StoreUnavailableError,
 )
-from ops_anomaly.aws.objects import NAME_PATTERN, ObjectStore
+from ops_anomaly.aws.objects import FEEDBACK_KEY, NAME_PATTERN, ObjectStore
 from ops_anomaly.detection.artifact import digest, unpack
 from ops_anomaly.watcher.feedback import Mark, MetricFeedback
 from ops_anomaly.watcher.fleet import Watched
@@ -442,26 +442,53 @@ def test_a_fleet_is_divided_into_batches_each_metric_in_one() -> None:
     )
 
 
-def test_a_plan_that_was_cut_off_is_no_run_and_can_be_made_again() -> None:
+def test_a_plan_that_was_cut_off_is_no_run_and_its_execution_makes_it_again() -> None:
     """Its last object is the plan itself; the fleet may have become smaller meanwhile."""
-    store = FakeStore()
+    store, nightly = FakeStore(), msgspec.structs.replace(PLAN, execution="nightly")
 
     class CutOff(FakeStore):
         def write(self, key: str, data: bytes, if_etag: str | None) -> str:
-            raise Crash
+            if key.endswith("plan.json"):
+                raise Crash
+            return super().write(key, data, if_etag)
 
     cut_off = CutOff()
     cut_off.objects = store.objects
     with pytest.raises(Crash):
-        plan_run(cut_off, fleet_of("a", "b", "c"), PLAN)
+        plan_run(cut_off, fleet_of("a", "b", "c"), nightly)
     with pytest.raises(RunError, match="not finished"):
         read_plan(store, PLAN.run)
-    plan = plan_run(store, fleet_of("a"), PLAN)
+    plan = plan_run(store, fleet_of("a"), nightly)
     services = Services(store, read_daily)
     for number in range(plan.batches):
         train_batch(services, plan.run, number)
     report = finish_run(services, plan.run)
     assert (statuses(report.outcomes), report.missing) == ({"a": "trained"}, 0)
+
+
+@pytest.mark.parametrize("execution", [None, "another"])
+def test_two_runs_of_the_same_second_leave_each_other_alone(execution: str | None) -> None:
+    store = FakeStore()
+    plan_run(store, fleet_of("a", "b"), PLAN)
+    before = dict(store.objects)
+    with pytest.raises(ConflictError, match="within the same second"):
+        plan_run(store, fleet_of("c"), msgspec.structs.replace(PLAN, execution=execution))
+    assert store.objects == before
+
+
+def test_a_fleet_without_metrics_and_one_without_models_get_different_messages() -> None:
+    with pytest.raises(SourceError, match="no metric matches the entries of web"):
+        plan_run(FakeStore(), fleet_of(), PLAN)
+    watched = [Watched(Options(name="web"), [load("a")])]
+    with pytest.raises(SourceError, match="`model: per-metric`"):
+        plan_run(FakeStore(), watched, PLAN)
+
+
+def test_feedback_that_somebody_damaged_is_one_message() -> None:
+    store = FakeStore()
+    store.put(FEEDBACK_KEY, b"{")
+    with pytest.raises(SourceError, match="copy an older version"):
+        plan_run(store, fleet_of("a"), PLAN)
 
 
 def test_a_run_that_does_not_exist_is_one_message() -> None:

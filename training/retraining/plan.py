@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ops_anomaly.aws.errors import ObjectNotFoundError
+from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
 from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
 from ops_anomaly.watcher.incident_job import decode_incidents
@@ -139,16 +139,25 @@ def plan_run(
         If no entry asks for models, or none of those that do has a metric at the moment; or the
         stack's feedback or incidents can't be read.
     ConflictError
-        If there is a run of this name.
+        If another run has this name.
     """
     said = stored_marks(store) if marks is None else marks
     tasks = tasks_of(fleet, said, unusual_metrics(store), plan.until, days)
     if not tasks:
-        raise SourceError(
-            "no metric is to have a model of its own: give an entry of the watch file "
-            "`model: per-metric`, and see what it matches with: ops-anomaly watch FILE"
-        )
+        raise SourceError(without_tasks(fleet))
     return write_plan(store, plan, tasks, batch_size(len(tasks), workers))
+
+
+def without_tasks(fleet: Sequence[Watched]) -> str:
+    """Return why no metric of a fleet is to have a model of its own."""
+    see = "see what the watch file matches with: ops-anomaly watch FILE"
+    asking = [each.options.name for each in fleet if each.options.model == PER_METRIC]
+    if asking:
+        return f"no metric matches the entries of {', '.join(asking)} at the moment; {see}"
+    return (
+        "no metric is to have a model of its own: give an entry of the watch file "
+        f"`model: per-metric`, and {see}"
+    )
 
 
 def batch_size(metrics: int, workers: int) -> int:
@@ -170,8 +179,9 @@ def write_plan(
     Raises
     ------
     ConflictError
-        If there is a run of this name.
+        If another run has this name.
     """
+    claim_name(store, plan)
     batches = [tasks[first : first + batch] for first in range(0, len(tasks), batch)]
     plan = msgspec.structs.replace(plan, metrics=len(tasks), batches=len(batches))
     for number, part in enumerate(batches):
@@ -180,6 +190,29 @@ def write_plan(
     store.overwrite(items_key(plan.run), msgspec.json.encode(items))
     store.write(key_of(plan.run, "plan.json"), msgspec.json.encode(plan), None)
     return plan
+
+
+def claim_name(store: ObjectStore, plan: RunPlan) -> None:
+    """Claim the name of a run before anything else of it is written.
+
+    Of two that begin within the same second one gets it, and the other writes nothing. An execution
+    of the state machine has it again when its plan is tried again.
+
+    Raises
+    ------
+    ConflictError
+        If another run has it.
+    """
+    key, claim = key_of(plan.run, "claim.json"), msgspec.json.encode({"by": plan.execution})
+    try:
+        store.write(key, claim, None)
+    except ConflictError as error:
+        stored = store.read(key)
+        if plan.execution is None or stored is None or stored.data != claim:
+            raise ConflictError(
+                f"another run that began within the same second has the name {plan.run}: begin "
+                "this one again"
+            ) from error
 
 
 def new_run(now: float) -> str:
@@ -199,7 +232,12 @@ def stored_marks(store: ObjectStore) -> dict[str, MetricFeedback]:
         stored = store.read(FEEDBACK_KEY)
     except ObjectNotFoundError:
         return {}
-    return decode_marks(stored.data, FEEDBACK_KEY) if stored else {}
+    try:
+        return decode_marks(stored.data, FEEDBACK_KEY) if stored else {}
+    except SourceError as error:
+        raise SourceError(
+            f"{error}; mend it by hand, or copy an older version of the object over it"
+        ) from error
 
 
 def unusual_metrics(store: ObjectStore) -> set[str]:
