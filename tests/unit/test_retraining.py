@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -547,3 +549,29 @@ def test_a_folder_holds_nothing_but_objects(tmp_path: Path) -> None:
     with pytest.raises(ConflictError):
         store.write("a", b"2", None)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("a file, where a folder is needed")
+    store = FolderStore(tmp_path)
+    for action in (
+        lambda: store.read("plans/a"),
+        lambda: store.write("plans/a", b"1", None),
+        lambda: store.overwrite("plans/a", b"1"),
+    ):
+        with pytest.raises(StoreUnavailableError, match=r"plans/a: (Not a directory|File exists)"):
+            action()
+
+
+def test_nothing_half_written_is_left_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:1])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(StoreUnavailableError, match="No space left on device"):
+        FolderStore(tmp_path).write("a", b"12", None)
+    assert list(tmp_path.iterdir()) == []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError
-from ops_anomaly.aws.objects import S3ObjectStore, StoredObject
+from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError, StoreUnavailableError
+from ops_anomaly.aws.objects import S3ObjectStore, StoredObject, new_write_id
 from training import RunError
 from training.publishing import BucketModels, check_bucket
 from training.retraining.documents import Services
@@ -37,40 +38,56 @@ class FolderStore:
 
     def read(self, key: str, unless_etag: str | None = None) -> StoredObject | None:
         """Read a file; see `ObjectStore.read`."""
-        try:
-            data = (self.root / key).read_bytes()
-        except FileNotFoundError as error:
-            raise ObjectNotFoundError(str(self.root / key)) from error
+        path = self.root / key
+        with folder_errors(path):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError as error:
+                raise ObjectNotFoundError(str(path)) from error
         etag = etag_of(data)
         return None if etag == unless_etag else StoredObject(data, etag, etag)
 
     def write(self, key: str, data: bytes, if_etag: str | None) -> str:
         """Write a file on condition; see `ObjectStore.write`."""
-        path, new = self.root / key, self._written_beside(key, data)
-        try:
-            if if_etag is None:
-                os.link(new, path)  # fails where there is one
-            elif etag_of(path.read_bytes()) == if_etag:
-                new.replace(path)
-            else:
-                raise ConflictError(f"{path}: changed by another writer")
-        except (FileExistsError, FileNotFoundError) as error:
-            raise ConflictError(f"{path}: changed by another writer") from error
-        finally:
-            new.unlink(missing_ok=True)
+        path = self.root / key
+        with folder_errors(path), written_beside(path, data) as new:
+            try:
+                if if_etag is None:
+                    os.link(new, path)  # fails where there is one
+                elif etag_of(path.read_bytes()) == if_etag:
+                    new.replace(path)
+                else:
+                    raise ConflictError(f"{path}: changed by another writer")
+            except (FileExistsError, FileNotFoundError) as error:
+                raise ConflictError(f"{path}: changed by another writer") from error
         return etag_of(data)
 
     def overwrite(self, key: str, data: bytes) -> None:
         """Write a file; see `ObjectStore.overwrite`."""
-        self._written_beside(key, data).replace(self.root / key)
-
-    def _written_beside(self, key: str, data: bytes) -> Path:
-        """Write a file that no one reads, so that no one reads half of one."""
         path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_name(f".{path.name}.{os.getpid()}")
+        with folder_errors(path), written_beside(path, data) as new:
+            new.replace(path)
+
+
+@contextmanager
+def written_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """Write a file that no one reads, so that no one reads half of one; it is gone afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{new_write_id()}")  # of processes on several machines
+    try:
         new.write_bytes(data)
-        return new
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a file into one that says which file, and what is wrong with it."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailableError(f"{path}: {error.strerror or error}") from error
 
 
 def etag_of(data: bytes) -> str:
