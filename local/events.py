@@ -76,9 +76,15 @@ def send_event(path: Path, console: Console) -> dict[str, Any]:
     Raises
     ------
     LocalError
-        If the file does not hold an event.
+        If the file does not hold an event, or one of nightly training.
     """
     event = read_event(path)
+    if is_of_retraining(event):
+        raise LocalError(
+            f"{path} is for a function of nightly training, which needs the account's metrics and "
+            f"bucket: sam local invoke RetrainingPlanFunction --event {path} --env-vars "
+            "events/env.json; or do the same work here: ops-anomaly train --watch FILE"
+        )
     isolate_from_aws()
     with local_bucket() as endpoint_url, redirect_stdout(console.file):
         use_local_bucket(endpoint_url, BUCKET, MODEL, 300.0)
@@ -143,6 +149,15 @@ def send_to_watcher(event: Any, stack: WatchStack, console: Console) -> dict[str
         stack.run_queued(stack.alarm_queue, alarm_handler, LocalContext())
     watch_handler({"watch": "incidents"}, LocalContext())
     return {"events": stack.drain_events(), "messages": stack.drain_messages()}
+
+
+def is_of_retraining(event: Any) -> bool:
+    """Return whether the state machine of nightly training passes this to its functions."""
+    return isinstance(event, dict) and set(event) in (
+        {"started", "execution"},
+        {"run", "batch"},
+        {"run"},
+    )
 
 
 def is_of_console(event: Any) -> bool:

@@ -40,9 +40,13 @@ MODELS, WATCH, FEEDBACK, STATE, ALARM_STATE, PLANS, RUNS = (
     {"Fn::Sub": f"{BUCKET}/{prefix}/*"}
     for prefix in ("models", "watch", "feedback", "state", "state/alarms", "plans", "runs")
 )
-INCIDENTS, FLEET, INDEX = (
-    {"Fn::Sub": f"{BUCKET}/{name}.json"}
-    for name in ("state/incidents", "state/fleet", "models/index")
+INCIDENTS, FLEET, INDEX, ARTIFACTS, WATCH_FILE, FEEDBACK_FILE, OUTCOMES = (
+    {"Fn::Sub": f"{BUCKET}/{name}"}
+    for name in (
+        *("state/incidents.json", "state/fleet.json", "models/index.json"),
+        *("models/*/model.safetensors", "watch/watch.json", "feedback/feedback.json"),
+        "plans/*/outcomes/*",
+    )
 )
 DEAD_LETTERS, SHARD_QUEUE, ALARM_QUEUE = (
     {"Fn::GetAtt": [name, "Arn"]} for name in ("DeadLetters", "ShardQueue", "AlarmQueue")
@@ -82,22 +86,21 @@ MAY = {
         "sqs:SendMessage": [DEAD_LETTERS],
     },
     "RetrainingPlanFunction": {
-        "s3:GetObject": [WATCH, FEEDBACK, INCIDENTS, PLANS],
+        "s3:GetObject": [WATCH_FILE, FEEDBACK_FILE, FLEET, INCIDENTS, PLANS],
         "s3:PutObject": [PLANS],
         "s3:GetBucketVersioning": [{"Fn::Sub": BUCKET}],
         "cloudwatch:ListMetrics": ["*"],
     },
     "RetrainingTrainFunction": {
-        "s3:GetObject": [MODELS, PLANS],
-        "s3:PutObject": [MODELS, PLANS, RUNS],
+        "s3:GetObject": [PLANS, ARTIFACTS],
+        "s3:PutObject": [ARTIFACTS, OUTCOMES, RUNS],
         "s3:ListBucket": [{"Fn::Sub": BUCKET}],
         "cloudwatch:GetMetricData": ["*"],
     },
     "RetrainingReportFunction": {
-        "s3:GetObject": [PLANS, INDEX],
+        "s3:GetObject": [PLANS, INDEX, ARTIFACTS],
         "s3:PutObject": [PLANS, INDEX],
         "s3:ListBucket": [{"Fn::Sub": BUCKET}],
-        "s3:ListBucketVersions": [{"Fn::Sub": BUCKET}],
         "events:PutEvents": [DEFAULT_BUS],
     },
 }

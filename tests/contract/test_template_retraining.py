@@ -249,13 +249,13 @@ def test_the_report_is_written_even_if_the_map_fails() -> None:
     assert STATES["Report"]["Parameters"]["Payload"] == {"run.$": "$.run"}
 
 
-def test_a_run_that_leaves_metrics_behind_has_failed() -> None:
-    assert STATES["Report"]["Next"] == "IsComplete"
-    [complete] = STATES["IsComplete"]["Choices"]
-    assert complete == {"Variable": "$.missing", "NumericEquals": 0, "Next": "Complete"}
-    incomplete = STATES[STATES["IsComplete"]["Default"]]
-    assert incomplete["Type"] == "Fail"
-    assert "--resume {}" in incomplete["CausePath"]
+def test_a_run_with_too_many_failures_has_failed() -> None:
+    assert STATES["Report"]["Next"] == "HasFailed"
+    [failed] = STATES["HasFailed"]["Choices"]
+    assert failed == {"Variable": "$.has_failed", "BooleanEquals": True, "Next": "Failed"}
+    assert STATES[STATES["HasFailed"]["Default"]]["Type"] == "Succeed"
+    assert STATES["Failed"]["Type"] == "Fail"
+    assert "--resume {}" in STATES["Failed"]["CausePath"]
 
 
 def test_its_errors_are_logged_and_its_executions_traced() -> None:
@@ -314,7 +314,7 @@ def test_it_works_in_a_bucket_that_exists_already() -> None:
 
 def test_only_who_trains_publishes_and_only_who_reports_sends_events() -> None:
     roles = {name: allowed(ON[f"{name}Role"]["Properties"]["Policies"]) for name in RETRAINING}
-    models = {"Fn::Sub": "arn:${AWS::Partition}:s3:::${ModelBucket}/models/*"}
+    models = {"Fn::Sub": "arn:${AWS::Partition}:s3:::${ModelBucket}/models/*/model.safetensors"}
     writers = [name for name, may in roles.items() if models in may.get("s3:PutObject", [])]
     assert writers == ["RetrainingTrainFunction"]
     senders = [name for name, may in roles.items() if "events:PutEvents" in may]

@@ -23,7 +23,8 @@ from local.gateway import listen, serve
 
 ROOT = Path(__file__).parents[2]
 # env.json holds variables for `sam local invoke`
-EVENTS = sorted(path for path in (ROOT / "events").glob("*.json") if path.stem != "env")
+RETRAINING = sorted((ROOT / "events").glob("retraining-*.json"))
+EVENTS = sorted({*(ROOT / "events").glob("*.json")} - {ROOT / "events" / "env.json", *RETRAINING})
 
 SERVE = """
 from local.gateway import listen, serve, stop_signals
@@ -198,6 +199,12 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         path.stem: json.loads(line) for path, line in zip(EVENTS, out.splitlines(), strict=True)
     }
+
+
+@pytest.mark.parametrize("path", RETRAINING, ids=lambda path: path.stem)
+def test_an_event_of_nightly_training_says_where_it_can_be_tried(path: Path) -> None:
+    with pytest.raises(LocalError, match=r"sam local invoke .* ops-anomaly train --watch"):
+        send_event(path, Console(file=StringIO()))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in EVENTS])

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from ops_anomaly.aws.objects import WATCH_KEY
+from ops_anomaly.aws.objects import FLEET_KEY, WATCH_KEY
 from ops_anomaly.aws.settings import SettingsError
-from ops_anomaly.watcher.watch_file import parse_watch_file, write_watch_file
+from ops_anomaly.watcher.fleet import ABSENCE_MS, Fleet, Member
+from ops_anomaly.watcher.watch_file import Options, parse_watch_file, write_watch_file
 from tests.support.retraining import PLAN, fleet_of, load, read_daily
 from training import PublishError, SourceError
 from training.retraining.documents import Outcome, RunPlan, Services
@@ -51,6 +53,32 @@ def test_a_run_is_planned_by_the_published_watch_file(store: FolderStore) -> Non
     publish(store, model="per-metric")
     plan = planned(retraining(store, FakeS3()), NEW)
     assert (plan.run, plan.execution, plan.metrics, plan.batches) == (PLAN.run, "nightly", 1, 1)
+
+
+def listed(store: FolderStore, listed_at: int, *hosts: str) -> None:
+    """Leave the watcher's list of the fleet, of the watch file that is published."""
+    options = Options(name="web", model="per-metric")
+    stored = store.read(WATCH_KEY)
+    assert stored
+    members = [Member(str(load(host)), 0, 0, listed_at) for host in hosts]
+    fleet = Fleet(stored.etag, listed_at, 1, [options], members)
+    store.overwrite(FLEET_KEY, msgspec.json.encode(fleet))
+
+
+def test_the_metrics_are_those_that_the_watcher_evaluates(store: FolderStore) -> None:
+    publish(store, model="per-metric")
+    listed(store, NEW.until - 3_600_000, "a", "silent-at-night")
+    assert planned(retraining(store, FakeS3()), NEW).metrics == 2
+
+
+def test_a_list_of_another_watch_file_or_of_yesterday_is_not_gone_by(store: FolderStore) -> None:
+    publish(store, model="per-metric")
+    listed(store, NEW.until - ABSENCE_MS, "a", "gone")
+    assert planned(retraining(store, FakeS3()), NEW).metrics == 1
+    listed(store, NEW.until, "a", "gone")
+    publish(store, model="per-metric", sensitivity=1.0)
+    later = msgspec.structs.replace(NEW, run="later")
+    assert planned(retraining(store, FakeS3()), later).metrics == 1
 
 
 def test_a_plan_that_is_there_already_is_returned(store: FolderStore) -> None:

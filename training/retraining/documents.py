@@ -176,6 +176,11 @@ class Summary(Contract, frozen=True):
         """Key of the report for people."""
         return page_key(self.run)
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it counts as failed: metrics have no outcome, or at least half of all failed."""
+        return self.missing > 0 or 2 * self.counts["failed"] >= max(sum(self.counts.values()), 1)
+
 
 class Report(Summary, frozen=True):
     """All that a run came to."""

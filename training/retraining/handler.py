@@ -21,7 +21,8 @@ from aws_lambda_powertools import Logger
 from ops_anomaly.aws.errors import ObjectNotFoundError
 from ops_anomaly.aws.objects import WATCH_KEY, S3ObjectStore
 from ops_anomaly.aws.settings import required, whole_number
-from ops_anomaly.watcher.watch_file import WatchFile, parse_watch_file
+from ops_anomaly.watcher.fleet import ABSENCE_MS, FleetList, Watched
+from ops_anomaly.watcher.watch_file import parse_watch_file
 from training import RunError, SourceError
 from training.fleet import resolve_watch_file
 from training.publishing import BucketModels, check_bucket
@@ -34,7 +35,6 @@ from training.retraining.services import CloudWatchReader
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
-    from ops_anomaly.aws.objects import ObjectStore
 
 logger = Logger()
 
@@ -158,12 +158,22 @@ def planned(retraining: Retraining, new: RunPlan) -> RunPlan:
         return read_plan(store, new.run)
     except RunError:
         check_bucket(retraining.s3, settings.bucket)
-        fleet = resolve_watch_file(retraining.cloudwatch, published_watch_file(store))
+        fleet = watched_fleet(retraining, new.until)
         return plan_run(store, fleet, new, settings.concurrency)
 
 
-def published_watch_file(store: ObjectStore) -> WatchFile:
-    """Return the watch file that the watcher has, too."""
+def watched_fleet(retraining: Retraining, now: int) -> list[Watched]:
+    """Return the metrics that the watcher evaluates, by its own list of them.
+
+    They are listed anew where that list is of another watch file, or of yesterday, as the watcher
+    is disabled.
+
+    Parameters
+    ----------
+    now : int
+        Milliseconds since 1970.
+    """
+    store = retraining.services.store
     try:
         stored = store.read(WATCH_KEY)
     except ObjectNotFoundError as error:
@@ -171,7 +181,11 @@ def published_watch_file(store: ObjectStore) -> WatchFile:
             f"no watch file is published, so there is nothing to train ({error}); publish one: "
             "ops-anomaly watch FILE --bucket BUCKET"
         ) from error
-    return parse_watch_file(json.loads(stored.data) if stored else None)
+    etag, data = (stored.etag, stored.data) if stored else ("", b"null")
+    listed = FleetList(store, lambda key: None).read()
+    if listed and listed.watch_file == etag and now - listed.listed_at < ABSENCE_MS:
+        return listed.watched()
+    return resolve_watch_file(retraining.cloudwatch, parse_watch_file(json.loads(data)))
 
 
 def train_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -212,5 +226,6 @@ def report_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         "run": report.run,
         "counts": counts,
         "missing": report.missing,
+        "has_failed": report.has_failed,
         "page": report.page,
     }

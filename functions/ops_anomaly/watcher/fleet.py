@@ -109,6 +109,13 @@ class Fleet(Contract, frozen=True):
             if not (0 <= each.entry < len(self.entries) and 0 <= each.shard < self.shards):
                 raise ValueError(f"{each.metric} has no entry or no shard")
 
+    def watched(self) -> list[Watched]:
+        """Return every entry with its metrics."""
+        metrics: list[list[Metric]] = [[] for _ in self.entries]
+        for member in self.members:
+            metrics[member.entry].append(Metric.parse(member.metric))
+        return [Watched(*each) for each in zip(self.entries, metrics, strict=True)]
+
     def shard(self, number: int) -> dict[Metric, Options]:
         """Return the metrics of a shard."""
         return {
