@@ -277,8 +277,9 @@ def rollback(
     It becomes a new version with a VersionId of its own, so that a rollback can be undone too.
     Of two people who publish or roll back at the same time, one is refused, as by publish.
     """
+    from training.fleet import entry_of
     from training.publishing import roll_back
-    from training.versions import describe, entry_of, s3_client
+    from training.versions import describe, s3_client
 
     former, live = roll_back(s3_client(endpoint_url), bucket, check_name(name), to, expect)
     if former:

@@ -9,8 +9,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from commands import CommandError
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import InvalidMetricError
+from ops_anomaly.aws.objects import check_name
+from ops_anomaly.watcher.watch_file import PER_METRIC
 
 console = Console(soft_wrap=not sys.stdout.isatty())
 """In a pipe lines are as long as they are."""
@@ -36,3 +39,21 @@ def command(action: str, name: str, bucket: str, endpoint_url: str | None, *opti
     elsewhere = ("--endpoint-url", endpoint_url) if endpoint_url else ()
     words = ("ops-anomaly", action, name, *options, "--bucket", bucket, *elsewhere)
     return shlex.join(words)
+
+
+def check_model_name(name: str) -> str:
+    """Return the name of a model to train or publish.
+
+    Raises
+    ------
+    InvalidModelNameError
+        If no model has such a name.
+    CommandError
+        If a watch file means something else by it.
+    """
+    if name == PER_METRIC:
+        raise CommandError(
+            f"{name!r} can't be the name of a model: in a watch file it means a model a metric. "
+            "Train it under another --name"
+        )
+    return check_name(name)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from commands import CommandError
-from commands.options import EndpointUrl, command, console, parse_metric
+from commands.options import EndpointUrl, check_model_name, command, console, parse_metric
 from commands.reading import (
     DayFirst,
     DecimalComma,
@@ -23,21 +24,34 @@ from commands.reading import (
     ValueColumn,
 )
 from ops_anomaly.aws.cloudwatch import EXAMPLE, Metric
-from ops_anomaly.aws.objects import check_name
+from ops_anomaly.aws.errors import AwsError
 from ops_anomaly.watcher.watch_file import PER_METRIC
-from training.alerts import RealIncidents, exclude_real, incidents_of_file, read_feedback
+from training import TrainingError
+from training.alerts import exclude_real, incidents_of_file, read_feedback
 from training.candidates import KINDS, MAX_EPOCHS
 from training.run import Settings, check_target, read_run
 from training.sources import SourceOptions, obtain_series
 from training.sources.columns import time_zone
-from training.sources.files import DEFAULTS, ReadOptions
+from training.sources.files import ReadOptions
 from training.sources.nab import BASELINE_FILE
 from training.sources.series import exclude, parse_range
 
 if TYPE_CHECKING:
     from ops_anomaly.watcher.watch_file import WatchFile
+    from training.retraining.documents import RunPlan
+    from training.retraining.local_run import Workers
+    from training.retraining.services import Account
 
 DAYS = 14
+
+FLEET_OPTIONS = ("bucket", "jobs", "dask")
+"""They go with a run over metrics that have a model each."""
+
+RESUME_OPTIONS = {"resume", "watch", *FLEET_OPTIONS, "endpoint_url", "as_json"}
+"""They go with --resume: what else decides a run is in its plan."""
+
+WATCH_OPTIONS = RESUME_OPTIONS | {"days", "feedback", "train_share", "seed", "epochs", "candidates"}
+"""They go with --watch: the watch file names series, models and folders."""
 
 INTERRUPTED = 130
 """Exit status, as shells have it."""
@@ -69,7 +83,27 @@ def default_name(csv: Path | None) -> str:
     return entry_name(csv.stem) if csv else "ec2-cpu"
 
 
+def given(context: typer.Context) -> dict[str, str]:
+    """Return the options that were typed, as they were declared, by the names of parameters."""
+    sources = {
+        each: context.get_parameter_source(str(each.name)) for each in context.command.params
+    }
+    return {
+        str(each.name): each.opts[0]
+        for each, source in sources.items()
+        if source and source.name == "COMMANDLINE"  # of the click that typer brings along
+    }
+
+
+def refuse_others(typed: dict[str, str], allowed: Collection[str], option: str, why: str) -> None:
+    """Refuse options that do nothing with another one."""
+    others = [text for name, text in typed.items() if name not in allowed]
+    if others:
+        raise typer.BadParameter(f"{why}: leave out {', '.join(others)}", param_hint=option)
+
+
 def train(
+    context: typer.Context,
     name: Annotated[
         str | None,
         typer.Option(
@@ -125,7 +159,9 @@ def train(
     bucket: Annotated[
         str | None,
         typer.Option(
-            help="With --watch, a model a metric: publish each that is no worse than the live one."
+            envvar="MODEL_BUCKET",
+            help="With --watch, a model a metric: publish each that the guard passes; the run is "
+            "kept there.",
         ),
     ] = None,
     endpoint_url: EndpointUrl = None,
@@ -142,7 +178,11 @@ def train(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="With --watch: continue a run that was cut off."),
+        typer.Option(
+            metavar="RUN",
+            help="Continue a run of models a metric that was cut off, in --bucket or this folder; "
+            "it needs no watch file.",
+        ),
     ] = None,
     days: Annotated[
         int | None,
@@ -202,32 +242,27 @@ def train(
     folder of the run.
     """
     output = Console(stderr=True) if as_json else console
+    typed = given(context)
+    kinds = tuple(kind for kind in KINDS if kind in (candidates or KINDS))
+    where = FleetOptions(bucket, endpoint_url, jobs, dask)
+    if resume is not None:
+        refuse_others(typed, RESUME_OPTIONS, "--resume", "its plan says how a run is trained")
+        show_trained(Trained(fleet=resume_fleet(resume, where, output)), as_json=as_json)
+        return
+    if watch is not None:
+        why = "the watch file names series, models and folders"
+        refuse_others(typed, WATCH_OPTIONS, "--watch", why)
+        settings = Settings("", train_share, seed, epochs, kinds=kinds)
+        job = WatchJob(watch, days, settings, feedback, is_kind_given=bool(candidates))
+        show_trained(train_watch_file(job, where, typed, output), as_json=as_json)
+        return
+    if any(option in typed for option in FLEET_OPTIONS):
+        raise typer.BadParameter("--bucket, --jobs and --dask go with --watch")
     reading = ReadOptions(
         time_column, value_column, series_name, timezone, day_first, decimal_comma
     )
-    kinds = tuple(kind for kind in KINDS if kind in (candidates or KINDS))
     real = read_feedback(feedback) if feedback else None
-    if watch is not None:
-        if csv or labels or simulated or cloudwatch or excluded or out or reading != DEFAULTS:
-            raise typer.BadParameter(
-                "it names series, models and folders: leave out --csv with its options, --labels, "
-                "--simulated, --cloudwatch, --exclude and --out",
-                param_hint="--watch",
-            )
-        settings = Settings("", train_share, seed, epochs, kinds=kinds)
-        fleet = FleetOptions(
-            bucket, endpoint_url, jobs, dask, resume, feedback, is_kind_given=bool(candidates)
-        )
-        runs, report = train_watch_file(watch, days, settings, real, fleet, output)
-        if as_json:
-            record = [read_run(folder).as_json() for folder in runs]
-            typer.echo(json.dumps({"runs": record, "fleet": report}, indent=2))
-        if report and report["missing"]:
-            raise typer.Exit(1)
-        return
-    if bucket or dask or resume or jobs > 1:
-        raise typer.BadParameter("--bucket, --jobs, --dask and --resume go with --watch")
-    name = check_name(name or default_name(csv))
+    name = check_model_name(name or default_name(csv))
     folder = out or Path("runs") / name
     check_target(folder)
     options = SourceOptions(
@@ -253,129 +288,215 @@ def train(
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """Options of a run over the metrics that have a model each."""
+    """Where a run over metrics with a model each is kept, and who trains it."""
 
     bucket: str | None
     endpoint_url: str | None
     jobs: int
     dask: str | None
-    resume: str | None
+
+    def account(self) -> Account:
+        """Return what connects to the services of a run."""
+        from training.retraining.services import Account
+
+        return Account(self.bucket, self.endpoint_url, Path.cwd())
+
+    def workers(self) -> Workers:
+        """Return who trains."""
+        from training.retraining.local_run import Workers
+
+        return Workers(self.jobs, self.dask)
+
+    def again(self, run: str) -> str:
+        """Return the command that continues a run with the same options."""
+        from training.retraining.reasons import resume_command
+
+        options = {"--endpoint-url": self.endpoint_url, "--dask": self.dask}
+        words = [word for pair in options.items() if pair[1] for word in pair if word]
+        if self.jobs > 1:
+            words += ["--jobs", str(self.jobs)]
+        return resume_command(run, self.bucket, *words)
+
+
+@dataclass(frozen=True)
+class WatchJob:
+    """A watch file, and how its models are trained."""
+
+    path: Path
+    days: int | None
+    settings: Settings
     feedback: Path | None
     is_kind_given: bool
 
 
-def train_watch_file(
-    path: Path,
-    days: int | None,
-    settings: Settings,
-    real: RealIncidents | None,
-    options: FleetOptions,
-    output: Console,
-) -> tuple[list[Path], dict[str, Any] | None]:
-    """Train all that a watch file asks for.
+@dataclass(frozen=True)
+class Trained:
+    """What a watch file, or a run that was continued, came to.
 
-    Returns
-    -------
-    runs : list of Path
-        Folders of the models that it names.
-    report : dict or None
-        Of the run over the metrics with a model each, as JSON has it.
+    Attributes
+    ----------
+    fleet : dict or None
+        The report of the run over metrics with a model each, as JSON has it.
+    runs : sequence of Path
+        Folders of the models that the watch file names.
+    has_failed : bool
+        Whether these could not be trained, after the others were.
     """
+
+    fleet: dict[str, Any] | None
+    runs: Sequence[Path] = ()
+    has_failed: bool = False
+
+
+def show_trained(trained: Trained, *, as_json: bool) -> None:
+    """Print it as JSON if asked for, and exit with 1 where something was not trained."""
+    if as_json:
+        runs = [read_run(folder).as_json() for folder in trained.runs]
+        typer.echo(json.dumps({"runs": runs, "fleet": trained.fleet}, indent=2))
+    if trained.has_failed or (trained.fleet and trained.fleet["missing"]):
+        raise typer.Exit(1)
+
+
+def train_watch_file(
+    job: WatchJob, options: FleetOptions, typed: Collection[str], output: Console
+) -> Trained:
+    """Train all that a watch file asks for: metrics with a model each, then the models it names."""
+    from training.fleet import named_models
     from training.watch_yaml import read_watch_file
 
-    watch_file = read_watch_file(path)
-    asked = {entry.model for entry in watch_file.entries}
-    has_fleet = PER_METRIC in asked or options.resume is not None
-    if not has_fleet and (options.bucket or options.dask or options.jobs > 1):
+    watch_file = read_watch_file(job.path)
+    fleet = None
+    if any(entry.model == PER_METRIC for entry in watch_file.entries):
+        fleet = train_per_metric(watch_file, job, options, output)
+        if not named_models(watch_file.entries):
+            return Trained(fleet)
+    elif any(option in typed for option in FLEET_OPTIONS):
         raise typer.BadParameter(
             "they are for entries with `model: per-metric`, and the watch file has none",
             param_hint="--bucket, --jobs, --dask",
         )
-    runs: list[Path] = []
-    if not has_fleet or (asked - {PER_METRIC, None} and options.resume is None):
-        runs = train_named(watch_file, path, days or DAYS, settings, real, output)
-    if not has_fleet:
-        return runs, None
-    return runs, train_per_metric(watch_file, path, days, settings, options, output)
+    try:
+        return Trained(fleet, train_named(watch_file, job, options.bucket, output))
+    except TrainingError as error:
+        if fleet is None:
+            raise
+        message = f"Error: of the models that the watch file names: {error}"
+        output.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
+        return Trained(fleet, has_failed=True)
 
 
 def train_per_metric(
-    watch_file: WatchFile,
-    path: Path,
-    days: int | None,
-    settings: Settings,
-    options: FleetOptions,
-    output: Console,
+    watch_file: WatchFile, job: WatchJob, options: FleetOptions, output: Console
 ) -> dict[str, Any]:
     """Train a model for each metric of the entries that ask for it, and show what became of it."""
-    import time
-
-    import msgspec
-
-    from ops_anomaly.aws.errors import AwsError
     from training.alerts import read_marks
-    from training.console import show_progress
     from training.fleet import resolve_watch_file
-    from training.retraining.documents import KINDS as FLEET_KINDS
-    from training.retraining.documents import RunPlan
-    from training.retraining.local_run import Workers, show_report, train_fleet
-    from training.retraining.plan import new_run, plan_run
-    from training.retraining.services import Account
+    from training.retraining.local_run import begin_run
     from training.sources.cloudwatch import cloudwatch_client
 
-    connect = Account(options.bucket, options.endpoint_url, Path.cwd())
-    workers = Workers(options.jobs, options.dask)
+    workers = options.workers()  # before anything is planned
+    marks = read_marks(job.feedback) if job.feedback else None
+    with one_message():
+        store = options.account()().store
+        fleet = resolve_watch_file(cloudwatch_client(), watch_file)
+        plan = begin_run(store, fleet, plan_settings(job), options.jobs, marks, job.days)
+    where = f"bucket {options.bucket}" if options.bucket else "this folder; nothing is published"
+    output.print(f"Run {plan.run}, in {where}", markup=False, highlight=False, soft_wrap=True)
+    return train_run_of_fleet(plan.run, workers, options, output)
+
+
+def plan_settings(job: WatchJob) -> RunPlan:
+    """Return the plan of a run that begins now, but for its name and metrics."""
+    from training.retraining.documents import KINDS as FLEET_KINDS
+    from training.retraining.documents import RunPlan
+
     now = time.time()
-    run = options.resume or new_run(now)
+    return RunPlan(
+        run="",
+        until=int(now // 60) * 60_000,
+        started=int(1000 * now),
+        train_share=job.settings.train_share,
+        seed=job.settings.seed,
+        kinds=job.settings.kinds if job.is_kind_given else FLEET_KINDS,
+        max_epochs=job.settings.max_epochs,
+    )
+
+
+def resume_fleet(run: str, options: FleetOptions, output: Console) -> dict[str, Any]:
+    """Continue a run that was cut off, and show what became of it."""
+    from training import RunError
+    from training.retraining.documents import DamagedRunError, check_run, read_plan
+
+    check_run(run)
+    workers = options.workers()
     try:
-        services = connect()
-        if options.resume is None:
-            plan = RunPlan(
-                run=run,
-                until=int(now // 60) * 60_000,
-                train_share=settings.train_share,
-                seed=settings.seed,
-                kinds=settings.kinds if options.is_kind_given else FLEET_KINDS,
-                max_epochs=settings.max_epochs,
-            )
-            marks = read_marks(options.feedback) if options.feedback else None
-            fleet = resolve_watch_file(cloudwatch_client(), watch_file)
-            plan_run(services.store, fleet, plan, options.jobs, marks, days)
+        with one_message():
+            read_plan(options.account()().store, run)
+    except DamagedRunError:
+        raise
+    except RunError as error:
+        if options.bucket:
+            raise
+        raise RunError(f"{error}; if it is in a bucket, give --bucket") from error
+    return train_run_of_fleet(run, workers, options, output)
+
+
+def train_run_of_fleet(
+    run: str, workers: Workers, options: FleetOptions, output: Console
+) -> dict[str, Any]:
+    """Train what is left of a run, and show what became of it, or how to continue it."""
+    import msgspec
+
+    from training.console import show_progress
+    from training.retraining.documents import DamagedRunError
+    from training.retraining.local_run import show_report, train_fleet
+    from training.retraining.services import explained
+
+    again = options.again(run)
+    continued = f"What was trained is kept. To continue:\n  {again}"
+    try:
         with show_progress(output) as on_progress:
-            report, problems = train_fleet(connect, run, workers, on_progress)
-    except AwsError as error:
-        raise CommandError(f"{error}; what was trained is kept, see --resume {run}") from error
+            report, problems = train_fleet(options.account(), run, workers, on_progress)
+    except DamagedRunError:
+        raise
+    except (AwsError, TrainingError) as error:
+        raise CommandError(f"{explained(error)}\n{continued}") from error
     except KeyboardInterrupt:
-        bucket = ["--bucket", options.bucket] if options.bucket else []
-        again = shlex.join(["ops-anomaly", "train", "--watch", str(path), *bucket, "--resume", run])
-        output.print(
-            f"\nInterrupted. What was trained is kept; to continue:\n  {again}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        output.print(f"\nInterrupted. {continued}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
-    show_report(report, problems, output)
+    show_report(report, problems, again, output)
     page = command("runs", run, options.bucket, options.endpoint_url) if options.bucket else None
     output.print(f"Report: {page or report.page}", markup=False, highlight=False, soft_wrap=True)
-    return {**msgspec.to_builtins(report), "problems": problems}
+    return {**msgspec.to_builtins(report), "problems": [each.reason for each in problems]}
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """Turn the errors of AWS before there is a plan into one that the command line prints."""
+    from training.retraining.services import explained, is_denied
+
+    try:
+        yield
+    except AwsError as error:
+        raise CommandError(explained(error)) from error
+    except TrainingError as error:
+        if is_denied(error):
+            raise CommandError(explained(error)) from error
+        raise
 
 
 def train_named(
-    watch_file: WatchFile,
-    path: Path,
-    days: int,
-    settings: Settings,
-    real: RealIncidents | None,
-    output: Console,
+    watch_file: WatchFile, job: WatchJob, bucket: str | None, output: Console
 ) -> list[Path]:
     """Train every model that a watch file names, print the next commands, return the folders."""
     from training.job import train_watched
     from training.sources.cloudwatch import cloudwatch_client
 
-    folders = train_watched(watch_file, cloudwatch_client(), days, settings, output, real)
+    real = read_feedback(job.feedback) if job.feedback else None
+    days = job.days or DAYS
+    folders = train_watched(watch_file, cloudwatch_client(), days, job.settings, output, real)
     output.rule(align="left")
     for folder in folders:
-        output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
-    output.print(f"Then: ops-anomaly watch {path} --bucket BUCKET")
+        output.print(f"Next: ops-anomaly publish {folder} --bucket {bucket or 'BUCKET'}")
+    output.print(f"Then: ops-anomaly watch {job.path} --bucket {bucket or 'BUCKET'}")
     return folders

@@ -5,8 +5,9 @@ Each model is trained on the fullest of its entry's metrics.
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from training.sources.series import LabelledSeries
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from ops_anomaly.watcher.watch_file import Options
 
 
 def resolve_watch_file(cloudwatch: Any, watch_file: WatchFile) -> list[Watched]:
@@ -58,19 +61,50 @@ class Selected:
     series: LabelledSeries
 
 
+METRIC_MODEL = re.compile("(.+)-[0-9a-f]{16}")
+"""The name of a metric's own model, as `watch_file.model_of` has it."""
+
+
+def entry_of(name: str) -> str | None:
+    """Return how the entry of a metric's own model begins; None of a model that was named.
+
+    Examples
+    --------
+    >>> entry_of("web-9b13adae612bbe9d"), entry_of("ec2-cpu")
+    ('web', None)
+    """
+    match = METRIC_MODEL.fullmatch(name)
+    return match[1] if match else None
+
+
+def named_models(options: Iterable[Options]) -> list[str]:
+    """Return the models that entries name and that are trained by that name.
+
+    Not those of one metric: an entry that names one holds the version that is live.
+    """
+    names = dict.fromkeys(each.model for each in options if each.model)
+    return [name for name in names if name != PER_METRIC and entry_of(name) is None]
+
+
 def metrics_by_model(fleet: Sequence[Watched]) -> dict[str, list[Metric]]:
     """Return the metrics of each model that an entry names.
 
     Raises
     ------
     SourceError
-        If no entry names a model, or a model has no metric at the moment.
+        If no entry names a model to train, or a model has no metric at the moment.
     """
-    models: dict[str, list[Metric]] = {}
+    models: dict[str, list[Metric]] = {
+        name: [] for name in named_models(each.options for each in fleet)
+    }
     for watched in fleet:
-        name = watched.options.model
-        if name is not None and name != PER_METRIC:
-            models.setdefault(name, []).extend(watched.metrics)
+        if watched.options.model in models:
+            models[watched.options.model].extend(watched.metrics)
+    if not models and any(each.options.model for each in fleet):
+        raise SourceError(
+            "the entries of the watch file name models of one metric, whose live versions are held "
+            "by that, so there is none to train; to train one, give its entry `model: per-metric`"
+        )
     if not models:
         raise SourceError(
             "no entry of the watch file names a model, so there is none to train; add "

@@ -34,7 +34,7 @@ from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile
 from training import PublishError, PublishUnavailableError
 from training.candidates import TITLES
 from training.console import NOTHING, age
-from training.fleet import PublishedModel
+from training.fleet import PublishedModel, entry_of
 
 HEAD_BYTES = 65_536
 """Of an artifact, to read: its header is a tenth of that."""
@@ -50,9 +50,6 @@ RUN_METADATA = "run"
 
 LIVE_KEY = re.compile(rf"models/({NAME_PATTERN.strip('^$')})/model\.safetensors")
 """As `model_key` has it."""
-
-METRIC_MODEL = re.compile("(.+)-[0-9a-f]{16}")
-"""The name of a metric's own model, as `watch_file.model_of` has it."""
 
 MISSING = {"NoSuchKey", "NoSuchVersion", "404"}
 
@@ -340,18 +337,6 @@ def by_entry(models: Iterable[ListedModel]) -> dict[str, list[ListedModel]]:
         entry = entry_of(each.name)
         groups.setdefault(f"{entry}-*" if entry else each.name, []).append(each)
     return groups
-
-
-def entry_of(name: str) -> str | None:
-    """Return how the entry of a metric's own model begins; None of a model that was named.
-
-    Examples
-    --------
-    >>> entry_of("web-9b13adae612bbe9d"), entry_of("ec2-cpu")
-    ('web', None)
-    """
-    match = METRIC_MODEL.fullmatch(name)
-    return match[1] if match else None
 
 
 def live_versions(s3: Any, bucket: str, names: Collection[str]) -> dict[str, str]:

@@ -106,7 +106,7 @@ def test_every_model_of_a_watch_file_is_trained_without_real_incidents(
         (("--cloudwatch", str(load("b"))), "has 30 readings"),
         (("--cloudwatch", "Load"), "NAMESPACE METRIC"),
         (("--cloudwatch", str(load("a")), "--simulated"), "exclude each other"),
-        (("--watch", "watch.yaml", "--simulated"), "leave out --csv"),
+        (("--watch", "watch.yaml", "--simulated"), "leave out --simulated"),
     ],
 )
 def test_a_metric_that_cannot_be_trained_on_is_one_message(

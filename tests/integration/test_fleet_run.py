@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -107,11 +108,20 @@ selectors:
     model: per-metric
 """
 
+NAMED = """
+metrics:
+  - name: gone
+    metric: Shop/Nightly Load Host=gone Average 300
+    model: fleet-load
+"""
+
 
 @pytest.fixture
 def shop(s3_url: str, simulated: LabelledSeries, tmp_path: Path) -> str:
     """Two hosts in moto's CloudWatch, of which one has hardly any readings."""
     (tmp_path / "watch.yaml").write_text(WATCH_FILE)
+    (tmp_path / "gone.yaml").write_text(WATCH_FILE.replace("Nightly", "Closed"))
+    (tmp_path / "both.yaml").write_text(WATCH_FILE.replace('"*"', '"new"') + NAMED)
     (tmp_path / "named.yaml").write_text(WATCH_FILE.replace("per-metric", "fleet-load"))
     cloudwatch = boto3.client("cloudwatch", endpoint_url=s3_url)
     until = int(time.time() - 60) // 300 * 300
@@ -130,16 +140,17 @@ def shop(s3_url: str, simulated: LabelledSeries, tmp_path: Path) -> str:
 def test_train_publishes_what_may_be_published_and_says_why_not(
     shop: str, bucket: Bucket, tmp_path: Path
 ) -> None:
-    arguments = ("train", "--watch", "watch.yaml", "--days", "3", "--bucket", bucket.name)
-    done = command(*arguments, "--json", cwd=tmp_path, AWS_ENDPOINT_URL=shop)
+    arguments = ("train", "--watch", "watch.yaml", "--days", "3", "--json")
+    done = command(*arguments, cwd=tmp_path, AWS_ENDPOINT_URL=shop, MODEL_BUCKET=bucket.name)
     assert done.returncode == 0, done.stderr
     fleet = json.loads(done.stdout)["fleet"]
     by_host = {each["metric"].split("Host=")[1].split()[0]: each for each in fleet["outcomes"]}
-    assert by_host["new"]["reason"] == "Too few readings: 30, and 600 are needed"
+    assert re.fullmatch(r"Too few readings: \d+, and 600 are needed", by_host["new"]["reason"])
     assert by_host["full"]["status"] == "published", by_host
     index = json.loads(bucket.s3.get_object(Bucket=bucket.name, Key=INDEX_KEY)["Body"].read())
     assert index == {"models": {by_host["full"]["model"]: by_host["full"]["version"]}}
-    resumed = command(*arguments, "--resume", fleet["run"], cwd=tmp_path, AWS_ENDPOINT_URL=shop)
+    arguments = ("train", "--resume", fleet["run"], "--bucket", bucket.name)
+    resumed = command(*arguments, cwd=tmp_path, AWS_ENDPOINT_URL=shop)
     assert resumed.returncode == 0, resumed.stderr
     lines = resumed.stdout.splitlines()
     assert any(line.split() == ["web", "1", "0", "0", "1", "0"] for line in lines)
@@ -148,12 +159,24 @@ def test_train_publishes_what_may_be_published_and_says_why_not(
     assert "refused: Shop/Nightly Load Host=new Average 300" in resumed.stdout
 
 
+def test_a_named_model_that_cannot_be_trained_keeps_no_metric_from_its_own(
+    shop: str, tmp_path: Path
+) -> None:
+    arguments = ("train", "--watch", "both.yaml", "--days", "3", "--json")
+    done = command(*arguments, cwd=tmp_path, AWS_ENDPOINT_URL=shop)
+    assert done.returncode == 1
+    [outcome] = json.loads(done.stdout)["fleet"]["outcomes"]
+    assert "Host=new" in outcome["metric"]
+    assert "Error: of the models that the watch file names: " in done.stderr
+    assert "Host=gone" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--jobs", "2"), "go with --watch"),
         (("--watch", "named.yaml", "--jobs", "2"), "model: per-metric"),
-        (("--watch", "watch.yaml", "--resume", "2026-01-01T000000Z"), "there is no run"),
+        (("--watch", "gone.yaml"), "no metric matches the entries of web"),
     ],
 )
 def test_what_cannot_be_run_is_one_message(
@@ -188,7 +211,8 @@ from training.publishing import BucketModels
 from training.retraining.batch import train_model
 from training.retraining.documents import Task
 from training.retraining.report import announce, finish_run
-verdict, kind, data = train_model(PLAN, Task("m", str(load("a")), "web", 672), daily("a"), None)
+task = Task("m", str(load("a")), "web", 672, PLAN.until)
+verdict, kind, data = train_model(PLAN, task, daily("a"), None)
 assert verdict.publish and data, verdict
 """
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ops_anomaly.aws.errors import ConflictError, ObjectNotFoundError, StoreUnavailableError
+from botocore.exceptions import ClientError
+
+from ops_anomaly.aws.errors import DENIED, ConflictError, ObjectNotFoundError, StoreUnavailableError
 from ops_anomaly.aws.objects import S3ObjectStore, StoredObject, new_write_id
 from training import RunError
 from training.publishing import BucketModels, check_bucket
@@ -21,6 +23,8 @@ from training.versions import s3_client
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric, Span
     from training.sources.series import LabelledSeries
+
+NEEDED = "what training and publishing need is in docs/policies/train.json and publish.json"
 
 Connect = Callable[[], Services]
 """Returns the services of a run; it is sent to every worker, and called there."""
@@ -141,3 +145,19 @@ class Account:
                 f"bucket {self.bucket} can't be used: {error}; set AWS_PROFILE or credentials"
             ) from error
         return Services(store, reader, BucketModels(s3, self.bucket))
+
+
+def explained(error: Exception) -> str:
+    """Return an error's message; where a permission is missing, with where those needed are."""
+    return f"{error}; {NEEDED}" if is_denied(error) else str(error)
+
+
+def is_denied(error: BaseException | None) -> bool:
+    """Return whether an error, or what it came of, is a permission that is missing."""
+    from obstore.exceptions import PermissionDeniedError
+
+    if error is None:
+        return False
+    if isinstance(error, ClientError) and DENIED.search(error.response["Error"]["Code"]):
+        return True
+    return isinstance(error, PermissionDeniedError) or is_denied(error.__cause__)
