@@ -94,7 +94,7 @@ def check_definition(definition: Mapping[str, Any]) -> None:
 
 
 def check_map(name: str, state: Mapping[str, Any]) -> None:
-    """Raise `NotExecutedError` if it is seen how moto executes a Distributed Map."""
+    """Raise `NotExecutedError` unless moto executes a Distributed Map as AWS does."""
     if state.get("ToleratedFailurePercentage") != 100:
         raise NotExecutedError(f"{name}: moto tolerates every failure")
     if state["ItemReader"]["Resource"] != READER:
