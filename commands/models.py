@@ -10,15 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from commands.options import AsJson, Bucket, EndpointUrl, command, console
+from commands import CommandError
+from commands.options import (
+    AsJson,
+    Bucket,
+    EndpointUrl,
+    check_model_name,
+    command,
+    console,
+)
 from ops_anomaly.aws.objects import check_name
 from ops_anomaly.detection.formatting import duration
+from ops_anomaly.watcher.watch_file import ENTRY_CHARACTERS
+from training.fleet import entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from training.retraining.documents import Status
-    from training.retraining.runs import KnownRun
+    from training.retraining.runs import KnownRun, Unpublished
     from training.versions import History, ListedModel, Version
 
 LAST = 10
@@ -59,6 +70,7 @@ def publish(
     from training.versions import s3_client
 
     run = read_run(folder)
+    check_model_name(run.record["name"])
     former, live = publish_run(
         s3_client(endpoint_url), bucket, run, console, kind=candidate, expect=expect
     )
@@ -85,10 +97,15 @@ def models(
 
     s3 = s3_client(endpoint_url)
     is_one = name is not None and bool(object_versions(s3, bucket, check_name(name)))
-    listed = [] if is_one else list_live(s3, bucket, name or "")
+    listed = [] if is_one else list_live(s3, bucket, own_prefix(name or ""))
     if len(listed) > MAX_SHOWN:
         show_listed(s3, bucket, listed, endpoint_url, as_json=as_json)
         return
+    if name and not is_one and not listed:
+        since = unpublished_since(s3, bucket, name, None)
+        if since:
+            show_without_model(name, since, bucket, as_json=as_json)
+            return
     # a name that no model has, nor begins with, is an error that lists those that there are
     names = [each.name for each in listed] or ([name] if name else [])
     histories = read_histories(s3, bucket, names, None if is_one else LAST)
@@ -96,7 +113,7 @@ def models(
         records = [
             history.record() | {"not_published": since and since.record()}
             for history in histories
-            for since in [unpublished_since(s3, bucket, history)]
+            for since in [unpublished_since(s3, bucket, history.name, live_since(history))]
         ]
         print_json({"bucket": bucket, "models": records})
         return
@@ -107,7 +124,36 @@ def models(
     if names:
         console.print(NOTE, style="dim", highlight=False)
     else:
-        console.print(f"Bucket {bucket} has no models yet. Next: ops-anomaly train")
+        fleet = command("train", None, bucket, endpoint_url, "--watch", "FILE")
+        console.print(
+            f"Bucket {bucket} has no models yet. Next: ops-anomaly train, or of a fleet\n  {fleet}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def own_prefix(name: str) -> str:
+    """Return how the models of an entry begin, where `name` is that of an entry that is longer."""
+    return name if len(name) <= ENTRY_CHARACTERS or entry_of(name) else name[:ENTRY_CHARACTERS]
+
+
+def live_since(history: History) -> datetime | None:
+    """Return when the live version of a model was published; None where there is none."""
+    return history.live.published if history.live else None
+
+
+def show_without_model(name: str, since: Unpublished, bucket: str, *, as_json: bool) -> None:
+    """Print why a metric has no model of its own yet."""
+    from training.versions import History
+
+    if as_json:
+        record = History(name, None, (), 0).record() | {"not_published": since.record()}
+        print_json({"bucket": bucket, "models": [record]})
+        return
+    console.print(name, style="bold", highlight=False)
+    console.print("  no model has been published yet", highlight=False)
+    console.print(f"  {since.outcome.metric}", style="dim", highlight=False, markup=False)
+    show_unpublished(since, bucket)
 
 
 def print_json(record: Mapping[str, object]) -> None:
@@ -161,6 +207,8 @@ def run_in_words(run: KnownRun) -> str:
     from training.retraining.page import counts_in_words
     from training.retraining.runs import by
 
+    if run.damage:
+        return f"damaged: {run.damage}"
     if run.summary:
         return f"({by(run.plan)}): {counts_in_words(run.summary)}"
     planned = f", {run.plan.metrics:,} metrics planned" if run.plan else ""
@@ -210,21 +258,26 @@ def show_training(live: Version) -> None:
 
 def show_runs(s3: Any, bucket: str, history: History) -> None:
     """Print which run trained the live version, and why a later one did not publish its model."""
-    from training.console import age
-    from training.retraining.reasons import UNPUBLISHED, command_for, reason_of
     from training.retraining.runs import run_of, unpublished_since
 
     if history.live and (run := run_of(s3, bucket, history.live)):
         console.print(f"  run {run}", highlight=False)
-    since = unpublished_since(s3, bucket, history)
-    if since is None:
-        return
+    since = unpublished_since(s3, bucket, history.name, live_since(history))
+    if since:
+        show_unpublished(since, bucket)
+
+
+def show_unpublished(since: Unpublished, bucket: str) -> None:
+    """Print why a run did not publish a model, and what to do about it."""
+    from training.console import age
+    from training.retraining.reasons import UNPUBLISHED, command_for, reason_of
+
     outcome = since.outcome
     what = f"{outcome.status} {age(since.time)} ago by run {since.run}"
     console.print(f"  {what}: {outcome.reason}", style="yellow", highlight=False, markup=False)
     if outcome.status in UNPUBLISHED:
         console.print(f"  {reason_of(outcome).to_do}", highlight=False, markup=False)
-    if what_to_type := command_for(outcome, bucket):
+    if outcome.metric and (what_to_type := command_for(outcome, bucket)):
         console.print(f"    {what_to_type}", highlight=False, markup=False, soft_wrap=True)
 
 
@@ -277,7 +330,6 @@ def rollback(
     It becomes a new version with a VersionId of its own, so that a rollback can be undone too.
     Of two people who publish or roll back at the same time, one is refused, as by publish.
     """
-    from training.fleet import entry_of
     from training.publishing import roll_back
     from training.versions import describe, s3_client
 
@@ -339,11 +391,21 @@ def runs(
             report = command("runs", last, bucket, endpoint_url)
             console.print(f"The report of one: {report}", highlight=False, soft_wrap=True)
         else:
-            console.print(f"Bucket {bucket} has no runs yet. Next: ops-anomaly train --watch FILE")
+            first = command("train", None, bucket, endpoint_url, "--watch", "FILE")
+            console.print(
+                f"Bucket {bucket} has no runs yet. Next:\n  {first}",
+                highlight=False,
+                soft_wrap=True,
+            )
         return
     page, known = read_page(s3, bucket, run), read_run(s3, bucket, run)
     path = out or Path(f"retraining-{run}.html")
-    path.write_bytes(page)
+    try:
+        path.write_bytes(page)
+    except OSError as error:
+        raise CommandError(
+            f"{path} can't be written: {error.strerror}; give another --out"
+        ) from error
     if as_json:
         print_json({"bucket": bucket, "report": str(path), **known.record()})
         return
@@ -358,12 +420,22 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
     from training.retraining.runs import by
 
     counts: tuple[Status, ...] = ("published", "kept", "refused", "failed")
-    note = "open: not finished, or cut off."
-    table = new_table("Runs", note, "run", "by", *counts, "missing", "took", "cost")
+    notes = {
+        "open: not finished, or cut off.": any(
+            not each.summary and not each.damage for each in runs
+        ),
+        "damaged: can't be read; begin a new run.": any(each.damage for each in runs),
+    }
+    note = " ".join(text for text, is_needed in notes.items() if is_needed)
+    table = new_table("Runs", note or None, "run", "by", *counts, "missing", "took", "cost")
+    table.box = None  # so that the widest fits
+    table.columns[0].no_wrap = True
     for run in runs:
         summary = run.summary
         if summary is None:
-            table.add_row(run.run, by(run.plan), *5 * [NOTHING], "open", NOTHING)
+            state = "damaged" if run.damage else "open"
+            starter = NOTHING if run.damage else by(run.plan)
+            table.add_row(run.run, starter, *5 * [NOTHING], state, NOTHING)
             continue
         cost = summary.cost.total
         table.add_row(

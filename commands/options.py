@@ -34,10 +34,13 @@ def parse_metric(text: str) -> Metric:
         raise typer.BadParameter(str(error)) from error
 
 
-def command(action: str, name: str, bucket: str, endpoint_url: str | None, *options: str) -> str:
+def command(
+    action: str, name: str | None, bucket: str, endpoint_url: str | None, *options: str
+) -> str:
     """Return a command to copy: with the bucket and endpoint of this one."""
     elsewhere = ("--endpoint-url", endpoint_url) if endpoint_url else ()
-    words = ("ops-anomaly", action, name, *options, "--bucket", bucket, *elsewhere)
+    named = (name,) if name else ()
+    words = ("ops-anomaly", action, *named, *options, "--bucket", bucket, *elsewhere)
     return shlex.join(words)
 
 

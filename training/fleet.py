@@ -100,7 +100,7 @@ def metrics_by_model(fleet: Sequence[Watched]) -> dict[str, list[Metric]]:
     for watched in fleet:
         if watched.options.model in models:
             models[watched.options.model].extend(watched.metrics)
-    if not models and any(each.options.model for each in fleet):
+    if not models and any(each.options.model not in (None, PER_METRIC) for each in fleet):
         raise SourceError(
             "the entries of the watch file name models of one metric, whose live versions are held "
             "by that, so there is none to train; to train one, give its entry `model: per-metric`"

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from commands import models
-from commands.models import show_model, show_undo
+from commands.models import runs_table, show_model, show_undo
 from ops_anomaly.detection.artifact import Manifest
+from tests.support.command import command
+from tests.support.retraining_reports import RUN, night
 from training.candidates import KINDS
+from training.console import print_table
+from training.retraining.documents import RunPlan, Summary
+from training.retraining.runs import KnownRun
 from training.versions import History, Version, describe, describe_training
 
 NOW = datetime.now(UTC)
@@ -84,3 +92,34 @@ def test_a_model_of_another_step_than_the_former_one_is_named(terminal: StringIO
     hourly.manifest.training_data["step_ms"] = 3_600_000.0
     show_undo("web", version("contextual", 1), hourly, "my-models", None)
     assert "trained on readings of 1 h, the former one of 1 min:" in terminal.getvalue()
+
+
+def test_the_widest_table_of_runs_fits_80_columns_and_no_name_is_folded(
+    terminal: StringIO,
+) -> None:
+    summary = msgspec.convert(night(), Summary, from_attributes=True)
+    counts = {"published": 9_885, "trained": 0, "kept": 1_041, "refused": 1_067, "failed": 107}
+    hours = summary.until + 41_400_000
+    widest = msgspec.structs.replace(summary, counts=counts, missing=1_234, finished=hours)
+    plan = RunPlan(run=RUN, until=summary.until)
+    found = [KnownRun(RUN, plan, widest), KnownRun(RUN, plan), KnownRun(RUN, damage="plan.json")]
+    console = Console(file=terminal, width=80, force_terminal=True, color_system=None)
+    print_table(runs_table(found), console)
+    lines = terminal.getvalue().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert sum(line.startswith(f"{RUN} ") for line in lines) == 3
+    assert "…" not in terminal.getvalue()
+
+
+def test_a_run_of_a_model_that_watch_files_cannot_name_is_not_published(tmp_path: Path) -> None:
+    record = {
+        "name": "per-metric",
+        "run": "2026-11-27T020000Z-0123abcd",
+        "created": "2026-11-27T02:00:00+00:00",
+        "winner": "contextual",
+        "artifacts": {},
+    }
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    done = command("publish", str(tmp_path), "--bucket", "my-models")
+    assert done.returncode == 1
+    assert "in a watch file it means a model a metric" in done.stderr

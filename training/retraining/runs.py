@@ -23,7 +23,7 @@ from training.retraining.reasons import resume_command
 from training.versions import READERS, is_missing, publish_errors
 
 if TYPE_CHECKING:
-    from training.versions import History, Version
+    from training.versions import Version
 
 Content = TypeVar("Content")
 
@@ -38,17 +38,20 @@ class KnownRun:
         None where it was not planned to its end.
     summary : Summary or None
         None where it has not ended.
+    damage : str or None
+        Which of them can't be read, and why; both are None then.
     """
 
     run: str
-    plan: RunPlan | None
-    summary: Summary | None
+    plan: RunPlan | None = None
+    summary: Summary | None = None
+    damage: str | None = None
 
     def record(self) -> dict[str, Any]:
         """Return all of it, as JSON has it."""
         ended: dict[str, Any] | None = msgspec.to_builtins(self.summary)
         planned: dict[str, Any] | None = msgspec.to_builtins(self.plan)
-        return {"run": self.run, "plan": planned, "summary": ended}
+        return {"run": self.run, "plan": planned, "summary": ended, "damage": self.damage}
 
 
 def by(plan: RunPlan | None) -> str:
@@ -75,12 +78,15 @@ def list_runs(s3: Any, bucket: str, last: int) -> list[KnownRun]:
 
 
 def read_run(s3: Any, bucket: str, run: str) -> KnownRun:
-    """Return a run; neither plan nor summary where there is none."""
-    return KnownRun(
-        run,
-        read_document(s3, bucket, key_of(run, "plan.json"), RunPlan),
-        read_document(s3, bucket, summary_key(run), Summary),
-    )
+    """Return a run; neither plan nor summary where there is none, or somebody has damaged them."""
+    try:
+        return KnownRun(
+            run,
+            read_document(s3, bucket, key_of(run, "plan.json"), RunPlan),
+            read_document(s3, bucket, summary_key(run), Summary),
+        )
+    except RunError as error:
+        return KnownRun(run, damage=str(error))
 
 
 def read_page(s3: Any, bucket: str, run: str) -> bytes:
@@ -96,8 +102,14 @@ def read_page(s3: Any, bucket: str, run: str) -> bytes:
     data = read_key(s3, bucket, page_key(run))
     if data is not None:
         return data
-    if read_run(s3, bucket, run).plan is None:
-        raise RunError(f"bucket {bucket} has no run {run}; see those that it has: ops-anomaly runs")
+    known = read_run(s3, bucket, run)
+    if known.damage:
+        raise RunError(f"{known.damage}; begin a new run")
+    if known.plan is None:
+        raise RunError(
+            f"bucket {bucket} has no run {run}, or its plan was not finished; see those that it "
+            f"has: ops-anomaly runs --bucket {bucket}"
+        )
     raise RunError(
         f"run {run} has no report yet: it is being trained, or was cut off. To continue it: "
         f"{resume_command(run, bucket)}"
@@ -124,15 +136,22 @@ def run_of(s3: Any, bucket: str, version: Version) -> str:
     """
     if not version.run:
         return ""
-    plan = read_document(s3, bucket, key_of(version.run, "plan.json"), RunPlan)
+    plan = read_run(s3, bucket, version.run).plan
     if plan is None:  # the run is of one model, or its plan has expired
         return version.run
     return f"{version.run} ({by(plan)})"
 
 
-def unpublished_since(s3: Any, bucket: str, history: History) -> Unpublished | None:
-    """Return why the last retraining did not publish a model; None if it did, or there was none."""
-    name, live = history.name, history.live
+def unpublished_since(
+    s3: Any, bucket: str, name: str, published: datetime | None
+) -> Unpublished | None:
+    """Return why the last retraining did not publish a model; None if it did, or there was none.
+
+    Parameters
+    ----------
+    published
+        When the live version was; None where there is none.
+    """
     with publish_errors(f"listing the runs of {name}"):
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"runs/{name}/")
         keys = [each for page in pages for each in page.get("Contents", ())]
@@ -140,15 +159,17 @@ def unpublished_since(s3: Any, bucket: str, history: History) -> Unpublished | N
         each
         for each in keys
         if each["Key"].endswith("/outcome.json")
-        and (live is None or each["LastModified"] > live.published)
+        and (published is None or each["LastModified"] > published)
     ]
     if not found:
         return None
     newest = max(found, key=lambda each: each["LastModified"])
-    outcome = read_document(s3, bucket, newest["Key"], Outcome)
-    if outcome is None:
-        return None
-    return Unpublished(outcome, newest["Key"].split("/")[2], newest["LastModified"])
+    run = newest["Key"].split("/")[2]
+    try:
+        outcome = read_document(s3, bucket, newest["Key"], Outcome)
+    except RunError as error:
+        outcome = Outcome(name, "", "", "failed", f"Unreadable: {error}")
+    return Unpublished(outcome, run, newest["LastModified"]) if outcome else None
 
 
 def read_document(s3: Any, bucket: str, key: str, kind: type[Content]) -> Content | None:
