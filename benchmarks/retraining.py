@@ -473,7 +473,8 @@ def training_table(on_progress: OnProgress) -> Table:
     for number in range(len(SHAPES)):
         on_progress("Shapes of metrics", number, len(SHAPES))
         metric = host(number)
-        task = Task("bench", str(metric), "bench", len(made_up(metric)))
+        end = int(made_up(metric).times[-1]) + 1000 * metric.period
+        task = Task("bench", str(metric), "bench", len(made_up(metric)), end)
         began = time.process_time()
         _, _, data = train_model(RUN, task, made_up(metric), None)
         first.append(1_000 * (time.process_time() - began))

@@ -323,7 +323,6 @@ def run_cost(
 
 def _readings_a_month(metric: Metric, options: Options) -> float:
     """Return how often a metric is read: once a period or tick, and when what it read is final."""
-    seconds = options.settle_seconds
-    settle = settling_seconds(metric.statistic) if seconds is None else seconds
+    settle = settling_seconds(metric.statistic, options.settle_seconds)
     each = readings_a_period(metric.period, settle, TICK_SECONDS)
     return each * MONTH_SECONDS / max(metric.period, TICK_SECONDS)

@@ -6,7 +6,7 @@ import msgspec
 
 from training.cost import run_cost
 from training.retraining.documents import Outcome, Report, Status
-from training.retraining.guard import Figures, no_worse, worse_in
+from training.retraining.guard import Figures, no_worse, verdict_of, worse_in
 
 RUN = "2026-11-27T020000Z"
 STARTED = 1_795_744_800_000
@@ -23,10 +23,10 @@ def figures(found: float, alerts: float) -> Figures:
 
 def compared(number: int, new: Figures, live: Figures) -> Outcome:
     """Return what becomes of a metric by the figures of its models."""
-    worse = worse_in(new, live)
-    status: Status = "refused" if worse else "published"
-    reason = worse or no_worse(new, live)
-    return outcome(number, status, reason, kind="contextual", new=new, live=live)
+    verdict = verdict_of(worse_in(new, live), no_worse(new, live), new, live)
+    status: Status = "published" if verdict.publish else "refused"
+    about = {"cause": verdict.cause, "kind": "contextual", "new": new, "live": live}
+    return outcome(number, status, verdict.reason, **about)
 
 
 def outcome(number: int, status: Status, reason: str, **more: object) -> Outcome:
@@ -39,7 +39,7 @@ OUTCOMES = [
     compared(3, figures(0.61, 0.5), figures(0.84, 0.5)),
     compared(4, figures(0.84, 6.0), figures(0.84, 0.5)),
     outcome(5, "kept", "The live model was trained on the same readings"),
-    outcome(6, "refused", "Less data: 50 % of the readings are there, and 99 % were for the live"),
+    outcome(6, "refused", "Less data: 50 % of the readings are there", cause="less data"),
     outcome(7, "failed", "ValueError: <b>not</b> a number"),
 ]
 

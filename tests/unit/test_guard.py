@@ -32,12 +32,14 @@ from training.retraining.guard import (
     Extent,
     Figures,
     LiveModel,
+    Refusal,
     Verdict,
     data_fault,
     has_precedent,
     is_new_normal,
     less_data,
     rescaled,
+    unmarked_incident,
     worse_in,
 )
 from training.retraining.guard import stuck as stuck_at
@@ -46,7 +48,7 @@ from training.sources.series import DAY_MS, LabelledSeries
 HOUR_MS = DAY_MS // 24
 
 METRIC = str(load("a"))
-TASK = Task("web-a", METRIC, "web", periods=672)
+TASK = Task("web-a", METRIC, "web", periods=672, end=UNTIL)
 YESTERDAY = UNTIL - DAY_MS
 LAST_DAY = slice(-36, -24)
 """Six hours of the day that the live model has not seen."""
@@ -59,8 +61,8 @@ def live() -> LiveModel:
 
 
 def trained_on(series: LabelledSeries) -> LiveModel:
-    plan = msgspec.structs.replace(PLAN, until=int(series.times[-1]) + PERIOD_MS)
-    _, _, data = train_model(plan, TASK, series, None)
+    task = msgspec.structs.replace(TASK, end=int(series.times[-1]) + PERIOD_MS)
+    _, _, data = train_model(PLAN, task, series, None)
     assert data is not None
     return LiveModel(*unpack(data, digest(data)))
 
@@ -122,6 +124,17 @@ def test_what_looks_like_an_incident_is_not_learnt(live: LiveModel) -> None:
     assert "looks like an incident" in verdict.reason
     assert "mark it as real or fine" in verdict.reason
     assert verdict.reason.endswith("too old to be trained on from 2026-06-11 on")
+
+
+@pytest.mark.parametrize(("readings", "is_incident"), [(1, False), (3, True)])
+def test_one_reading_alone_is_no_incident_however_long_its_period(
+    readings: int, is_incident: bool
+) -> None:
+    values = noisy()
+    values[-8 : -8 + readings] += 120.0
+    series = LabelledSeries("x", "x", hourly(values))
+    found = unmarked_incident(series, None, UNTIL - DAY_MS, ())
+    assert (found is not None) == is_incident
 
 
 def test_nor_by_the_first_model_of_a_metric() -> None:
@@ -239,7 +252,9 @@ def test_a_metric_that_was_stuck_for_half_a_day() -> None:
     values[-40:-28] = values[-40]
     fault = stuck_at(hourly(values), UNTIL - 3 * DAY_MS)
     assert fault
-    assert fault.startswith("The metric was stuck: every reading from 2026-05-27T08:00:00Z to ")
+    assert fault.reason.startswith(
+        "The metric was stuck: every reading from 2026-05-27T08:00:00Z to "
+    )
     assert stuck_at(hourly(values), UNTIL - DAY_MS) is None  # the live model has seen it
 
 
@@ -262,7 +277,7 @@ def test_another_unit_is_refused_for_a_week(factor: float, days: int, is_refused
     fault = rescaled(hourly(values))
     assert (fault is not None) == is_refused
     if fault:
-        assert "has the unit changed?" in fault
+        assert "has the unit changed?" in fault.reason
 
 
 def test_a_metric_that_is_idle_every_other_day_has_one_unit() -> None:
@@ -301,29 +316,32 @@ def test_less_data_than_before(minutely: LiveModel, share: float, reason: str | 
     values = np.random.default_rng(0).normal(size=len(times))
     kept = np.linspace(0, len(times) - 1, int(share * len(times))).astype(int)
     series = LabelledSeries("x", "x", Series(times[kept], values[kept]))
-    assert data_fault(series, 300_000, UNTIL, minutely) == reason
+    fault = data_fault(series, 300_000, UNTIL, minutely)
+    assert fault == (Refusal("less data", reason) if reason else None)
 
 
 def test_a_shorter_time_than_before(minutely: LiveModel) -> None:
     times = UNTIL - 300_000 * np.arange(7 * 288, 0, -1)
     series = LabelledSeries("x", "x", Series(times, np.sin(times.astype(float))))
-    assert data_fault(series, 300_000, UNTIL, minutely) == (
-        "Less data: 7 days, and the live model was trained on 14"
-    )
+    fault = data_fault(series, 300_000, UNTIL, minutely)
+    reason = "Less data: 7 days, and the live model was trained on 14"
+    assert fault == Refusal("less data", reason)
+    asked = 7 * DAY_MS  # as the entry's history_days has been made smaller
+    assert data_fault(series, 300_000, UNTIL, minutely, asked=asked) is None
 
 
 def test_the_first_model_needs_most_of_the_readings() -> None:
     times = UNTIL - 300_000 * np.arange(DAYS * 288, 0, -2)
     series = LabelledSeries("x", "x", Series(times, np.sin(times.astype(float))))
-    assert data_fault(series, 300_000, UNTIL, None) == (
-        "Too many gaps: 50 % of the readings are there"
-    )
+    reason = "Too many gaps: 50 % of the readings are there"
+    assert data_fault(series, 300_000, UNTIL, None) == Refusal("gaps", reason)
 
 
 def test_nothing_is_trained_in_an_incident(live: LiveModel) -> None:
     series = daily(METRIC)
     fault = data_fault(series, PERIOD_MS, UNTIL, live, in_incident=True)
-    assert fault == "The metric is in an incident: it is trained again when that is over"
+    assert fault
+    assert fault.cause == "in incident"
 
 
 # --- margins ------------------------------------------------------------------------------------
@@ -340,11 +358,11 @@ def figures(found: float | None, alerts: float) -> Figures:
 def test_worse_is_what_is_beyond_a_margin(
     found: float | None, alerts: float, before: float | None, alerts_before: float
 ) -> None:
-    reason = worse_in(figures(found, alerts), figures(before, alerts_before))
+    refusal = worse_in(figures(found, alerts), figures(before, alerts_before))
     finds_less = None not in (found, before) and found < before - FEWER_FAULTS
-    assert (reason is not None) == (finds_less or alerts > alerts_before + MORE_ALERTS)
+    assert (refusal is not None) == (finds_less or alerts > alerts_before + MORE_ALERTS)
     if finds_less:
-        assert "injected faults" in reason
+        assert refusal.cause == "fewer faults"
 
 
 @given(found=SHARES, alerts=ALERTS)

@@ -23,6 +23,7 @@ from ops_anomaly.aws.errors import (
 )
 from ops_anomaly.aws.objects import FEEDBACK_KEY, NAME_PATTERN, ObjectStore
 from ops_anomaly.detection.artifact import digest, unpack
+from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.feedback import Mark, MetricFeedback
 from ops_anomaly.watcher.fleet import Watched
 from ops_anomaly.watcher.mutes import Mute
@@ -40,7 +41,13 @@ from tests.support.retraining import (
     read_daily,
 )
 from training import PublishUnavailableError, RunError, SourceError
-from training.retraining.batch import span_of, train_batch
+from training.retraining.batch import (
+    kept_outcomes,
+    no_worse_of,
+    span_of,
+    train_batch,
+    with_zeros,
+)
 from training.retraining.documents import (
     Outcome,
     ReadSeries,
@@ -53,6 +60,7 @@ from training.retraining.documents import (
     outcomes_key,
     read_plan,
 )
+from training.retraining.guard import Verdict
 from training.retraining.plan import plan_run, tasks_of, write_plan
 from training.retraining.report import finish_run
 from training.retraining.services import CloudWatchReader, FolderStore
@@ -280,6 +288,57 @@ def test_a_batch_is_tried_again_when_the_bucket_did_not_respond(
     assert sorted(models.published) == sorted(models.live)
 
 
+def test_of_two_outcomes_the_first_stays_unless_the_second_has_published() -> None:
+    store = FakeStore()
+    tasks = tasks_of(fleet_of("a"), {}, (), UNTIL)
+    [name] = [task.model for task in tasks]
+    refused, published = (Outcome(name, "m", "web", s, "because") for s in ("refused", "published"))
+
+    def keep(new: Outcome) -> Outcome:  # as a try that has seen nothing of the other's
+        return kept_outcomes(store, PLAN.run, 0, tasks, new, {}, None)[0][name]
+
+    assert keep(refused) == refused
+    assert keep(published) == published
+    assert keep(refused) == published
+    store.objects[outcomes_key(PLAN.run, 0)] = replace(
+        store.objects[outcomes_key(PLAN.run, 0)], data=b"[]"
+    )
+    store.write = lambda *_: (_ for _ in ()).throw(ConflictError("always"))
+    with pytest.raises(ConflictError, match="keep writing"):
+        keep(refused)
+
+
+def test_a_kind_that_came_second_may_do_where_the_winner_is_worse() -> None:
+    worse, ended = Verdict("fewer", "fewer faults"), Verdict("an incident", "unmarked incident")
+    verdicts = {"first": worse, "second": worse, "third": Verdict("no worse")}
+    assert no_worse_of(["first", "second", "third"], verdicts.__getitem__)[0] == "third"
+    assert no_worse_of(["first", "second"], verdicts.__getitem__) == ("first", worse)
+    assert no_worse_of(["first", "third"], (verdicts | {"first": ended}).__getitem__)[0] == "first"
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "minutes"),
+    [
+        ("A Latency Average 300", {}, 200),  # at 03:32, what is younger than ten minutes
+        ("A Errors Sum 3600", {}, 180),
+        ("A Errors Sum 300", {"settle_seconds": 1_800}, 180),
+    ],
+)
+def test_readings_that_may_still_change_are_not_trained_on(
+    metric: str, options: dict[str, int], minutes: int
+) -> None:
+    watched = Watched(
+        Options(name="web", model=PER_METRIC, when_silent="zero", **options),
+        [Metric.parse(metric)],
+    )
+    [task] = tasks_of([watched], {}, (), UNTIL + 212 * 60_000)
+    assert task.end == UNTIL + minutes * 60_000
+    step = 1_000 * Metric.parse(metric).period
+    first = LabelledSeries("x", "x", Series(task.end - np.array([9, 8]) * step, np.ones(2)))
+    filled = with_zeros(first, step, task.end)
+    assert filled.times[-1] == task.end - step
+
+
 def test_outcomes_that_somebody_damaged_are_written_anew() -> None:
     """No model is published twice for that."""
     models = MemoryModels()
@@ -403,6 +462,7 @@ def test_a_task_knows_what_people_said_and_what_is_not_learnt_from() -> None:
         metric=mark.metric,
         entry="web",
         periods=660,  # more than two days of them, as a model needs 600
+        end=UNTIL - 1_800_000,  # what is younger than ten minutes is not final
         left_out=[(mark.start, mark.stop), *((first, first + 3_599_999) for first in nights)],
         fine=[mark],
         in_incident=True,
@@ -416,8 +476,8 @@ def test_each_metric_is_read_over_its_own_span() -> None:
     for metric in metrics:
         cloudwatch.put(metric, 0, [])
     watched = [Watched(Options(name="all", model=PER_METRIC, history_days=7), metrics)]
-    tasks = tasks_of(watched, {}, (), UNTIL + 59_999)
-    CloudWatchReader(cloudwatch)([span_of(task, UNTIL + 59_999) for task in tasks])
+    tasks = tasks_of(watched, {}, (), UNTIL + 659_999)  # eleven minutes after: ten are not final
+    CloudWatchReader(cloudwatch)([span_of(task) for task in tasks])
     asked = [
         (call["EndTime"].timestamp(), (call["EndTime"] - call["StartTime"]).total_seconds())
         for call in cloudwatch.calls

@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
-import numpy as np
 import pytest
 
-from ops_anomaly.detection.types import Series
 from ops_anomaly.watcher.outbox import UndeliveredError
 from tests.support.fakes import FakeStore
 from tests.support.retraining import PLAN, UNTIL, MemoryModels, fleet_of, read_daily
-from tests.support.retraining_reports import OUTCOMES, figures, largest, night, outcome, report_of
+from tests.support.retraining_reports import (
+    OUTCOMES,
+    compared,
+    figures,
+    largest,
+    night,
+    outcome,
+    report_of,
+)
 from training.retraining.documents import (
     Outcome,
     Report,
@@ -24,18 +30,11 @@ from training.retraining.documents import (
     outcomes_key,
     summary_key,
 )
-from training.retraining.guard import (
-    Extent,
-    data_fault,
-    less_data,
-    unmarked_incident,
-    worse_in,
-)
+from training.retraining.guard import Cause
 from training.retraining.page import MAX_ROWS, run_page
 from training.retraining.plan import tasks_of, write_plan
-from training.retraining.reasons import FAILED, NOTHING, command_for, grouped, reason_of
+from training.retraining.reasons import NOTHING, REASONS, command_for, grouped, reason_of
 from training.retraining.report import announce, finish_run
-from training.sources.series import DAY_MS, LabelledSeries
 
 FINISHED = UNTIL / 1000 + 95
 
@@ -85,54 +84,15 @@ def test_page_and_summary_are_kept_beside_the_report() -> None:
 # --- why, and what to do ------------------------------------------------------------------------
 
 
-def series_of(values: np.ndarray, until: int = UNTIL) -> LabelledSeries:
-    times = until - 300_000 * np.arange(1, len(values) + 1)[::-1]
-    return LabelledSeries("x", "a test", Series(times, np.asarray(values, np.float64)))
-
-
-NOISE = np.random.default_rng(1).normal(50, 5, 4_032)
-
-
-def fault_of(values: np.ndarray, until: int = UNTIL, *, in_incident: bool = False) -> str | None:
-    return data_fault(series_of(values), 300_000, until, None, in_incident=in_incident)
-
-
-def faults_of_data() -> list[str | None]:
-    """Return every reason for which the guard refuses readings."""
-    whole, half = Extent(4_032, 14.0, 1.0), Extent(2_016, 14.0, 0.5)
-    return [
-        fault_of(NOISE, in_incident=True),
-        fault_of(NOISE[:100]),
-        fault_of(NOISE, UNTIL + 2 * DAY_MS),
-        fault_of(np.full(700, 3.0)),
-        fault_of(np.append(NOISE, np.full(400, 3.0))),
-        less_data(half, None),
-        less_data(half, whole),
-        less_data(Extent(2_016, 7.0, 1.0), whole),
-        "The last day is of another size, about 300 instead of 3: has the unit changed?",
-        "No readings in the last 14 days",
-    ]
-
-
-def faults_of_models() -> list[str | None]:
-    """Return every reason for which the guard refuses a model."""
-    values = np.random.default_rng(1).normal(50, 1, 2_016)
-    values[-50:-10] += 60
-    return [
-        unmarked_incident(series_of(values), None, UNTIL - DAY_MS, ()),
-        worse_in(figures(0.5, 0.0), figures(0.9, 0.0)),
-        worse_in(figures(0.9, 9.0), figures(0.9, 0.0)),
-    ]
-
-
-@pytest.mark.parametrize("reason", [*faults_of_data(), *faults_of_models()])
-def test_there_is_something_to_say_of_each_reason_of_the_guard(reason: str | None) -> None:
-    assert reason
-    assert reason_of(outcome(1, "refused", reason)) is not FAILED
+@pytest.mark.parametrize("cause", get_args(Cause))
+def test_there_is_something_to_say_of_each_cause_of_the_guard(cause: Cause) -> None:
+    reason = reason_of(outcome(1, "refused", "because", cause=cause))
+    assert reason is REASONS[cause]
+    assert REASONS.keys() == set(get_args(Cause))
 
 
 def test_what_an_incident_needs_is_a_command_to_copy() -> None:
-    refused = outcome(1, "refused", str(faults_of_models()[0]))
+    refused = outcome(1, "refused", "It looks like an incident", cause="unmarked incident")
     assert command_for(refused, "my-models") == ("ops-anomaly feedback ID real --bucket my-models")
     assert command_for(refused, None).endswith("--bucket BUCKET")
 
@@ -147,10 +107,9 @@ def test_groups_begin_with_errors_and_end_with_what_needs_nothing() -> None:
 
 def test_the_worst_of_a_group_comes_first() -> None:
     worse = [
-        outcome(n, "refused", "It finds ... of the injected faults", new=figures(found, 0.0),
-                live=figures(0.9, 0.0))
+        compared(n, figures(found, 0.0), figures(0.9, 0.0))
         for n, found in enumerate([0.7, 0.2, 0.5])
-    ]  # fmt: skip
+    ]
     [group] = grouped(worse)
     assert [each.new and each.new.faults_found for each in group.outcomes] == [0.2, 0.5, 0.7]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -42,7 +42,7 @@ from training.retraining.documents import (
     read_plan,
     read_tasks,
 )
-from training.retraining.guard import LiveModel, Verdict, compare, data_fault
+from training.retraining.guard import Cause, LiveModel, Verdict, compare, data_fault
 from training.run import artifact
 from training.sources.series import DAY_MS
 
@@ -53,6 +53,14 @@ if TYPE_CHECKING:
     from training.sources.series import LabelledSeries
     from training.versions import PublishedArtifact
 
+
+Compared = TypeVar("Compared")
+
+KEEP_ATTEMPTS = 5
+"""Tries at adding an outcome, while another try of the same batch adds its own."""
+
+WORSE: tuple[Cause, ...] = ("fewer faults", "more alerts")
+"""Causes that are of one kind of model, and not of the readings."""
 
 NOT_PUBLISHED: tuple[Status, ...] = ("trained", "refused", "failed")
 """Outcomes that are kept beside the model's runs: what was trained, and why it is not live."""
@@ -75,29 +83,57 @@ def train_batch(
 
     Raises
     ------
-    SourceError, PublishUnavailableError, StoreUnavailableError
-        If CloudWatch or the bucket does not respond: the batch can be tried again.
+    SourceError, PublishUnavailableError, StoreUnavailableError, ConflictError
+        If CloudWatch or the bucket does not respond, or another try of the batch keeps writing:
+        it can be tried again.
     """
     plan = read_plan(services.store, run)
     tasks = read_tasks(services.store, run, number)
     outcomes, etag = outcomes_so_far(services.store, run, number, tasks)
     due = [task for task in tasks if task.model not in outcomes]
-    read = read_series(services.read, [span_of(task, plan.until) for task in due])
+    read = read_series(services.read, [span_of(task) for task in due])
     for task, series in zip(due, read, strict=True):
         if task.model in outcomes:  # by now
             continue
         new = outcome_of(services, plan, task, series)
         if new.status in NOT_PUBLISHED:
             services.store.overwrite(outcome_key(run, task.model), msgspec.json.encode(new))
-        while task.model not in outcomes:
-            data = msgspec.json.encode([*outcomes.values(), new])
-            try:
-                etag = services.store.write(outcomes_key(run, number), data, etag)
-                outcomes[task.model] = new
-                on_done(new)
-            except ConflictError:  # another try of this batch still runs, and has written
-                outcomes, etag = outcomes_so_far(services.store, run, number, tasks)
+        outcomes, etag = kept_outcomes(services.store, run, number, tasks, new, outcomes, etag)
+        if outcomes[task.model] is new:
+            on_done(new)
     return list(outcomes.values())
+
+
+def kept_outcomes(
+    store: ObjectStore,
+    run: str,
+    number: int,
+    tasks: Sequence[Task],
+    new: Outcome,
+    outcomes: dict[str, Outcome],
+    etag: str | None,
+) -> tuple[dict[str, Outcome], str | None]:
+    """Add an outcome to those of a batch; return all of them, and their ETag.
+
+    Another try of the batch may still run, and write too: of two outcomes of a metric the first one
+    stays, unless the second one is that its model was published.
+
+    Raises
+    ------
+    ConflictError
+        If others keep writing.
+    """
+    for _ in range(KEEP_ATTEMPTS):
+        known = outcomes.get(new.model)
+        if known and (known.status == "published" or new.status != "published"):
+            return outcomes, etag
+        after = {**outcomes, new.model: new}
+        try:
+            data = msgspec.json.encode(list(after.values()))
+            return after, store.write(outcomes_key(run, number), data, etag)
+        except ConflictError:
+            outcomes, etag = outcomes_so_far(store, run, number, tasks)
+    raise ConflictError(f"{outcomes_key(run, number)}: others keep writing it")
 
 
 def outcomes_so_far(
@@ -109,10 +145,9 @@ def outcomes_so_far(
     return {each.model: each for each in outcomes if each.model in models}, etag
 
 
-def span_of(task: Task, until: int) -> Span:
-    """Return the last periods of a metric, up to a time in milliseconds."""
-    metric = Metric.parse(task.metric)
-    end = until // 1000 // metric.period * metric.period
+def span_of(task: Task) -> Span:
+    """Return the last periods of a metric."""
+    metric, end = Metric.parse(task.metric), task.end // 1000
     return Span(metric, end - task.periods * metric.period, end)
 
 
@@ -164,20 +199,26 @@ def train_task(
     if published and published.run == plan.run:  # before it could be written down
         return published_before(task, published)
     if series is None:
-        span = span_of(task, plan.until)
+        span = span_of(task)
         days = number(1000 * (span.end - span.start) / DAY_MS, 3)
-        return outcome(task, "refused", f"No readings in the last {days} days")
+        return outcome(task, "refused", f"No readings in the last {days} days", cause="stopped")
     live = live_model(published)
     if task.fills_zeros:
-        series = with_zeros(series, 1000 * Metric.parse(task.metric).period, plan.until)
+        series = with_zeros(series, 1000 * Metric.parse(task.metric).period, task.end)
     series = series.leaving_out(reached(task.left_out, series))
     nothing_new = nothing_new_in(series, live) if live else None
     if nothing_new:
         return outcome(task, "kept", nothing_new)
     verdict, kind, data = train_model(plan, task, series, live)
     if data is None:
-        return outcome(task, "refused", verdict.reason)
-    found = {"kind": kind, "sha256": digest(data), "new": verdict.new, "live": verdict.live}
+        return outcome(task, "refused", verdict.reason, cause=verdict.cause)
+    found = {
+        "cause": verdict.cause,
+        "kind": kind,
+        "sha256": digest(data),
+        "new": verdict.new,
+        "live": verdict.live,
+    }
     if verdict.publish and services.models:
         return published_outcome(services.models, plan, task, verdict, data, published, found)
     services.store.overwrite(artifact_key(plan.run, task.model), data)
@@ -269,9 +310,16 @@ def train_model(
         Its artifact.
     """
     period = 1000 * Metric.parse(task.metric).period
-    fault = data_fault(series, period, plan.until, live, in_incident=task.in_incident)
+    fault = data_fault(
+        series,
+        period,
+        task.end,
+        live,
+        in_incident=task.in_incident,
+        asked=task.periods * period,
+    )
     if fault:
-        return Verdict(False, fault), None, None
+        return Verdict(fault.reason, fault.cause), None, None
     cut = split(series, plan.train_share)
     injections = plan_injections(series, cut, plan.seed, plan.places)
     evaluations = [
@@ -287,10 +335,33 @@ def train_model(
         for each in evaluations
     }
     winner, _ = choose_winner(evaluations, backtests)
-    kind = winner.candidate.kind
-    verdict = compare(winner, backtests[kind], live, series, injections, task.fine)
+    chosen, verdict = no_worse_of(
+        [winner, *(each for each in evaluations if each is not winner)],
+        lambda each: compare(
+            each, backtests[each.candidate.kind], live, series, injections, task.fine
+        ),
+    )
+    kind = chosen.candidate.kind
     return (
         verdict,
         kind,
-        artifact(winner, backtests[kind], series, cut, task.model, plan.kinds),
+        artifact(chosen, backtests[kind], series, cut, task.model, plan.kinds),
     )
+
+
+def no_worse_of(
+    evaluations: Sequence[Compared], decide: Callable[[Compared], Verdict]
+) -> tuple[Compared, Verdict]:
+    """Return the first evaluation whose model is no worse than the live one; else the first of all.
+
+    The winner is often, by a little, of another kind than the live model, and worse than that in
+    one of the figures: then the next kind may do.
+    """
+    first, *others = evaluations
+    verdict = decide(first)
+    if verdict.cause in WORSE:
+        for each in others:
+            second = decide(each)
+            if second.publish:
+                return each, second
+    return first, verdict

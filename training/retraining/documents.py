@@ -2,6 +2,7 @@
 
 A run is a prefix of an object store, a bucket or a folder:
 
+    plans/RUN/claim.json                whose run it is; written before anything else
     plans/RUN/plan.json                 settings; written last of the plan
     plans/RUN/batches/NUMBER.json       the metrics of each batch
     plans/RUN.json                      a list of all batches, as a Distributed Map reads it
@@ -15,6 +16,7 @@ A run is a prefix of an object store, a bucket or a folder:
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from ops_anomaly.watcher.feedback import Mark
 from training import RunError
 from training.candidates import MAX_EPOCHS
 from training.cost import RetrainingCost
-from training.retraining.guard import Figures
+from training.retraining.guard import Cause, Figures
 
 if TYPE_CHECKING:
     from ops_anomaly.aws.cloudwatch import Metric, Span
@@ -47,8 +49,8 @@ PLACES = 6
 Content = TypeVar("Content")
 
 Status = Literal["published", "trained", "kept", "refused", "failed"]
-"""Live now; no worse, but there is no bucket to publish to; no better than the live one could be,
-which stays; refused by the guard; an error of this metric alone."""
+"""Live now; could be published, but there is no bucket to publish to; no better than the live one
+could be, which stays; refused by the guard; an error of this metric alone."""
 
 
 class Task(Contract, frozen=True):
@@ -64,6 +66,8 @@ class Task(Contract, frozen=True):
         Of the watch file.
     periods : int
         How many of the last ones are read.
+    end : int
+        Up to when its readings are final, milliseconds.
     left_out : list of (int, int)
         First and last time, milliseconds, of what is kept out of training: incidents that were
         real, and windows that are not learnt from.
@@ -79,6 +83,7 @@ class Task(Contract, frozen=True):
     metric: str
     entry: str
     periods: int
+    end: int
     left_out: list[tuple[int, int]] = msgspec.field(default_factory=list)
     fine: list[Mark] = msgspec.field(default_factory=list)
     in_incident: bool = False
@@ -94,6 +99,8 @@ class RunPlan(Contract, frozen=True, kw_only=True):
         Its name.
     until : int
         The end of the readings, milliseconds: the same for a batch that is tried again.
+    started : int
+        When it began, milliseconds; 0 of a plan that does not say.
     metrics, batches : int
         How many there are.
     execution : str or None
@@ -102,6 +109,7 @@ class RunPlan(Contract, frozen=True, kw_only=True):
 
     run: str
     until: int
+    started: int = 0
     execution: str | None = None
     train_share: float = 0.5
     seed: int = 42
@@ -124,6 +132,8 @@ class Outcome(Contract, frozen=True):
     ----------
     reason : str
         In plain words.
+    cause : Cause or None
+        Why it was refused; None where it was not.
     kind, sha256 : str or None
         Of the model that was trained; None where none was.
     version : str or None
@@ -137,6 +147,7 @@ class Outcome(Contract, frozen=True):
     entry: str
     status: Status
     reason: str
+    cause: Cause | None = None
     kind: str | None = None
     sha256: str | None = None
     version: str | None = None
@@ -239,6 +250,30 @@ class Services:
     clock: Callable[[], float] = time.time
 
 
+class DamagedRunError(RunError):
+    """A part of a run is gone, or not as it was written: it can't be continued."""
+
+
+RUN_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z", re.ASCII)
+"""As `plan.new_run` makes them."""
+
+
+def check_run(run: str) -> str:
+    """Return the name of a run that somebody has typed.
+
+    Raises
+    ------
+    RunError
+        If no run has such a name.
+    """
+    if not RUN_NAME.fullmatch(run):
+        raise RunError(
+            f"{run!r} is not the name of a run, such as 2026-11-27T020000Z; see those of a bucket: "
+            "ops-anomaly runs --bucket BUCKET"
+        )
+    return run
+
+
 def key_of(run: str, name: str) -> str:
     """Return the key of an object of a run.
 
@@ -317,8 +352,17 @@ def read_outcomes(store: ObjectStore, run: str, number: int) -> tuple[list[Outco
 
 
 def read_tasks(store: ObjectStore, run: str, number: int) -> list[Task]:
-    """Return the metrics of a batch."""
-    return read_json(store, batch_key(run, number), list[Task])
+    """Return the metrics of a batch.
+
+    Raises
+    ------
+    DamagedRunError
+        If they are gone, or somebody has damaged them.
+    """
+    try:
+        return read_json(store, batch_key(run, number), list[Task])
+    except ObjectNotFoundError as error:
+        raise DamagedRunError(f"{error}: missing; begin a new run") from error
 
 
 def read_json(store: ObjectStore, key: str, kind: type[Content]) -> Content:
@@ -328,7 +372,7 @@ def read_json(store: ObjectStore, key: str, kind: type[Content]) -> Content:
     ------
     ObjectNotFoundError
         If there is no such object.
-    RunError
+    DamagedRunError
         If somebody has damaged it.
     """
     stored = store.read(key)
@@ -338,8 +382,10 @@ def read_json(store: ObjectStore, key: str, kind: type[Content]) -> Content:
 
 
 def decoded(data: bytes, key: str, kind: type[Content]) -> Content:
-    """Return what an object holds; `RunError` if it does not."""
+    """Return what an object holds; `DamagedRunError` if it does not."""
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError as error:
-        raise RunError(f"{key}: not as a run writes it ({error}); begin a new run") from error
+        raise DamagedRunError(
+            f"{key}: not as a run writes it ({error}); begin a new run"
+        ) from error

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -53,12 +53,12 @@ RESCALED = 100.0
 """Readings are of another unit if those of the last day are so many times as large, or as small."""
 
 INCIDENT_SENSITIVITY = min(SENSITIVITIES)
-INCIDENT_MS = 20 * MINUTE_MS
+INCIDENT_MS, INCIDENT_READINGS = 20 * MINUTE_MS, 2
 INCIDENT_SEVERITY = 0.53
 """An alert looks like an incident if it is raised even at the lowest sensitivity (one false alert
-in ten weeks), lasts so long, and is somewhat beyond its threshold; unless it is the new normal, or
-has a precedent. All five were chosen together on retrainings of simulated and real metrics; see
-docs/benchmarks.md."""
+in ten weeks), lasts so long and for so many readings, and is somewhat beyond its threshold; unless
+it is the new normal, or has a precedent. But for the readings, which one is too few of, all were
+chosen together on retrainings of simulated and real metrics; see docs/benchmarks.md."""
 
 NEW_NORMAL = 0.5
 """What began a day ago or earlier is the new normal if the last day differs from the day that
@@ -121,23 +121,58 @@ class Figures:
     sensitivity: float | None
 
 
+Cause = Literal[
+    "in incident",
+    "too few readings",
+    "never enough",
+    "gaps",
+    "stopped",
+    "less data",
+    "stuck",
+    "rescaled",
+    "unmarked incident",
+    "fewer faults",
+    "more alerts",
+]
+"""Why a model is refused; `reasons.REASONS` says what to do about each."""
+
+
+class Refusal(NamedTuple):
+    """Why a model is refused.
+
+    Attributes
+    ----------
+    reason : str
+        In plain words.
+    """
+
+    cause: Cause
+    reason: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether a new model may replace the live one, and why.
 
     Attributes
     ----------
-    publish : bool
     reason : str
         In plain words.
+    cause : Cause or None
+        None where it may.
     new, live : Figures or None
         None where a model was not evaluated: it was refused for its data, or none is live.
     """
 
-    publish: bool
     reason: str
+    cause: Cause | None = None
     new: Figures | None = None
     live: Figures | None = None
+
+    @property
+    def publish(self) -> bool:
+        """Whether it may."""
+        return self.cause is None
 
 
 ENDS = ("first", "last")
@@ -195,7 +230,8 @@ def data_fault(
     live: LiveModel | None,
     *,
     in_incident: bool = False,
-) -> str | None:
+    asked: int | None = None,
+) -> Refusal | None:
     """Return why a series is no good to train on; None where it is.
 
     Parameters
@@ -208,51 +244,70 @@ def data_fault(
         None where there is no live model.
     in_incident
         Whether the metric has an open incident.
+    asked : int or None
+        How long a time was read, milliseconds: no longer one is expected.
     """
     if in_incident:
-        return "The metric is in an incident: it is trained again when that is over"
+        reason = "The metric is in an incident: it is trained again when that is over"
+        return Refusal("in incident", reason)
     times, ordinary = series.times, series.normal
+    if asked and asked < 2 * MIN_LENGTH * period:
+        reason = (
+            f"CloudWatch keeps {asked // period:,} readings of such a period, and a model needs "
+            f"{2 * MIN_LENGTH}"
+        )
+        return Refusal("never enough", reason)
     if len(series) < 2 * MIN_LENGTH:
-        return f"Too few readings: {len(series):,}, and {2 * MIN_LENGTH} are needed"
+        reason = f"Too few readings: {len(series):,}, and {2 * MIN_LENGTH} are needed"
+        return Refusal("too few readings", reason)
     if len(ordinary) < MIN_LENGTH:
-        return f"Too few readings outside of incidents: {len(ordinary):,} of {len(series):,}"
+        reason = f"Too few readings outside of incidents: {len(ordinary):,} of {len(series):,}"
+        return Refusal("too few readings", reason)
     if until - times[-1] > max(SILENT_MS, 2 * period):
-        return f"The metric has stopped: its last reading is of {utc(int(times[-1]))}"
+        reason = f"The metric has stopped: its last reading is of {utc(int(times[-1]))}"
+        return Refusal("stopped", reason)
     live = None if live and live.is_outdated(until) else live
     since = live.trained_until if live else None
     extent = Extent.of(len(series), int(times[0]), int(times[-1]), period)
+    before = live.extent(period) if live else None
+    if before and asked:
+        before = replace(before, days=min(before.days, asked / DAY_MS))
     return (
-        less_data(extent, live.extent(period) if live else None)
+        less_data(extent, before)
         or stuck(ordinary, int(times[0]) if since is None else since)
         or rescaled(ordinary)
     )
 
 
-def less_data(new: Extent, live: Extent | None) -> str | None:
+def less_data(new: Extent, live: Extent | None) -> Refusal | None:
     """Return in what a series is less than before, if it is."""
     if live is None:
-        if new.present < MIN_PRESENT:
-            return f"Too many gaps: {share(new.present)} of the readings are there"
-        return None
+        if new.present >= MIN_PRESENT:
+            return None
+        reason = f"Too many gaps: {share(new.present)} of the readings are there"
+        return Refusal("gaps", reason)
     if new.present < live.present - LESS_DATA:
-        return (
+        reason = (
             f"Less data: {share(new.present)} of the readings are there, and "
             f"{share(live.present)} were for the live model"
         )
+        return Refusal("less data", reason)
     if new.days < (1 - LESS_DATA) * live.days:
-        return (
+        reason = (
             f"Less data: {number(new.days, 3)} days, and the live model was trained on "
             f"{number(live.days, 3)}"
         )
+        return Refusal("less data", reason)
     return None
 
 
-def stuck(series: Series, since: int) -> str | None:
+def stuck(series: Series, since: int) -> Refusal | None:
     """Return when a series was stuck at one value after a time, if it was, as it never was else."""
     times, values = series.times, series.values
     changes = np.flatnonzero(np.diff(values)) + 1
     if not len(changes):
-        return f"The metric is constant: every reading is {number(float(values[0]))}"
+        reason = f"The metric is constant: every reading is {number(float(values[0]))}"
+        return Refusal("stuck", reason)
     starts = np.concatenate([[0], changes])
     ends = np.concatenate([changes, [len(values)]]) - 1
     lasted = times[ends] - times[starts]
@@ -264,13 +319,14 @@ def stuck(series: Series, since: int) -> str | None:
         or (others == values[first]).mean() >= 1 / 2
     ):
         return None
-    return (
+    reason = (
         f"The metric was stuck: every reading from {utc(int(times[first]))} to "
         f"{utc(int(times[last]))} is {number(float(values[first]))}"
     )
+    return Refusal("stuck", reason)
 
 
-def rescaled(series: Series) -> str | None:
+def rescaled(series: Series) -> Refusal | None:
     """Return that the last readings are of another unit than the first half, if they are."""
     values = np.abs(series.values)
     parts = values[: len(values) // 2], values[series.times > series.times[-1] - DAY_MS]
@@ -281,11 +337,12 @@ def rescaled(series: Series) -> str | None:
     if factors.min() < RESCALED and factors.max() > 1 / RESCALED:
         return None
     days = (series.times[-1] - series.times[0]) / DAY_MS
-    return (
+    reason = (
         f"The last day is of another size, about {number(float(now[1]), 3)} instead of "
         f"{number(float(before[1]), 3)}: has the unit changed? If that is meant, the metric is "
         f"trained again in {days:.0f} days at the latest"
     )
+    return Refusal("rescaled", reason)
 
 
 def share(part: float) -> str:
@@ -327,8 +384,11 @@ def compare(
         series, measure, int(series.times[cut - 1]) if since is None else since, fine
     )
     if live is None:
-        reason = incident or "The first model of this metric"
-        return Verdict(incident is None, reason, figures_of(new, backtest, plan.part, fine))
+        return verdict_of(
+            incident,
+            "The first model of this metric",
+            figures_of(new, backtest, plan.part, fine),
+        )
     _, detector = live.detector.without_history().update(series.part(0, cut).normal)
     evaluation = evaluate_candidate(Candidate(detector, save_nothing), plan.part)
     new, evaluation = at_same_sensitivity(new, evaluation, plan.part)
@@ -337,8 +397,17 @@ def compare(
     figures = figures_of(new, backtest, plan.part, fine)
     tried = run_backtest(detector, plan, evaluation.sensitivity)
     live_figures = figures_of(evaluation, tried, plan.part, fine)
-    worse = incident or worse_in(figures, live_figures)
-    return Verdict(worse is None, worse or no_worse(figures, live_figures), figures, live_figures)
+    refusal = incident or worse_in(figures, live_figures)
+    return verdict_of(refusal, no_worse(figures, live_figures), figures, live_figures)
+
+
+def verdict_of(
+    refusal: Refusal | None, otherwise: str, new: Figures | None = None, live: Figures | None = None
+) -> Verdict:
+    """Return the verdict of a refusal, or why there is none."""
+    if refusal:
+        return Verdict(refusal.reason, refusal.cause, new, live)
+    return Verdict(otherwise, None, new, live)
 
 
 def at_same_sensitivity(
@@ -364,8 +433,8 @@ def at_sensitivity(each: Evaluation, sensitivity: float | None, part: LabelledSe
 
 def unmarked_incident(
     series: LabelledSeries, live: LiveModel | None, since: int, fine: Sequence[Mark]
-) -> str | None:
-    """Return in words what looks like an incident, and was neither left out nor fine.
+) -> Refusal | None:
+    """Return what looks like an incident, and was neither left out nor fine.
 
     Parameters
     ----------
@@ -373,11 +442,12 @@ def unmarked_incident(
         What began before, milliseconds, the live model has been trained on already.
     """
     ordinary = replace(series, series=series.normal, windows=no_ranges(), left_out=no_ranges())
+    least = max(INCIDENT_MS, INCIDENT_READINGS * ordinary.series.step)
     found = [
         alert
         for alert in alerts_at_least(ordinary, live, fine)
         if alert.first > since
-        and alert.lasted >= INCIDENT_MS
+        and alert.lasted >= least
         and alert.severity >= INCIDENT_SEVERITY
         and not is_new_normal(ordinary.series, alert.first)
         and not has_precedent(ordinary.series, alert.first, alert.last)
@@ -387,11 +457,12 @@ def unmarked_incident(
     [worst] = most_severe(found, 1)
     days = series.times[-1] - series.times[0]
     until = utc(max(alert.last for alert in found) + int(days))
-    return (
+    reason = (
         f"From {utc(worst.first)} to {utc(worst.last)} it looks like an incident "
         f"({worst.reason}), which the new model would take for ordinary: mark it as real or fine. "
         f"Unmarked, it is too old to be trained on from {until[:10]} on"
     )
+    return Refusal("unmarked incident", reason)
 
 
 def alerts_at_least(
@@ -459,16 +530,20 @@ def figures_of(
     )
 
 
-def worse_in(new: Figures, live: Figures) -> str | None:
+def worse_in(new: Figures, live: Figures) -> Refusal | None:
     """Return in what the new model is worse than the live one, beyond noise."""
     found, before = new.faults_found, live.faults_found
     if found is not None and before is not None and found < before - FEWER_FAULTS:
-        return f"It finds {share(found)} of the injected faults, and the live model {share(before)}"
+        reason = (
+            f"It finds {share(found)} of the injected faults, and the live model {share(before)}"
+        )
+        return Refusal("fewer faults", reason)
     if new.alerts_a_week > live.alerts_a_week + MORE_ALERTS:
-        return (
+        reason = (
             f"It would have raised {new.alerts_a_week:.1f} alerts a week in the last days, and the "
             f"live model {live.alerts_a_week:.1f}"
         )
+        return Refusal("more alerts", reason)
     return None
 
 

@@ -13,6 +13,7 @@ from ops_anomaly.aws.objects import FEEDBACK_KEY, INCIDENTS_KEY
 from ops_anomaly.watcher.feedback import NO_FEEDBACK
 from ops_anomaly.watcher.incident_job import decode_incidents
 from ops_anomaly.watcher.outbox import CorruptStateError
+from ops_anomaly.watcher.settling import FINAL_SECONDS, settling_seconds
 from ops_anomaly.watcher.watch_file import (
     DAY_SECONDS,
     PER_METRIC,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ops_anomaly.aws.objects import ObjectStore
     from ops_anomaly.watcher.feedback import MetricFeedback
     from ops_anomaly.watcher.fleet import Watched
+    from ops_anomaly.watcher.watch_file import Options
 
 BATCH = 25
 """Metrics of a batch: two weeks of so many, at 5 minutes, are one page of GetMetricData."""
@@ -59,7 +61,7 @@ def tasks_of(
     in_incident
         Texts of the metrics that are unusual at the moment.
     until : int
-        The end of the readings, milliseconds.
+        When the run began, milliseconds.
     days : int or None
         Of readings, instead of the days of history that each entry has.
     """
@@ -69,9 +71,10 @@ def tasks_of(
             metric=str(metric),
             entry=watched.options.name,
             periods=periods,
+            end=end,
             left_out=[
                 *((mark.start, mark.stop) for mark in feedback.real),
-                *not_learnt_from(watched, metric, until - 1000 * periods * metric.period, until),
+                *not_learnt_from(watched, metric, end - 1000 * periods * metric.period, end),
             ],
             fine=list(feedback.fine),
             in_incident=str(metric) in in_incident,
@@ -82,7 +85,18 @@ def tasks_of(
         for metric in watched.metrics
         for feedback in [said.get(str(metric), NO_FEEDBACK)]
         for periods in [periods_to_read(days or watched.options.history_days, metric.period)]
+        for end in [end_of_readings(watched.options, metric, until)]
     ]
+
+
+def end_of_readings(options: Options, metric: Metric, until: int) -> int:
+    """Return up to when the readings of a metric are final, milliseconds.
+
+    The watcher evaluates later ones again, and keeps no detector that has seen them.
+    """
+    settle = settling_seconds(metric.statistic, options.settle_seconds)
+    step = 1000 * metric.period
+    return (until - 1000 * max(settle, FINAL_SECONDS)) // step * step
 
 
 def periods_to_read(days: int, period: int) -> int:

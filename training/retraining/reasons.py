@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from training.retraining.documents import Outcome, Status
+from training.retraining.guard import Cause
 
 UNPUBLISHED: tuple[Status, ...] = ("failed", "refused")
 """Outcomes about which there is something to know; the worst first."""
@@ -22,8 +22,6 @@ class Reason(NamedTuple):
 
     Attributes
     ----------
-    pattern : str
-        A regular expression that is in the reason of an `Outcome`.
     title : str
         In a few words, without figures.
     to_do : str
@@ -32,7 +30,6 @@ class Reason(NamedTuple):
         The words of a command that helps, with `model`, `metric` and `bucket` in braces; or none.
     """
 
-    pattern: str
     title: str
     to_do: str
     command: tuple[str, ...] = ()
@@ -46,72 +43,72 @@ WORSE = (
     "refused every time, see what has changed in the metric, by a report of its own."
 )
 
-REASONS = (
-    Reason(
-        "looks like an incident",
+REASONS: dict[Cause, Reason] = {
+    "unmarked incident": Reason(
         "Looks like an incident that nobody has marked",
         "Mark it as real, and it is left out of training; or as fine, and it is learnt. The ID is "
         "in the incident's message, and on the page of incidents. If there was no incident of it, "
         "keep the time out by a mute with learn: false in the watch file.",
         ("feedback", "ID", "real", "--bucket", "{bucket}"),
     ),
-    Reason(
-        "is in an incident",
+    "in incident": Reason(
         "In an incident",
         f"{NOTHING}: it is trained again in the first run after the incident.",
     ),
-    Reason(
-        "It finds .* of the injected faults",
+    "fewer faults": Reason(
         "Would find fewer faults than the live model",
         WORSE,
         BY_HAND,
     ),
-    Reason(
-        "would have raised .* alerts a week",
+    "more alerts": Reason(
         "Would raise more alerts than the live model",
         WORSE,
         BY_HAND,
     ),
-    Reason(
-        "^Less data",
+    "less data": Reason(
         "Less data than the live model was trained on",
         "See why readings are missing. If the metric will stay so, it is accepted once the live "
         "model is older than the history; to have it sooner, train it by hand and publish that.",
         BY_HAND,
     ),
-    Reason(
-        "has stopped|^No readings",
+    "stopped": Reason(
         "No new readings",
         "If the metric is gone for good, remove it from the watch file; one that a selector has "
         "found is left out soon without that.",
     ),
-    Reason(
-        "(is|was) stuck|is constant",
+    "stuck": Reason(
         "Repeats one value",
         "See what sends it. If that is mended, keep the time out by a mute with learn: false in "
         "the watch file. A metric that is to be constant needs no model: leave model out of its "
         "entry, and it is compared with its own history.",
     ),
-    Reason(
-        "is of another size",
+    "rescaled": Reason(
         "The last day is of another size",
         "See what sends it: the unit may have changed. If that is meant, there is nothing to do.",
     ),
-    Reason(
-        "^Too few readings|^Too many gaps",
+    "too few readings": Reason(
         "Not enough readings yet",
         f"{NOTHING}: until there are enough, it is compared with its own history.",
     ),
-)
+    "never enough": Reason(
+        "Of such a period CloudWatch keeps too few readings",
+        "Leave model out of its entry, or take a shorter period: without a model it is compared "
+        "with its own history.",
+    ),
+    "gaps": Reason(
+        "Too many gaps for a model",
+        "Of a count that is missing where it is zero, say when_silent: zero in its entry. Else "
+        "leave model out: without one it is compared with its own history.",
+    ),
+}
 
 FAILED = Reason(
-    "",
     "Errors",
     "They are tried again in the next run. If an error comes again, train the metric on a machine "
     "to see where it is from.",
     BY_HAND,
 )
-"""Of a failed outcome, and of a reason that none of the others is."""
+"""Of a failed outcome."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,7 @@ class Group:
 
 def reason_of(outcome: Outcome) -> Reason:
     """Return the kind of reason of an outcome."""
-    if outcome.status == "failed":
-        return FAILED
-    return next((each for each in REASONS if re.search(each.pattern, outcome.reason)), FAILED)
+    return REASONS[outcome.cause] if outcome.cause else FAILED
 
 
 def grouped(outcomes: Iterable[Outcome]) -> list[Group]:
@@ -159,8 +154,8 @@ def command_for(outcome: Outcome, bucket: str | None) -> str:
 
     Examples
     --------
-    >>> reason = "From ... to ... it looks like an incident (...)"
-    >>> command_for(Outcome("web-1", "A B C=d Sum 60", "web", "refused", reason), "my-models")
+    >>> refused = ("web-1", "A B C=d Sum 60", "web", "refused", "From ... to ...")
+    >>> command_for(Outcome(*refused, cause="unmarked incident"), "my-models")
     'ops-anomaly feedback ID real --bucket my-models'
     """
     known = {"model": outcome.model, "metric": outcome.metric, "bucket": bucket or "BUCKET"}
@@ -168,7 +163,7 @@ def command_for(outcome: Outcome, bucket: str | None) -> str:
     return shlex.join(["ops-anomaly", *words]) if words else ""
 
 
-def resume_command(run: str, bucket: str | None) -> str:
+def resume_command(run: str, bucket: str | None, *options: str) -> str:
     """Return the command that continues a run from a machine."""
     where = ("--bucket", bucket) if bucket else ()
-    return shlex.join(["ops-anomaly", "train", "--watch", "watch.yaml", *where, "--resume", run])
+    return shlex.join(["ops-anomaly", "train", "--resume", run, *where, *options])

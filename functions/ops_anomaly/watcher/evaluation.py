@@ -76,8 +76,7 @@ class MetricEvaluation:
 
 def settle_seconds(metric: Metric, options: Options) -> int:
     """Return how long after a period's end its value is complete."""
-    seconds = options.settle_seconds
-    return settling_seconds(metric.statistic) if seconds is None else seconds
+    return settling_seconds(metric.statistic, options.settle_seconds)
 
 
 def evaluate_metric(

@@ -44,8 +44,16 @@ def is_cumulative(statistic: str) -> bool:
     return re.fullmatch(CUMULATIVE_PATTERN, statistic) is not None
 
 
-def settling_seconds(statistic: str) -> int:
-    """Return how long after its period's end a reading of a statistic may still change."""
+def settling_seconds(statistic: str, given: int | None = None) -> int:
+    """Return how long after its period's end a reading of a statistic may still change.
+
+    Parameters
+    ----------
+    given : int or None
+        What the entry of the watch file says, which comes first.
+    """
+    if given is not None:
+        return given
     return CUMULATIVE_SECONDS if is_cumulative(statistic) else OTHER_SECONDS
 
 
