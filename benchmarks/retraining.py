@@ -149,7 +149,7 @@ class Night:
     @property
     def is_right(self) -> bool:
         """Whether nothing is left that should not be."""
-        expected = "FAILED" if self.report.missing else "SUCCEEDED"
+        expected = "FAILED" if self.report.has_failed else "SUCCEEDED"
         wrong = self.left + self.doubled + self.touched + self.broken + self.denied
         return self.status == expected and not wrong
 
