@@ -18,8 +18,15 @@ from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.detection.formatting import duration
 from ops_anomaly.watcher.fleet import Watched, resolve
 from ops_anomaly.watcher.mutes import MAX_WINDOW_MS, muted_until
-from ops_anomaly.watcher.watch_file import PER_METRIC, WatchFile, model_of
+from ops_anomaly.watcher.watch_file import (
+    DAY_SECONDS,
+    PER_METRIC,
+    WatchFile,
+    model_of,
+    retention_days,
+)
 from training import SourceError
+from training.backtest import MIN_LENGTH
 from training.console import NOTHING, age, counted, new_table, print_table
 from training.cost import Cost, RetrainingCost, cost_of, retraining_cost
 from training.entries import entry_rows
@@ -60,6 +67,9 @@ class Selected:
     metrics: int
     series: LabelledSeries
 
+
+READINGS = 2 * MIN_LENGTH
+"""Of a metric that a model of its own needs: as many to train as to evaluate."""
 
 METRIC_MODEL = re.compile("(.+)-[0-9a-f]{16}")
 """The name of a metric's own model, as `watch_file.model_of` has it."""
@@ -306,10 +316,16 @@ def show_alerts(
     count = sum(len(watched.metrics) for watched in fleet)
     alerts = sum(alerts_a_week(watched, models) or 0.0 for watched in fleet)
     console.print(
-        f"{count:,} metrics of {len(watch_file.entries)} entries; expect {alerts:.1f} false alerts "
-        "a week in all.",
+        f"{counted(count, 'metric')} of {number_of_entries(watch_file)}; expect {alerts:.1f} false "
+        "alerts a week in all.",
         highlight=False,
     )
+
+
+def number_of_entries(watch_file: WatchFile) -> str:
+    """Return how many entries a watch file has, in words."""
+    count = len(watch_file.entries)
+    return "1 entry" if count == 1 else f"{count:,} entries"
 
 
 def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str]:
@@ -332,20 +348,44 @@ def warnings_of(fleet: Sequence[Watched], models: Models | None) -> Iterator[str
         model = (models or {}).get(watched.options.model or "")
         if model:
             yield from misfits(watched, model)
-        if models is not None and watched.options.model == PER_METRIC:
+        if watched.options.model == PER_METRIC:
             yield from without_model(watched, models)
 
 
-def without_model(watched: Watched, models: Models) -> Iterator[str]:
-    """Yield how many metrics of an entry have no model of their own yet."""
-    names = [model_of(watched.options, metric) for metric in watched.metrics]
-    missing = sum(name not in models for name in names)
-    if missing:
+def without_model(watched: Watched, models: Models | None) -> Iterator[str]:
+    """Yield how many metrics of an entry have no model of their own yet, or never can."""
+    able = [metric for metric in watched.metrics if can_have_model(metric)]
+    never = len(watched.metrics) - len(able)
+    if never:
         yield (
-            f"{watched.options.name}: {missing:,} of {counted(len(names), 'metric')} have no model "
-            "of their own yet, and are compared with their own history until a run trains one: "
-            "Retrain in the stack, or ops-anomaly train --watch FILE --bucket BUCKET"
+            f"{watched.options.name}: {never:,} of {counted(len(watched.metrics), 'metric')} can "
+            f"never have a model of {'its' if never == 1 else 'their'} own: of such a period "
+            f"CloudWatch keeps fewer readings than the {READINGS} that a model needs. Leave model "
+            "out of the entry, or take a shorter period."
         )
+    if models is None:
+        return
+    missing = sum(model_of(watched.options, metric) not in models for metric in able)
+    if missing:
+        have, are, own = ("has", "is", "its") if missing == 1 else ("have", "are", "their")
+        count = f"{missing:,} of {counted(len(able), 'metric')}"
+        yield (
+            f"{watched.options.name}: {count} {have} no model of {own} own yet, and {are} compared "
+            f"with {own} own history until a run trains one: Retrain in the stack, or ops-anomaly "
+            "train --watch FILE --bucket BUCKET"
+        )
+
+
+def can_have_model(metric: Metric) -> bool:
+    """Return whether CloudWatch keeps as many readings of a metric as a model of its own needs.
+
+    Examples
+    --------
+    >>> daily = Metric.parse("AWS/S3 BucketSizeBytes BucketName=b Average 86400")
+    >>> can_have_model(daily)
+    False
+    """
+    return retention_days(metric.period) * DAY_SECONDS >= READINGS * metric.period
 
 
 def overlaps(watched: Watched) -> Iterator[str]:

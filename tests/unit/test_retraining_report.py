@@ -97,6 +97,12 @@ def test_what_an_incident_needs_is_a_command_to_copy() -> None:
     assert command_for(refused, None).endswith("--bucket BUCKET")
 
 
+def test_an_hourly_metric_is_trained_by_hand_on_more_days_than_two_weeks() -> None:
+    hourly = outcome(1, "refused", "It finds fewer faults", cause="fewer faults")
+    hourly = msgspec.structs.replace(hourly, metric="Shop/Web Load Average 3600")
+    assert command_for(hourly, None).endswith("--days 28")
+
+
 def test_groups_begin_with_errors_and_end_with_what_needs_nothing() -> None:
     groups = grouped(OUTCOMES)
     assert groups[0].status == "failed"

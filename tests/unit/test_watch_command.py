@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -138,7 +139,7 @@ def test_the_table_fits_80_columns_and_an_entry_without_metrics_is_named() -> No
     assert "web-1-cpu" in text
     assert "…" not in text
     assert "all: matches nothing at the moment" in text
-    assert "1 metrics of 2 entries; expect 0.5 false alerts a week" in text
+    assert "1 metric of 2 entries; expect 0.5 false alerts a week" in text
     assert "sensitivity has no effect" not in text
 
 
@@ -157,8 +158,20 @@ def test_metrics_whose_own_model_is_not_trained_yet_are_counted() -> None:
     assert list(warnings_of(fleet, published)) == []
     published.popitem()
     [warning] = warnings_of(fleet, published)
-    assert warning.startswith("web: 1 of 3 metrics have no model of their own yet")
+    assert warning.startswith("web: 1 of 3 metrics has no model of its own yet")
+    [warning] = warnings_of(fleet, {})
+    assert warning.startswith("web: 3 of 3 metrics have no model of their own yet")
     assert list(warnings_of(fleet, None)) == [], "nobody knows"
+
+
+@pytest.mark.parametrize("published", [None, {}], ids=["unread", "read"])
+def test_metrics_that_can_never_have_a_model_are_named(
+    published: Mapping[str, PublishedModel | None] | None,
+) -> None:
+    fleet = [Watched(Options(name="sizes", model=PER_METRIC), machines(2, period=86_400))]
+    [warning] = warnings_of(fleet, published)
+    assert warning.startswith("sizes: 2 of 2 metrics can never have a model of their own")
+    assert "Leave model out of the entry" in warning
 
 
 def test_where_models_were_not_read_the_forecast_says_so() -> None:
@@ -327,7 +340,7 @@ def test_rules_are_wrapped_at_80_columns_and_urls_stay_whole() -> None:
     tags = {f"tag-{number}": "a value of some length" for number in range(9)}
     url = "https://example.com/" + "-".join(9 * ["runbook"])
     text = entries_shown(ENTRY | {"tags": tags, "runbook": url})
-    rules = text[text.index("runbook ") : text.index("1 metrics")].splitlines()
+    rules = text[text.index("runbook ") : text.index("1 metric of")].splitlines()
     assert max(len(line) for line in rules if url not in line) <= 80
     assert sum(url in line for line in rules) == 1
     assert "tag-8=a value of some length" in " ".join(text.split())

@@ -7,14 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ops_anomaly.watcher.watch_file import DAY_SECONDS, retention_days
+from training.fleet import READINGS
 from training.retraining.documents import Outcome, Status
 from training.retraining.guard import Cause
 
 UNPUBLISHED: tuple[Status, ...] = ("failed", "refused")
 """Outcomes about which there is something to know; the worst first."""
 
-BY_HAND = ("train", "--name", "{model}", "--cloudwatch", "{metric}")
+BY_HAND = ("train", "--name", "{model}", "--cloudwatch", "{metric}", "--days", "{days}")
 """The same training on a machine, without the guard, and with a report of its own."""
+
+
+DAYS = 14
+"""Of history, where that is enough."""
 
 
 class Reason(NamedTuple):
@@ -158,9 +164,26 @@ def command_for(outcome: Outcome, bucket: str | None) -> str:
     >>> command_for(Outcome(*refused, cause="unmarked incident"), "my-models")
     'ops-anomaly feedback ID real --bucket my-models'
     """
-    known = {"model": outcome.model, "metric": outcome.metric, "bucket": bucket or "BUCKET"}
+    known = {
+        "model": outcome.model,
+        "metric": outcome.metric,
+        "days": str(days_by_hand(int(outcome.metric.rpartition(" ")[2]))),
+        "bucket": bucket or "BUCKET",
+    }
     words = [word.format_map(known) for word in reason_of(outcome).command]
     return shlex.join(["ops-anomaly", *words]) if words else ""
+
+
+def days_by_hand(period: int) -> int:
+    """Return how many days of a metric to train on by hand: two weeks, or what a model needs.
+
+    Examples
+    --------
+    >>> days_by_hand(300), days_by_hand(3_600)
+    (14, 28)
+    """
+    needed = -(-11 * READINGS * period // (10 * DAY_SECONDS))  # a tenth more, as some are missing
+    return min(max(DAYS, needed), retention_days(period))
 
 
 def resume_command(run: str, bucket: str | None, *options: str) -> str:
