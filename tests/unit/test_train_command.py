@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
 from commands.train import FleetOptions
 from ops_anomaly.aws.cloudwatch import Metric
@@ -19,7 +20,7 @@ from ops_anomaly.watcher.watch_file import Options
 from tests.support.command import command
 from tests.support.fakes import FakeStore
 from tests.support.retraining import PLAN, UNTIL, fleet_of, load, read_daily
-from training import SourceError
+from training import PublishError, SourceError
 from training.fleet import metrics_by_model
 from training.retraining.documents import (
     Outcome,
@@ -31,7 +32,8 @@ from training.retraining.documents import (
 )
 from training.retraining.local_run import Problem, begin_run, train_with
 from training.retraining.plan import plan_run
-from training.retraining.services import FolderStore
+from training.retraining.services import FolderStore, explained
+from training.versions import publish_errors
 
 RUN = PLAN.run
 HELD = "web-9b13adae612bbe9d"
@@ -125,6 +127,22 @@ def test_a_folder_that_cannot_be_written_says_how_to_continue(tmp_path: Path) ->
     text = message("--resume", RUN, cwd=tmp_path)
     assert f"plans/{RUN}/report.json: Is a directory" in text
     assert f"To continue: ops-anomaly train --resume {RUN}" in text
+
+
+def test_a_folder_that_holds_something_else_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "plans").write_text("a file, where a folder is needed")
+    text = message("--resume", RUN, cwd=tmp_path)
+    assert text.endswith(f"plans/{RUN}/plan.json: Not a directory")
+
+
+def test_a_permission_that_is_missing_is_said_with_where_those_needed_are() -> None:
+    denied = ClientError(
+        {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}, "Get"
+    )
+    with pytest.raises(PublishError) as raised, publish_errors("bucket b can't be used"):
+        raise denied
+    assert "docs/policies/train.json and publish.json" in explained(raised.value)
+    assert explained(StoreUnavailableError("b: timed out")) == "b: timed out"
 
 
 @pytest.mark.parametrize("damaged", [b"[{", None])
