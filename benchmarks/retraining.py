@@ -56,11 +56,12 @@ from tests.support.retraining_stack import (
 )
 from tests.support.step_functions import Fault, How
 from training.console import OnProgress, new_table, print_table, show_progress
+from training.cost import batch_size
 from training.retraining.batch import train_model
 from training.retraining.documents import Report, RunPlan, Services, Task
 from training.retraining.guard import LiveModel
 from training.retraining.local_run import Workers, train_fleet
-from training.retraining.plan import batch_size, plan_run
+from training.retraining.plan import plan_run
 from training.retraining.services import FolderStore
 from training.sources.series import DAY_MS, LabelledSeries
 

@@ -72,8 +72,13 @@ LISTED = 500
 TRANSITION = 0.025 / 1_000
 """Dollars: a state transition of a standard workflow of Step Functions."""
 
-METRICS_A_BATCH = 25
-"""That a function trains, one after the other."""
+METRICS_A_BATCH, BATCHES_A_WORKER = 25, 8
+"""Metrics that a function or a process trains at the most, one after the other: two weeks of so
+many, at 5 minutes, are one page of GetMetricData. And batches that each worker has at least, where
+a fleet is small: at the end it is idle for half of one on average, which is 6 % of the whole."""
+
+RETRAIN_CONCURRENCY = 5
+"""The stack's default: batches that are trained in parallel."""
 
 TRAINING_SECONDS, SECONDS_A_READING = 1.1, 0.00022
 """Of one metric on 1,769 MB, with backtest and guard, and without LSTM: measured
@@ -82,8 +87,9 @@ TRAINING_SECONDS, SECONDS_A_READING = 1.1, 0.00022
 WAITING_SECONDS_A_MODEL, SECONDS_A_BATCH = 0.15, 5.0
 """Assumed: what a metric waits for S3; and a batch for CloudWatch, and for its share of starts."""
 
-GETS_A_MODEL, PUTS_A_MODEL, PUTS_OF_REFUSED = 1, 2, 3
-"""Of S3: for the live model; for the new one, and what became of it; for a refused one, why."""
+GETS_A_MODEL, PUTS_A_MODEL, PUTS_OF_REFUSED = 2, 2, 3
+"""Of S3: for the live model, and once more for the index; for the new one, and what became of it;
+for a refused one, why."""
 
 GETS_A_BATCH, PUTS_A_BATCH = 4, 1
 """Plan, metrics and outcomes, and the outcomes again for the report; the metrics, by the plan."""
@@ -275,7 +281,8 @@ def retraining_cost(fleet: Sequence[Watched]) -> RetrainingCost | None:
         return None
     count, nights = len(readings), MONTH_SECONDS / DAY_SECONDS
     seconds = sum(max(TRAINING_SECONDS, SECONDS_A_READING * each) for each in readings)
-    run = run_cost(count, -(-count // METRICS_A_BATCH), seconds)
+    batches = -(-count // batch_size(count, RETRAIN_CONCURRENCY))
+    run = run_cost(count, batches, seconds)
     stored = KEPT_VERSIONS * sum(MODEL_BYTES + BYTES_A_READING * each for each in readings)
     return RetrainingCost(
         reading=nights * run.reading,
@@ -286,6 +293,17 @@ def retraining_cost(fleet: Sequence[Watched]) -> RetrainingCost | None:
         versions=STORED_BYTE * stored,
         alarms=ALARM * RETRAINING_ALARM_METRICS,
     )
+
+
+def batch_size(metrics: int, workers: int) -> int:
+    """Return how many metrics a batch of a run has, so that no worker is idle for long.
+
+    Examples
+    --------
+    >>> batch_size(1_000, 5), batch_size(30, 2), batch_size(3, 8)
+    (25, 2, 1)
+    """
+    return max(min(METRICS_A_BATCH, -(-metrics // (BATCHES_A_WORKER * workers))), 1)
 
 
 def run_cost(

@@ -56,7 +56,6 @@ from tests.support.step_functions import (
     NotExecutedError,
     check_definition,
 )
-from training.retraining import plan
 from training.retraining.documents import Report, artifact_key, outcome_key, page_key
 from training.retraining.local_run import Workers, train_fleet
 from training.sources.series import DAY_MS
@@ -132,7 +131,7 @@ class FirstNight:
 def batches_of_two() -> Iterator[None]:
     """Eight or nine metrics would be batches of one otherwise."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "PARTS", 4)
+        patch.setattr("training.cost.BATCHES_A_WORKER", 4)
         yield
 
 

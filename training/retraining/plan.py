@@ -24,6 +24,7 @@ from ops_anomaly.watcher.watch_file import (
 from training import SourceError
 from training.alerts import decode_marks
 from training.backtest import MIN_LENGTH
+from training.cost import METRICS_A_BATCH, batch_size
 from training.retraining.documents import RunPlan, Task, batch_key, items_key, key_of
 
 if TYPE_CHECKING:
@@ -33,16 +34,9 @@ if TYPE_CHECKING:
     from ops_anomaly.watcher.fleet import Watched
     from ops_anomaly.watcher.watch_file import Options
 
-BATCH = 25
-"""Metrics of a batch: two weeks of so many, at 5 minutes, are one page of GetMetricData."""
-
 READINGS = 11 * 2 * MIN_LENGTH // 10
 """Of a metric, where CloudWatch keeps so many: a tenth more than a model needs, as some are missing
 at times."""
-
-PARTS = 8
-"""Batches that each worker has at least, where a fleet is small: at the end it is idle for half of
-one on average, which is 6 % of the time."""
 
 
 def tasks_of(
@@ -174,19 +168,8 @@ def without_tasks(fleet: Sequence[Watched]) -> str:
     )
 
 
-def batch_size(metrics: int, workers: int) -> int:
-    """Return how many metrics a batch has, so that no worker is idle for long.
-
-    Examples
-    --------
-    >>> batch_size(1_000, 2), batch_size(30, 2), batch_size(3, 8)
-    (25, 2, 1)
-    """
-    return max(min(BATCH, -(-metrics // (PARTS * workers))), 1)
-
-
 def write_plan(
-    store: ObjectStore, plan: RunPlan, tasks: Sequence[Task], batch: int = BATCH
+    store: ObjectStore, plan: RunPlan, tasks: Sequence[Task], batch: int = METRICS_A_BATCH
 ) -> RunPlan:
     """Write a plan, and return it with its numbers.
 
