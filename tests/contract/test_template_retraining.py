@@ -235,7 +235,7 @@ def test_a_batch_that_is_lost_does_not_end_the_run() -> None:
     [caught] = CHILD["States"]["TrainBatch"]["Catch"]
     assert caught["ErrorEquals"] == ["States.ALL"]
     assert CHILD["States"][caught["Next"]]["Type"] == "Pass"
-    # 250 metrics of 2 seconds take longer than the five minutes of an express execution
+    # a child that waits for its retries takes longer than the five minutes of an express execution
     assert CHILD["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "STANDARD"}
 
 
