@@ -308,7 +308,8 @@ def versions_table(history: History) -> Table:
 
 HOLD = (
     "The next retraining publishes again if what it trains is no worse than this version. To hold "
-    "it, give the metric an entry of its own in the watch file, under metrics, with model: {name}"
+    "it, give the metric an entry of its own in the watch file, under metrics, with model: {name}, "
+    "and publish the file: ops-anomaly watch FILE --bucket {bucket}"
 )
 """What is said of the model of a metric that is trained again every night."""
 
@@ -340,7 +341,7 @@ def rollback(
     console.print(f"  new VersionId  {live.version_id}", highlight=False)
     show_undo(name, former, live, bucket, endpoint_url)
     if entry_of(name):
-        console.print(HOLD.format(name=name), highlight=False)
+        console.print(HOLD.format(name=name, bucket=bucket), highlight=False)
 
 
 def show_undo(

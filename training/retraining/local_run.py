@@ -241,7 +241,7 @@ def show_report(report: Report, problems: Sequence[Problem], again: str, console
     for problem in problems:
         console.print(problem.reason, style="red", markup=False, highlight=False, soft_wrap=True)
     if report.missing and problems and all(problem.is_lasting for problem in problems):
-        console.print("This run can't be continued: begin a new one.", highlight=False)
+        console.print("This run can't be continued.", highlight=False)
     elif report.missing:
         text = f"{counted(report.missing, 'metric')} not reached. To continue:\n  {again}"
         console.print(text, markup=False, highlight=False, soft_wrap=True)
