@@ -407,8 +407,7 @@ def train_per_metric(
 
 def plan_settings(job: WatchJob) -> RunPlan:
     """Return the plan of a run that begins now, but for its name and metrics."""
-    from training.retraining.documents import KINDS as FLEET_KINDS
-    from training.retraining.documents import RunPlan
+    from training.retraining.documents import DEFAULT_KINDS, RunPlan
 
     now = time.time()
     return RunPlan(
@@ -417,7 +416,7 @@ def plan_settings(job: WatchJob) -> RunPlan:
         started=int(1000 * now),
         train_share=job.settings.train_share,
         seed=job.settings.seed,
-        kinds=job.settings.kinds if job.is_kind_given else FLEET_KINDS,
+        kinds=job.settings.kinds if job.is_kind_given else DEFAULT_KINDS,
         max_epochs=job.settings.max_epochs,
     )
 

@@ -30,6 +30,7 @@ from training.backtest import plan_injections, run_backtest, split
 from training.candidates import CANDIDATES
 from training.comparison import choose_winner, evaluate_candidate
 from training.retraining.documents import (
+    NOT_PUBLISHED,
     Outcome,
     RunPlan,
     Services,
@@ -61,9 +62,6 @@ KEEP_ATTEMPTS = 5
 
 WORSE: tuple[Cause, ...] = ("fewer faults", "more alerts")
 """Causes that are of one kind of model, and not of the readings."""
-
-NOT_PUBLISHED: tuple[Status, ...] = ("trained", "refused", "failed")
-"""Outcomes that are kept beside the model's runs: what was trained, and why it is not live."""
 
 
 def train_batch(

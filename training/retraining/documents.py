@@ -20,7 +20,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar, get_args
 
 import msgspec
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from training.sources.series import LabelledSeries
     from training.versions import PublishedArtifact
 
-KINDS = ("value-forest", "contextual")
+DEFAULT_KINDS = ("value-forest", "contextual")
 """What competes unless more is asked for: the LSTM takes 15 times as long as the rest."""
 
 PLACES = 6
@@ -51,6 +51,11 @@ Content = TypeVar("Content")
 Status = Literal["published", "trained", "kept", "refused", "failed"]
 """Live now; could be published, but there is no bucket to publish to; no better than the live one
 could be, which stays; refused by the guard; an error of this metric alone."""
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+NOT_PUBLISHED: tuple[Status, ...] = ("trained", "refused", "failed")
+"""Of models that are kept beside the model's runs: what was trained, and why it is not live."""
 
 
 class Task(Contract, frozen=True):
@@ -113,7 +118,7 @@ class RunPlan(Contract, frozen=True, kw_only=True):
     execution: str | None = None
     train_share: float = 0.5
     seed: int = 42
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = DEFAULT_KINDS
     max_epochs: int = MAX_EPOCHS
     places: int = PLACES
     metrics: int = 0

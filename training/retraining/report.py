@@ -17,6 +17,8 @@ from training import RunError
 from training.cost import TRAINING_SECONDS, run_cost
 from training.fleet import dollars
 from training.retraining.documents import (
+    NOT_PUBLISHED,
+    STATUSES,
     Outcome,
     Report,
     RunPlan,
@@ -35,8 +37,6 @@ from training.retraining.reasons import Group, grouped
 
 READERS = 16
 """Threads that read the outcomes of batches."""
-
-STATUSES: tuple[Status, ...] = ("published", "trained", "kept", "refused", "failed")
 
 DETAIL_TYPE = "Retraining Finished"
 VERSION = "1"
@@ -71,7 +71,7 @@ def finish_run(services: Services, run: str) -> Report:
             plan.metrics,
             plan.batches,
             TRAINING_SECONDS * sum(each.kind is not None for each in outcomes),
-            sum(counts[status] for status in ("trained", "refused", "failed")),
+            sum(counts[status] for status in NOT_PUBLISHED),
             in_account=plan.execution is not None,
         ),
         outcomes=outcomes,
