@@ -204,6 +204,7 @@ def listed_table(listed: Sequence[ListedModel]) -> Table:
 
 def run_in_words(run: KnownRun) -> str:
     """Return what started a run, and what it came to."""
+    from training.console import counted
     from training.retraining.page import counts_in_words
     from training.retraining.runs import by
 
@@ -211,7 +212,7 @@ def run_in_words(run: KnownRun) -> str:
         return f"damaged: {run.damage}"
     if run.summary:
         return f"({by(run.plan)}): {counts_in_words(run.summary)}"
-    planned = f", {run.plan.metrics:,} metrics planned" if run.plan else ""
+    planned = f", {counted(run.plan.metrics, 'metric')} planned" if run.plan else ""
     return f"({by(run.plan)}): not finished{planned}"
 
 
@@ -444,7 +445,7 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
             by(run.plan),
             *(f"{summary.counts[status]:,}" for status in counts),
             f"{summary.missing:,}",
-            duration(summary.finished - summary.until),
+            duration(summary.finished - summary.started),
             dollars(cost) if cost >= CENT else "<1¢",
         )
     return table

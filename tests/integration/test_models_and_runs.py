@@ -40,7 +40,7 @@ def put(bucket: Bucket, key: str, data: bytes) -> None:
 
 def put_run(bucket: Bucket, run: str, execution: str | None, *, ended: bool = True) -> None:
     report = msgspec.structs.replace(night(), run=run, execution=execution)
-    plan = RunPlan(run=run, until=report.until, execution=execution, metrics=9, batches=1)
+    plan = RunPlan(run=run, until=report.started, execution=execution, metrics=9, batches=1)
     put(bucket, key_of(run, "plan.json"), msgspec.json.encode(plan))
     if ended:
         summary = msgspec.convert(report, Summary, from_attributes=True)

@@ -49,7 +49,7 @@ def report_of(outcomes: list[Outcome], missing: int = 0) -> Report:
     counts = {status: sum(each.status == status for each in outcomes) for status in statuses}
     return Report(
         run=RUN,
-        until=STARTED,
+        started=STARTED,
         finished=STARTED + 95_000,
         execution="1c2d3e4f",
         bucket=BUCKET,

@@ -99,9 +99,9 @@ def test_the_widest_table_of_runs_fits_80_columns_and_no_name_is_folded(
 ) -> None:
     summary = msgspec.convert(night(), Summary, from_attributes=True)
     counts = {"published": 9_885, "trained": 0, "kept": 1_041, "refused": 1_067, "failed": 107}
-    hours = summary.until + 41_400_000
+    hours = summary.started + 41_400_000
     widest = msgspec.structs.replace(summary, counts=counts, missing=1_234, finished=hours)
-    plan = RunPlan(run=RUN, until=summary.until)
+    plan = RunPlan(run=RUN, until=summary.started)
     found = [KnownRun(RUN, plan, widest), KnownRun(RUN, plan), KnownRun(RUN, damage="plan.json")]
     console = Console(file=terminal, width=80, force_terminal=True, color_system=None)
     print_table(runs_table(found), console)

@@ -65,9 +65,25 @@ def test_metrics_that_were_not_reached_are_counted_with_their_entry() -> None:
 def test_a_report_says_where_when_and_for_how_much() -> None:
     _, report = reported("a", done=1, execution="1c2d")
     assert (report.bucket, report.execution) == ("my-models", "1c2d")
-    assert report.finished - report.until == 95_000
+    assert report.finished - report.started == 95_000
     assert report.cost.compute > 0
     assert reported("a", done=1)[1].cost.compute == 0  # from a machine
+
+
+def test_a_run_lasts_from_its_second_until_its_last_metric_was_reported() -> None:
+    started = UNTIL + 59_000
+    plan = msgspec.structs.replace(PLAN, started=started)
+    store, ticks = FakeStore(), iter([FINISHED, FINISHED + 60, FINISHED + 86_400])
+    services = Services(store, read_daily, MemoryModels(), lambda: next(ticks))
+    tasks = tasks_of(fleet_of("a"), {}, (), UNTIL)
+    write_plan(store, plan, tasks)
+    assert finish_run(services, PLAN.run).missing == 1
+    kept = Outcome(tasks[0].model, tasks[0].metric, "web", "kept", "")
+    store.overwrite(outcomes_key(PLAN.run, 0), msgspec.json.encode([kept]))
+    continued = finish_run(services, PLAN.run)
+    assert (continued.missing, continued.started) == (0, started)
+    assert continued.finished == 1000 * (FINISHED + 60)
+    assert finish_run(services, PLAN.run) == continued, "a day later there was nothing left"
 
 
 def test_page_and_summary_are_kept_beside_the_report() -> None:

@@ -105,7 +105,7 @@ class RunPlan(Contract, frozen=True, kw_only=True):
     until : int
         The end of the readings, milliseconds: the same for a batch that is tried again.
     started : int
-        When it began, milliseconds; 0 of a plan that does not say.
+        When it began, milliseconds; 0 is at `until`.
     metrics, batches : int
         How many there are.
     execution : str or None
@@ -165,8 +165,8 @@ class Summary(Contract, frozen=True):
 
     Attributes
     ----------
-    until, finished : int
-        When it began, to the minute, and when it was reported; milliseconds.
+    started, finished : int
+        When it began, and when its last metric was reported; milliseconds.
     bucket : str or None
         Where models are published.
     missing : int
@@ -178,7 +178,7 @@ class Summary(Contract, frozen=True):
     """
 
     run: str
-    until: int
+    started: int
     finished: int
     execution: str | None
     bucket: str | None

@@ -129,7 +129,12 @@ def plan_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, 
         `execution`, its name.
     """
     began = datetime.fromisoformat(event["started"]).timestamp()
-    new = RunPlan(run=new_run(began), until=int(began // 60) * 60_000, execution=event["execution"])
+    new = RunPlan(
+        run=new_run(began),
+        until=int(began // 60) * 60_000,
+        started=int(1000 * began),
+        execution=event["execution"],
+    )
     plan = planned(retraining(), new)
     logger.info("Planned", run=plan.run, metrics=plan.metrics, batches=plan.batches)
     return {

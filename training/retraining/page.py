@@ -46,7 +46,7 @@ WORDS = {
 }
 MEANINGS = {
     "published": "live now",
-    "trained": "no worse than the live one, but there was no bucket",
+    "trained": "it could be published, but there was no bucket",
     "kept": "the live model stays: of the same readings or later ones, or just published",
     "refused": "by the guard; the live model stays",
     "failed": "an error; the live model stays",
@@ -104,9 +104,9 @@ def heading(report: Report) -> str:
     """Return when the run was, how long it took, and what it cost."""
     where = "by the stack" if report.execution else "by a machine"
     return (
-        f'<div class="oa-top"><h1>Retraining of {time_of_day(report.until, UTC)} UTC</h1>'
+        f'<div class="oa-top"><h1>Retraining of {time_of_day(report.started, UTC)} UTC</h1>'
         f'<p class="oa-muted">{escape(report.run)}, {where}: '
-        f"{duration(report.finished - report.until)}, cost {dollars(report.cost.total)}</p></div>"
+        f"{duration(report.finished - report.started)}, cost {dollars(report.cost.total)}</p></div>"
     )
 
 
@@ -368,6 +368,6 @@ def cost_line(report: Report) -> str:
     return (
         f"<h2>Cost</h2><p>By formula, in us-east-1: {dollars(cost.total)}"
         f"{f' ({listed})' if listed else ''}.</p>"
-        f'<p class="oa-more">From {utc(report.until)} to {utc(report.finished)}. All outcomes: '
+        f'<p class="oa-more">From {utc(report.started)} to {utc(report.finished)}. All outcomes: '
         f"report.json beside this page.</p>"
     )

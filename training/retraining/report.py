@@ -27,6 +27,7 @@ from training.retraining.documents import (
     Summary,
     Task,
     key_of,
+    read_json,
     read_outcomes,
     read_plan,
     read_tasks,
@@ -58,10 +59,11 @@ def finish_run(services: Services, run: str) -> Report:
     batches = read_batches(services, plan)
     outcomes = [each for batch in batches.values() for each in batch]
     counts = Counter(each.status for each in outcomes)
+    started = plan.started or plan.until
     report = Report(
         run=run,
-        until=plan.until,
-        finished=max(int(1000 * services.clock()), plan.until),
+        started=started,
+        finished=finished_at(services, run) or max(int(1000 * services.clock()), started),
         execution=plan.execution,
         bucket=services.models.bucket if services.models else None,
         counts={status: counts[status] for status in STATUSES},
@@ -83,6 +85,18 @@ def finish_run(services: Services, run: str) -> Report:
     if services.models:
         services.models.update_index([each.model for each in outcomes])
     return report
+
+
+def finished_at(services: Services, run: str) -> int | None:
+    """Return when a run had an outcome of every metric; None where it had not yet.
+
+    Whoever continues a run with nothing left, or reports it again, does not make it longer.
+    """
+    try:
+        before = read_json(services.store, summary_key(run), Summary)
+    except (ObjectNotFoundError, RunError):
+        return None
+    return None if before.missing else before.finished
 
 
 def read_batches(services: Services, plan: RunPlan) -> dict[int, list[Outcome]]:
@@ -145,7 +159,7 @@ def announce(report: Report, events: Any, bus: str) -> None:
 def run_notification(report: Report) -> Notification:
     """Return the event of a run."""
     groups = grouped(report.outcomes)
-    lasted = report.finished - report.until
+    lasted = report.finished - report.started
     notification_id = f"{report.run}/finished"
     summary = f"Retraining {report.run}: {counts_in_words(report)}"
     text = "\n".join([summary, "", *text_lines(report, groups)])
@@ -159,7 +173,7 @@ def run_notification(report: Report) -> Notification:
         "text": text,
         "run": report.run,
         "execution": report.execution,
-        "started": utc(report.until),
+        "started": utc(report.started),
         "finished": utc(report.finished),
         "lasted_seconds": lasted // 1000,
         "dollars": round(report.cost.total, 4),
@@ -197,7 +211,7 @@ def text_lines(report: Report, groups: list[Group]) -> list[str]:
         for each in groups
     ]
     lines.append(
-        f"{'Took':<11} {duration(report.finished - report.until)}, "
+        f"{'Took':<11} {duration(report.finished - report.started)}, "
         f"cost {dollars(report.cost.total)}"
     )
     where = f" --bucket {report.bucket}" if report.bucket else ""
