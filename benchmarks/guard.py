@@ -280,13 +280,14 @@ def retrain(retraining: Retraining, plan: RunPlan = PLAN) -> Result | None:
     """Return what the guard makes of a retraining; None where there is no live model."""
     step = whole_step(retraining.old.series)
     metric = f"Bench/Guard Value Average {max(step // 60_000, 1) * 60}"
+    periods = round(retraining.days * DAY_MS / step)
     then = retraining.until - retraining.age * DAY_MS
-    before = Task("guard", metric, "bench", len(retraining.old), then)
+    before = Task("guard", metric, "bench", periods, then)
     _, _, data = train_model(plan, before, retraining.old, None)
     if data is None:
         return None
     live = LiveModel(*unpack(data, digest(data)))
-    now = Task("guard", metric, "bench", len(retraining.new), retraining.until)
+    now = Task("guard", metric, "bench", periods, retraining.until)
     verdict, _, _ = train_model(plan, now, retraining.new, live)
     return Result(
         retraining.source, retraining.old.name, retraining.age, retraining.defect, verdict
