@@ -283,7 +283,7 @@ def train(
     run = train_run(series, settings, folder, output)
     if as_json:
         typer.echo(json.dumps(run.as_json(), indent=2))
-    output.print(f"Next: ops-anomaly publish {folder} --bucket BUCKET")
+    output.print(f"Next: ops-anomaly publish {folder} --bucket {bucket or 'BUCKET'}")
 
 
 @dataclass(frozen=True)
@@ -428,15 +428,14 @@ def resume_fleet(run: str, options: FleetOptions, output: Console) -> dict[str, 
 
     check_run(run)
     workers = options.workers()
-    try:
-        with one_message():
+    with one_message():
+        try:
             read_plan(options.account()().store, run)
-    except DamagedRunError:
-        raise
-    except RunError as error:
-        if options.bucket:
+        except DamagedRunError:
             raise
-        raise RunError(f"{error}; if it is in a bucket, give --bucket") from error
+        except RunError as error:
+            hint = "" if options.bucket else "; if it is in a bucket, give --bucket"
+            raise RunError(f"{error}{hint}") from error
     return train_run_of_fleet(run, workers, options, output)
 
 
@@ -471,17 +470,13 @@ def train_run_of_fleet(
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Turn the errors of AWS before there is a plan into one that the command line prints."""
-    from training.retraining.services import explained, is_denied
+    """Turn an error before there is a plan into one message of the command line."""
+    from training.retraining.services import explained
 
     try:
         yield
-    except AwsError as error:
+    except (AwsError, TrainingError) as error:
         raise CommandError(explained(error)) from error
-    except TrainingError as error:
-        if is_denied(error):
-            raise CommandError(explained(error)) from error
-        raise
 
 
 def train_named(
