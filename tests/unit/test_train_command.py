@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import chdir
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 from botocore.exceptions import ClientError
+from rich.console import Console
 
-from commands.train import FleetOptions
+from commands import CommandError
+from commands.train import FleetOptions, train_run_of_fleet
 from ops_anomaly.aws.cloudwatch import Metric
 from ops_anomaly.aws.errors import ConflictError, StoreUnavailableError
 from ops_anomaly.watcher.fleet import Watched
@@ -30,9 +36,9 @@ from training.retraining.documents import (
     read_plan,
     read_tasks,
 )
-from training.retraining.local_run import Problem, begin_run, train_with
+from training.retraining.local_run import Problem, Result, Workers, begin_run, train_with
 from training.retraining.plan import plan_run
-from training.retraining.services import FolderStore, explained
+from training.retraining.services import Connect, FolderStore, explained
 from training.versions import publish_errors
 
 RUN = PLAN.run
@@ -168,6 +174,29 @@ def test_the_command_that_continues_a_run_has_all_that_it_needs() -> None:
     ]
     on_dask = replace(options, endpoint_url=None, jobs=1, dask="tcp://10.0.0.5:8786")
     assert on_dask.again(RUN).endswith("--dask tcp://10.0.0.5:8786")
+
+
+class Dying(Workers):
+    """Workers that end before they have trained anything."""
+
+    def run(self, connect: Connect, run: str, numbers: Sequence[int]) -> Iterator[Result]:
+        raise {1: KeyboardInterrupt, 2: BrokenProcessPool}[self.jobs]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "ended", "reason"),
+    [(1, typer.Exit, "Interrupted"), (2, CommandError, "use fewer --jobs")],
+)
+def test_a_run_that_is_cut_off_says_how_to_continue_it(
+    jobs: int, ended: type[Exception], reason: str, tmp_path: Path
+) -> None:
+    plan_run(FolderStore(tmp_path), fleet_of("a"), PLAN)
+    options, printed = FleetOptions(None, None, jobs, None), StringIO()
+    with chdir(tmp_path), pytest.raises(ended) as raised:
+        train_run_of_fleet(RUN, Dying(jobs), options, Console(file=printed))
+    text = printed.getvalue() + str(raised.value)
+    assert reason in text
+    assert f"To continue:\n  {options.again(RUN)}" in text
 
 
 @pytest.mark.parametrize(
