@@ -280,7 +280,7 @@ def retrain(retraining: Retraining, plan: RunPlan = PLAN) -> Result | None:
     """Return what the guard makes of a retraining; None where there is no live model."""
     step = whole_step(retraining.old.series)
     metric = f"Bench/Guard Value Average {max(step // 60_000, 1) * 60}"
-    periods = round(retraining.days * DAY_MS / step)
+    periods = round(retraining.old.days * DAY_MS / step)
     then = retraining.until - retraining.age * DAY_MS
     before = Task("guard", metric, "bench", periods, then)
     _, _, data = train_model(plan, before, retraining.old, None)
