@@ -59,7 +59,7 @@ def test_processes_train_the_same_models_byte_for_byte(
 
 
 def test_a_cluster_of_dask_does_too(alone: tuple[Report, dict[str, bytes]], tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="optional: ops-anomaly[dask]")
+    distributed = pytest.importorskip("distributed", reason="optional: the extra dask")
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     )
