@@ -448,7 +448,7 @@ def worker_table(times: WorkerTimes, metrics: int) -> Table:
     same = "the same, byte for byte" if times.is_same else "NOT THE SAME"
     table = new_table(
         f"{metrics:,} metrics of two weeks at 5 minutes",
-        f"Artifacts: {same}. Dask: pip install 'ops-anomaly\\[dask]'.",
+        f"Artifacts: {same}. Dask, in a clone: pip install '.\\[dask]'.",
         *("trained by", "seconds", "times one process"),
     )
     for kind, seconds in times.seconds.items():
