@@ -31,10 +31,10 @@ demo: $(INSTALLED)  ## train, publish, serve and watch on this machine (ONCE=1 e
 	@$(BIN)/python -m local demo --port $(PORT) $(if $(ONCE),--once)
 
 test: $(INSTALLED)  ## every test
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 test-fast: $(INSTALLED)  ## unit, property and contract tests: under a minute on two cores
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile \
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile \
 		tests/unit tests/property tests/contract
 
 bench: $(INSTALLED)  ## how fast this project is, beside its peers (QUICK=1: two minutes)

@@ -50,13 +50,6 @@ def test_a_package_is_small_enough(packages: dict[str, Path], function: str) -> 
     assert size(packages[function]) < SIZE_LIMITS[function]
 
 
-def test_the_other_architecture_is_too_and_without_bytecode(
-    build: Callable[..., Path], architecture: str
-) -> None:
-    [other] = {"arm64", "x86_64"} - {architecture}
-    assert size(build(other, "PYTHON313=", function=TRAIN)) < SIZE_LIMITS[TRAIN]
-
-
 def test_it_contains_the_pinned_libraries_only(packages: dict[str, Path]) -> None:
     files = (ROOT / folder / "requirements.txt" for folder in ("functions", "training"))
     pins = [pin for file in files for pin in re.findall(r"^[\w-]+==\S+", file.read_text(), re.M)]

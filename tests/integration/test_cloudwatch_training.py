@@ -26,11 +26,11 @@ WATCH_FILE = """
 version: 1
 metrics:
   - name: first
-    metric: Shop/Web Load Host=a Average 300
+    metric: Shop/Training Load Host=a Average 300
     model: shop-a
 selectors:
   - name: rest
-    namespace: Shop/Web
+    namespace: Shop/Training
     metric: Load
     dimensions: { Host: "*" }
     statistic: Average
@@ -41,7 +41,7 @@ selectors:
 
 
 def load(host: str) -> Metric:
-    return Metric.parse(f"Shop/Web Load Host={host} Average 300")
+    return Metric.parse(f"Shop/Training Load Host={host} Average 300")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_model_is_trained_on_a_metric(shop: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     record = json.loads((folder / "metrics.json").read_text())
-    assert record["data"]["origin"] == "CloudWatch Shop/Web Load Host=a Average 300, 3 days"
+    assert record["data"]["origin"] == "CloudWatch Shop/Training Load Host=a Average 300, 3 days"
     assert "largest share of injected faults" in record["rule"]
     assert f"{READINGS} readings" in done.stdout
 
@@ -102,7 +102,7 @@ def test_every_model_of_a_watch_file_is_trained_without_real_incidents(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--cloudwatch", "Shop/Web Lod Average 300"), "no readings of the last 2 days"),
+        (("--cloudwatch", "Shop/Training Lod Average 300"), "no readings of the last 2 days"),
         (("--cloudwatch", str(load("b"))), "has 30 readings"),
         (("--cloudwatch", "Load"), "NAMESPACE METRIC"),
         (("--cloudwatch", str(load("a")), "--simulated"), "exclude each other"),
