@@ -125,6 +125,7 @@ def test_the_stack_has_so_many_alarms() -> None:
 
 def test_the_watcher_publishes_so_many_totals_at_all_times() -> None:
     metrics = Metrics(namespace="test", service="test")
+    metrics.clear_metrics()  # those of other tests, which all instances share
     telemetry, out = Telemetry(Logger(service="test", stream=io.StringIO()), metrics), io.StringIO()
     telemetry.planned(1)
     telemetry.evaluated(ShardReport(watched=1), 0, 1)
