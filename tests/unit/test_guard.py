@@ -392,7 +392,7 @@ def test_simulated_retrainings() -> None:
     grounds = [
         Ground("made", daily(name, until=UNTIL + 20 * DAY_MS, days=60), DAYS) for name in "abc"
     ]
-    results = [retrain(draw(grounds, number, seed=1), PLAN) for number in range(9)]
+    results = [retrain(draw(grounds, number, seed=1), PLAN) for number in range(7)]
     assert {each.defect for each in results} == {None, *DEFECTS}
     worse = [each.verdict.publish for each in results if each.defect]
     better = [each.verdict.publish for each in results if not each.defect]
