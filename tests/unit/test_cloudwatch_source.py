@@ -9,7 +9,7 @@ from botocore.exceptions import EndpointConnectionError
 from ops_anomaly.aws.cloudwatch import Metric
 from tests.support.fake_cloudwatch import FakeCloudWatch, client_error
 from training import SourceError
-from training.sources.cloudwatch import fetch_series, missing
+from training.sources.cloudwatch import check_kept, fetch_series, missing
 
 NOON = 1_795_608_000
 
@@ -91,3 +91,11 @@ def test_readings_that_cloudwatch_no_longer_keeps_are_not_requested(
     with pytest.raises(SourceError, match=f"for {kept} days; give --days {kept} or less"):
         fetch(FakeCloudWatch(), machine(1, period), days=days)
     assert fetch(FakeCloudWatch(), machine(1, period), days=kept) == {}
+
+
+def test_how_long_readings_are_kept_is_what_the_watcher_knows() -> None:
+    """Seven minutes is no multiple of five, and kept as long as one minute is."""
+    with pytest.raises(SourceError, match="for 15 days; give --days 15 or less"):
+        check_kept(Metric.parse("Shop/Web Load Average 420"), 30)
+    check_kept(Metric.parse("Shop/Web Load Average 300"), 63)
+    check_kept(Metric.parse("Shop/Web Load Average 3600"), 455)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops_anomaly.aws.cloudwatch import Metric, Span, read_history
 from ops_anomaly.aws.errors import ServiceError, ServiceUnavailableError
+from ops_anomaly.watcher.watch_file import RETENTION, retention_days
 from training import SourceError
 from training.console import show_progress
 from training.sources.series import MIN_LENGTH, LabelledSeries
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 DAY_SECONDS = 86_400
-
-KEPT = ((300, 15), (3_600, 63))
-"""Readings closer than so many seconds are kept for so many days; all others, for 455."""
 
 
 def cloudwatch_client() -> Any:
@@ -130,11 +128,11 @@ def span_of(metric: Metric, days: int, until: float) -> Span:
 
 def check_kept(metric: Metric, days: int) -> None:
     """Raise `SourceError` if CloudWatch doesn't keep readings so close for so long."""
-    for seconds, kept in KEPT:
-        if metric.period < seconds and days > kept:
+    for kept, longer in RETENTION:
+        if retention_days(metric.period) == kept < days:
             raise SourceError(
-                f"{metric}: CloudWatch keeps readings less than {seconds} seconds apart for {kept} "
-                f"days; give --days {kept} or less, or a period of {seconds}"
+                f"{metric}: CloudWatch keeps readings of {metric.period} seconds for {kept} days; "
+                f"give --days {kept} or less, or a period that is a multiple of {longer}"
             )
 
 
